@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+/* A raw file as target: sparse, a byte of the disk at its own offset. */
+
+#include <config.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cleanup.h"
+#include "image.h"
+#include "ofdlock.h"
+#include "rounding.h"
+
+struct raw_image {
+  struct image image;
+  int fd;
+  char *path;
+};
+
+static int
+raw_pread (struct image *image, void *buf, size_t count, uint64_t offset,
+           struct error *e)
+{
+  struct raw_image *raw = (struct raw_image *) image;
+  ssize_t r;
+
+  while (count > 0) {
+    r = pread (raw->fd, buf, count, (off_t) offset);
+    if (r == -1 && errno == EINTR)
+      continue;
+    if (r == -1)
+      return error_set_errno (e, errno,
+                              "%s: cannot read %zu bytes at offset %" PRIu64,
+                              raw->path, count, offset);
+    if (r == 0)
+      return error_set (e, EIO, "%s: ends before offset %" PRIu64
+                        ": did something truncate it?", raw->path, offset);
+    buf = (char *) buf + r;
+    count -= (size_t) r;
+    offset += (uint64_t) r;
+  }
+  return 0;
+}
+
+static int
+raw_pwrite (struct image *image, const void *buf, size_t count,
+            uint64_t offset, struct error *e)
+{
+  struct raw_image *raw = (struct raw_image *) image;
+  ssize_t r;
+
+  while (count > 0) {
+    r = pwrite (raw->fd, buf, count, (off_t) offset);
+    if (r == -1 && errno == EINTR)
+      continue;
+    if (r <= 0)
+      return error_set_errno (e, r == 0 ? EIO : errno,
+                              "%s: cannot write %zu bytes at offset %" PRIu64,
+                              raw->path, count, offset);
+    buf = (const char *) buf + r;
+    count -= (size_t) r;
+    offset += (uint64_t) r;
+  }
+  return 0;
+}
+
+static int
+raw_extent (struct image *image, uint64_t offset, uint64_t end,
+            uint64_t *next, bool *data, struct error *e)
+{
+  struct raw_image *raw = (struct raw_image *) image;
+  off_t r;
+
+  r = lseek (raw->fd, (off_t) offset, SEEK_DATA);
+  if (r == -1 && errno != ENXIO)
+    return error_set_errno (e, errno, "%s: cannot look for data at offset %"
+                            PRIu64, raw->path, offset);
+  if (r == -1 || (uint64_t) r > offset) {
+    *data = false;
+    *next = r == -1 ? end : min_u64 ((uint64_t) r, end);
+    return 0;
+  }
+
+  r = lseek (raw->fd, (off_t) offset, SEEK_HOLE);
+  if (r == -1)
+    return error_set_errno (e, errno, "%s: cannot look for a hole at offset %"
+                            PRIu64, raw->path, offset);
+  *data = true;
+  /* A hole punched between the two calls may leave r == offset. */
+  *next = (uint64_t) r > offset ? min_u64 ((uint64_t) r, end) : end;
+  return 0;
+}
+
+static int
+raw_flush (struct image *image, struct error *e)
+{
+  struct raw_image *raw = (struct raw_image *) image;
+
+  if (fdatasync (raw->fd) == -1)
+    return error_set_errno (e, errno, "%s: cannot flush to disk", raw->path);
+  return 0;
+}
+
+static void
+raw_close (struct image *image)
+{
+  struct raw_image *raw = (struct raw_image *) image;
+
+  close (raw->fd);
+  free (raw->path);
+  free (raw);
+}
+
+static const struct image_ops raw_ops = {
+  .pread = raw_pread,
+  .pwrite = raw_pwrite,
+  .extent = raw_extent,
+  .flush = raw_flush,
+  .close = raw_close,
+};
+
+/* Check and lock what was opened.  Takes over *fd if it succeeds. */
+static struct image *
+raw_new (int *fd, const char *path, struct stat *st, struct error *e)
+{
+  struct raw_image *raw;
+
+  if (fstat (*fd, st) == -1) {
+    error_set_errno (e, errno, "%s: fstat", path);
+    return NULL;
+  }
+  if (!S_ISREG (st->st_mode)) {
+    error_set (e, EINVAL, "%s: a target must be a regular file", path);
+    return NULL;
+  }
+  switch (ofdlock_try (*fd, 0, 0)) {
+  case 1: break;
+  case 0:
+    error_set (e, EBUSY, "%s: is locked: another program is using it", path);
+    return NULL;
+  default:
+    error_set_errno (e, errno, "%s: cannot lock", path);
+    return NULL;
+  }
+
+  raw = malloc (sizeof *raw);
+  if (raw == NULL || (raw->path = strdup (path)) == NULL) {
+    free (raw);
+    error_set_errno (e, ENOMEM, "%s", path);
+    return NULL;
+  }
+  raw->image.ops = &raw_ops;
+  raw->fd = *fd;
+  *fd = -1;
+  return &raw->image;
+}
+
+struct image *
+image_raw_create (const char *path, uint64_t size, struct image_id *id,
+                  bool *created, struct error *e)
+{
+  CLEANUP_CLOSE int fd = -1;
+  struct image *image;
+  struct stat st;
+
+  fd = open (path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+  *created = fd >= 0;
+  if (fd == -1 && errno == EEXIST)
+    fd = open (path, O_RDWR | O_CLOEXEC);
+  if (fd == -1) {
+    error_set_errno (e, errno, "%s: cannot create the target", path);
+    return NULL;
+  }
+
+  image = raw_new (&fd, path, &st, e);
+  if (image == NULL)
+    goto undo;
+  if (st.st_size != 0) {
+    error_set (e, EEXIST, "%s: exists and is not empty; "
+               "remove it, or choose another target", path);
+    goto undo;
+  }
+  if (ftruncate (((struct raw_image *) image)->fd, (off_t) size) == -1) {
+    error_set_errno (e, errno, "%s: cannot make it %" PRIu64 " bytes long",
+                     path, size);
+    goto undo;
+  }
+  id->device = st.st_dev;
+  id->inode = st.st_ino;
+  return image;
+
+ undo:
+  if (*created)
+    unlink (path);
+  if (image)
+    raw_close (image);
+  return NULL;
+}
+
+struct image *
+image_raw_open (const char *path, uint64_t size, const struct image_id *id,
+                struct error *e)
+{
+  CLEANUP_CLOSE int fd = -1;
+  struct image *image;
+  struct stat st;
+
+  fd = open (path, O_RDWR | O_CLOEXEC);
+  if (fd == -1) {
+    error_set_errno (e, errno, "%s: cannot open the target", path);
+    return NULL;
+  }
+  image = raw_new (&fd, path, &st, e);
+  if (image == NULL)
+    return NULL;
+  if (st.st_dev != id->device || st.st_ino != id->inode) {
+    error_set (e, ESTALE, "%s: is not the file the snapshot was made with",
+               path);
+    raw_close (image);
+    return NULL;
+  }
+  if ((uint64_t) st.st_size != size) {
+    error_set (e, ESTALE, "%s: is %" PRIu64 " bytes long, not %" PRIu64
+               ": something resized it", path, (uint64_t) st.st_size, size);
+    raw_close (image);
+    return NULL;
+  }
+  return image;
+}

@@ -1,0 +1,332 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+/* The layout of a segment: the ONLY place that knows its structs and
+ * offsets.  nbdkit-cbw-segment(5) is the prose beside it.
+ *
+ *   header      4 KiB                       filter writes
+ *   doorbell    4 KiB        } the shared   both write
+ *   clients     64 x 64      } window,      the client itself writes
+ *   slots       64 x 128     } contiguous   both write, by slot state
+ *   buffers     64 x 256 KiB }              both write, by slot state
+ *   snapshots   64 x 2 KiB                  filter writes
+ *   bitmaps     per snapshot: access, done, dirty     filter writes
+ *
+ * Clients map everything read-only but the shared window.  All offsets
+ * follow from the disk size and the cluster size, and are written in the
+ * header too; attaching compares.  The file ends behind the bitmaps of
+ * the highest snapshot entry ever used, so it is long only if needed.
+ *
+ * There are no pointers, and every integer has a fixed width and is in
+ * the byte order of the machine: a segment never leaves its machine.
+ */
+
+#ifndef CBW_LAYOUT_H
+#define CBW_LAYOUT_H
+
+#include <assert.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "bitmap.h"
+#include "error.h"
+
+#define CBW_MAGIC UINT64_C (0x31574243444b424e) /* "NBKDCBW1" */
+#define CBW_VERSION UINT32_C (1)
+
+#define CBW_NR_CLIENTS 64
+#define CBW_NR_SLOTS 64
+#define CBW_NR_SNAPSHOTS 64
+#define CBW_SLOT_BUFFER_SIZE (256 * 1024)
+
+#define CBW_CLUSTER_SIZE_MIN (4 * 1024)
+#define CBW_CLUSTER_SIZE_MAX (4 * 1024 * 1024)
+
+#define CBW_PAGE 4096
+#define CBW_CACHE_LINE 64
+
+/* Largest disk: offsets must fit an off_t with room for rounding up. */
+#define CBW_DISK_SIZE_MAX (INT64_MAX - CBW_CLUSTER_SIZE_MAX)
+
+/* Written once, when the segment is made, and never again. */
+struct cbw_geometry {
+  uint64_t disk_size;           /* bytes, any number */
+  uint32_t cluster_size;        /* bytes, a power of two */
+  uint32_t nr_clients;
+  uint32_t nr_slots;
+  uint32_t nr_snapshots;
+  uint32_t slot_buffer_size;    /* bytes */
+  uint32_t reserved;            /* 0 */
+  uint64_t doorbell_offset;     /* of the regions, bytes from the start */
+  uint64_t clients_offset;
+  uint64_t slots_offset;
+  uint64_t buffers_offset;
+  uint64_t snapshots_offset;
+  uint64_t bitmaps_offset;
+  uint64_t bitmap_size;         /* bytes of one bitmap, whole pages */
+};
+static_assert (sizeof (struct cbw_geometry) == 88, "cbw_geometry");
+
+/* What the filter is doing, for those who look at the header.  Whether
+ * it is alive is told by its lock alone (liveness.h).
+ */
+enum cbw_server_state {
+  CBW_SERVER_NONE = 0,          /* the segment is being made */
+  CBW_SERVER_RUNNING = 1,
+  CBW_SERVER_STOPPED = 2,       /* it ended in good order */
+};
+
+struct cbw_header {
+  /* Fixed for the life of the segment. */
+  uint64_t magic;
+  uint32_t version;
+  uint32_t struct_sizes;        /* CBW_STRUCT_SIZES */
+  struct cbw_geometry geometry;
+  uint64_t geometry_sum;        /* layout_sum of geometry */
+  uint8_t uuid[16];             /* names this segment */
+
+  /* Set by each server that takes the segment, before it sets "state"
+   * (release) to running; read by clients after "state" (acquire).
+   */
+  _Alignas (CBW_CACHE_LINE)
+  _Atomic (uint32_t) state;     /* enum cbw_server_state */
+  uint32_t server_pid;          /* for people; nobody trusts it */
+  uint64_t server_start_ns;     /* time of day */
+  uint64_t generation;          /* servers so far, this one included */
+  uint8_t boot_id[16];          /* the boot in which it started */
+  uint32_t source_minimum_block; /* block sizes of the source, or 0 */
+  uint32_t source_preferred_block;
+  uint32_t source_maximum_block;
+  uint32_t clean;               /* 1: the last server ended in order */
+
+  /* Only the filter, under its chain lock. */
+  _Alignas (CBW_CACHE_LINE)
+  uint64_t next_snapshot_id;    /* ids are never used twice; 0 is none */
+
+  /* How many service threads sleep.  A client that submits rings the
+   * doorbell only if this is not 0 (the argument is in slots.h).
+   */
+  _Alignas (CBW_CACHE_LINE)
+  _Atomic (uint32_t) idle_threads;
+
+  /* Counters since the segment was made; relaxed. */
+  _Alignas (CBW_CACHE_LINE)
+  _Atomic (uint64_t) requests;  /* slots run */
+  _Atomic (uint64_t) read_bytes; /* served to clients */
+  _Atomic (uint64_t) reaped;    /* slots taken from dead clients */
+};
+static_assert (sizeof (struct cbw_header) == 384, "cbw_header");
+static_assert (offsetof (struct cbw_header, state) == 128, "cbw_header");
+
+/* Words that all sides ring and sleep on. */
+struct cbw_doorbell {
+  _Atomic (uint64_t) pending;   /* bit i: slot i may be SUBMITTED */
+  _Atomic (uint32_t) submitted; /* futex: +1 for each ring */
+  _Alignas (CBW_CACHE_LINE)
+  _Atomic (uint32_t) freed;     /* futex: +1 for each slot freed */
+  _Atomic (uint32_t) freed_waiters; /* about to sleep on "freed" */
+};
+static_assert (sizeof (struct cbw_doorbell) == 128, "cbw_doorbell");
+
+/* One for each attached process; it is in use while its byte is locked. */
+struct cbw_client {
+  _Atomic (uint32_t) incarnation; /* +1 each time the entry is taken */
+  uint32_t pid;                 /* for people; nobody trusts it */
+  uint64_t start_ns;            /* time of day */
+  char name[48];                /* of the program, NUL-terminated */
+};
+static_assert (sizeof (struct cbw_client) == 64, "cbw_client");
+
+enum cbw_request_kind {
+  CBW_REQUEST_READ = 1,         /* data of the view into the buffer */
+  CBW_REQUEST_EXTENTS = 2,      /* struct cbw_extent[count] into it */
+  CBW_REQUEST_CACHE = 3,        /* prefetch */
+};
+
+struct cbw_slot {
+  _Atomic (uint32_t) state;     /* futex: state and owner, see slots.h */
+
+  /* The request; the owner writes it in state CLAIMED. */
+  uint32_t kind;                /* enum cbw_request_kind */
+  uint64_t snapshot;            /* id of the snapshot */
+  uint64_t offset;              /* bytes */
+  uint64_t length;              /* bytes */
+
+  /* The reply; the filter writes it in state RUNNING. */
+  int32_t status;               /* 0 or an errno */
+  uint32_t count;               /* of extents */
+
+  uint8_t reserved[88];
+};
+static_assert (sizeof (struct cbw_slot) == 128, "cbw_slot");
+
+#define CBW_EXTENT_HOLE 1u      /* the bits of NBD's base:allocation */
+#define CBW_EXTENT_ZERO 2u
+
+struct cbw_extent {
+  uint64_t length;              /* bytes; the first begins at the offset */
+  uint32_t type;                /* CBW_EXTENT_* */
+  uint32_t reserved;
+};
+static_assert (sizeof (struct cbw_extent) == 16, "cbw_extent");
+
+#define CBW_EXTENTS_MAX (CBW_SLOT_BUFFER_SIZE / sizeof (struct cbw_extent))
+
+/*   EMPTY -> RESERVED -> LIVE -> (BROKEN ->) EMPTY
+ *
+ * RESERVED: target recorded and being made; undone by the next server.
+ * LIVE: set by one store when everything is in place.
+ * BROKEN: sticky; the guest's writes no longer preserve for it.
+ */
+enum cbw_snapshot_state {
+  CBW_SNAPSHOT_EMPTY = 0,
+  CBW_SNAPSHOT_RESERVED = 1,
+  CBW_SNAPSHOT_LIVE = 2,
+  CBW_SNAPSHOT_BROKEN = 3,
+};
+
+enum cbw_broken_reason {
+  CBW_BROKEN_COPY = 1,          /* old data could not be preserved */
+  CBW_BROKEN_REBOOT = 2,        /* the host went down uncleanly */
+  CBW_BROKEN_TARGET = 3,        /* the target is gone or was changed */
+};
+
+#define CBW_NAME_MAX 64         /* with the NUL */
+#define CBW_TARGET_MAX 1024
+
+#define CBW_TARGET_RAW 1u       /* kinds of target */
+
+struct cbw_snapshot {
+  /* Written in state RESERVED, then fixed; sum covers them. */
+  uint64_t id;                  /* larger means newer */
+  uint64_t size;                /* of the disk at that moment, bytes */
+  uint64_t created_ns;          /* time of day */
+  uint8_t uuid[16];
+  char name[CBW_NAME_MAX];
+  uint32_t target_kind;         /* CBW_TARGET_* */
+  uint32_t target_created;      /* 1: made by us, so ours to remove */
+  uint64_t target_device;       /* identity of the file */
+  uint64_t target_inode;
+  char target[CBW_TARGET_MAX];  /* absolute path */
+  uint64_t sum;                 /* layout_sum of all before it */
+
+  _Alignas (CBW_CACHE_LINE)
+  _Atomic (uint32_t) state;     /* enum cbw_snapshot_state */
+
+  /* The first failure; written before state becomes BROKEN (release). */
+  int32_t error_num;            /* errno */
+  uint32_t error_reason;        /* enum cbw_broken_reason */
+  uint32_t reserved;
+  uint64_t error_offset;        /* bytes */
+  uint64_t error_ns;            /* time of day */
+
+  /* Counters, relaxed. */
+  _Alignas (CBW_CACHE_LINE)
+  _Atomic (uint64_t) copied_clusters; /* done, zero ones included */
+  _Atomic (uint64_t) copied_bytes; /* written to the target */
+
+  _Alignas (CBW_CACHE_LINE)
+  uint8_t reserved2[704];
+};
+static_assert (sizeof (struct cbw_snapshot) == 2048, "cbw_snapshot");
+static_assert (offsetof (struct cbw_snapshot, sum) == 1152, "cbw_snapshot");
+
+#define CBW_STRUCT_SIZES                                                \
+  ((uint32_t) (sizeof (struct cbw_header) / 64 << 24 |                  \
+               sizeof (struct cbw_client) / 64 << 16 |                  \
+               sizeof (struct cbw_slot) / 64 << 8 |                     \
+               sizeof (struct cbw_snapshot) / 64))
+
+/* A mapped segment. */
+struct cbw_map {
+  unsigned char *base;
+  struct cbw_geometry geometry; /* our own, checked copy */
+};
+
+/* The geometry of a segment for a disk of disk_size bytes (0 to
+ * CBW_DISK_SIZE_MAX) in clusters of cluster_size (power of two,
+ * CBW_CLUSTER_SIZE_MIN to MAX).  The caller has checked both.
+ */
+extern void layout_geometry (uint64_t disk_size, uint32_t cluster_size,
+                             struct cbw_geometry *g);
+
+/* Check the header of a file of file_size bytes which claims to be a
+ * segment.  "path" is for the message.  Returns -1 with the error EINVAL
+ * (foreign), EPROTO (another version) or EBADMSG (corrupt).
+ */
+extern int layout_check (const struct cbw_header *h, uint64_t file_size,
+                         const char *path, struct error *e);
+
+/* Is it a file whose making was interrupted before it was published? */
+extern int layout_is_unfinished (const struct cbw_header *h);
+
+/* FNV-1a, 64 bits: tells flipped bits, not attackers. */
+extern uint64_t layout_sum (const void *data, size_t len);
+
+/* Length of the file while entries [0, nr_entries) may be in use, and of
+ * the largest file there can be, which is what the filter maps.
+ */
+static inline uint64_t
+layout_file_size (const struct cbw_geometry *g, unsigned nr_entries)
+{
+  return g->bitmaps_offset + nr_entries * 3 * g->bitmap_size;
+}
+
+static inline struct cbw_header *
+map_header (const struct cbw_map *m)
+{
+  return (struct cbw_header *) m->base;
+}
+
+static inline struct cbw_doorbell *
+map_doorbell (const struct cbw_map *m)
+{
+  return (struct cbw_doorbell *) (m->base + m->geometry.doorbell_offset);
+}
+
+static inline struct cbw_client *
+map_client (const struct cbw_map *m, unsigned i)
+{
+  return (struct cbw_client *) (m->base + m->geometry.clients_offset) + i;
+}
+
+static inline struct cbw_slot *
+map_slot (const struct cbw_map *m, unsigned i)
+{
+  return (struct cbw_slot *) (m->base + m->geometry.slots_offset) + i;
+}
+
+static inline void *
+map_buffer (const struct cbw_map *m, unsigned i)
+{
+  return m->base + m->geometry.buffers_offset +
+    (size_t) i * m->geometry.slot_buffer_size;
+}
+
+static inline struct cbw_snapshot *
+map_snapshot (const struct cbw_map *m, unsigned i)
+{
+  return (struct cbw_snapshot *) (m->base + m->geometry.snapshots_offset) + i;
+}
+
+enum cbw_bitmap_kind {
+  CBW_BITMAP_ACCESS = 0,        /* the cluster may be read by clients */
+  CBW_BITMAP_DONE = 1,          /* its old data is in the target */
+  CBW_BITMAP_DIRTY = 2,         /* written since; implies nothing to copy */
+};
+
+/* The bitmap of snapshot entry i, for a snapshot of "size" bytes. */
+static inline struct bitmap
+map_bitmap (const struct cbw_map *m, unsigned i, enum cbw_bitmap_kind kind,
+            uint64_t size)
+{
+  const struct cbw_geometry *g = &m->geometry;
+
+  return (struct bitmap) {
+    .words = (void *) (m->base + g->bitmaps_offset +
+                       (3 * (uint64_t) i + kind) * g->bitmap_size),
+    .nbits = (size + g->cluster_size - 1) / g->cluster_size,
+  };
+}
+
+#endif /* CBW_LAYOUT_H */

@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+#include <config.h>
+
+#include <errno.h>
+#include <limits.h>
+
+#include "futex.h"
+#include "slots.h"
+
+static inline enum slot_state
+word_state (uint32_t word)
+{
+  return word & SLOT_STATE_MASK;
+}
+
+static inline uint32_t
+word_owner (uint32_t word)
+{
+  return word >> SLOT_OWNER_SHIFT;
+}
+
+static inline uint32_t
+make_word (enum slot_state state, uint32_t owner)
+{
+  return state | owner << SLOT_OWNER_SHIFT;
+}
+
+/* The one way a state word changes. */
+static bool
+transition (struct cbw_slot *slot, uint32_t *from, uint32_t to)
+{
+  return atomic_compare_exchange_strong (&slot->state, from, to);
+}
+
+static void
+ring_freed (const struct cbw_map *m)
+{
+  struct cbw_doorbell *bell = map_doorbell (m);
+
+  atomic_fetch_add (&bell->freed, 1);
+  if (atomic_load (&bell->freed_waiters) > 0)
+    futex_wake (&bell->freed, 1);
+}
+
+int
+slot_claim (const struct cbw_map *m, uint32_t owner)
+{
+  unsigned n;
+  uint32_t word;
+
+  for (n = 0; n < CBW_NR_SLOTS; ++n) {
+    word = SLOT_FREE;
+    if (atomic_load_explicit (&map_slot (m, n)->state,
+                              memory_order_relaxed) == SLOT_FREE &&
+        transition (map_slot (m, n), &word, make_word (SLOT_CLAIMED, owner)))
+      return (int) n;
+  }
+  return -1;
+}
+
+void
+slot_wait_free (const struct cbw_map *m, uint32_t seen, uint64_t timeout_ns)
+{
+  struct cbw_doorbell *bell = map_doorbell (m);
+
+  atomic_fetch_add (&bell->freed_waiters, 1);
+  futex_wait (&bell->freed, seen, timeout_ns);
+  atomic_fetch_sub (&bell->freed_waiters, 1);
+}
+
+void
+slot_submit (const struct cbw_map *m, unsigned i, uint32_t owner)
+{
+  uint32_t word = make_word (SLOT_CLAIMED, owner);
+
+  if (transition (map_slot (m, i), &word, make_word (SLOT_SUBMITTED, owner)))
+    atomic_fetch_or (&map_doorbell (m)->pending, UINT64_C (1) << i);
+}
+
+void
+slots_ring (const struct cbw_map *m, unsigned n)
+{
+  struct cbw_doorbell *bell = map_doorbell (m);
+
+  atomic_fetch_add (&bell->submitted, 1);
+  if (atomic_load (&map_header (m)->idle_threads) > 0)
+    futex_wake (&bell->submitted, (int) n);
+}
+
+enum slot_wait
+slot_wait (const struct cbw_map *m, unsigned i, uint32_t owner,
+           uint64_t timeout_ns)
+{
+  struct cbw_slot *slot = map_slot (m, i);
+  uint32_t word;
+
+  for (;;) {
+    word = atomic_load_explicit (&slot->state, memory_order_acquire);
+    if (word_owner (word) != owner || word_state (word) == SLOT_FREE)
+      return SLOT_WAIT_LOST;
+    if (word_state (word) == SLOT_DONE)
+      return SLOT_WAIT_DONE;
+    if (!(word & SLOT_WAITED)) {
+      if (!transition (slot, &word, word | SLOT_WAITED))
+        continue;
+      word |= SLOT_WAITED;
+    }
+    if (futex_wait (&slot->state, word, timeout_ns) == -1)
+      return SLOT_WAIT_TIMEOUT;
+  }
+}
+
+bool
+slot_abandon (const struct cbw_map *m, unsigned i, uint32_t owner)
+{
+  struct cbw_slot *slot = map_slot (m, i);
+  uint32_t word = atomic_load (&slot->state);
+
+  if (word_owner (word) != owner || word_state (word) == SLOT_FREE)
+    return true;                /* reaped: no longer ours */
+  if (!transition (slot, &word, SLOT_FREE))
+    return false;
+  ring_freed (m);
+  return true;
+}
+
+int
+slot_take (const struct cbw_map *m, unsigned *cursor)
+{
+  struct cbw_doorbell *bell = map_doorbell (m);
+  uint64_t pending, ahead, bit;
+  uint32_t word;
+  unsigned i;
+
+  while ((pending = atomic_load (&bell->pending)) != 0) {
+    ahead = pending >> *cursor << *cursor;
+    i = (unsigned) __builtin_ctzll (ahead ? ahead : pending);
+    bit = UINT64_C (1) << i;
+    if (!(atomic_fetch_and (&bell->pending, ~bit) & bit))
+      continue;                 /* another thread was faster */
+    *cursor = (i + 1) % CBW_NR_SLOTS;
+
+    word = atomic_load_explicit (&map_slot (m, i)->state,
+                                 memory_order_relaxed);
+    while (word_state (word) == SLOT_SUBMITTED)
+      if (transition (map_slot (m, i), &word, word ^ SLOT_SUBMITTED ^
+                      SLOT_RUNNING))
+        return (int) i;
+  }
+  return -1;
+}
+
+void
+slots_wait_submitted (const struct cbw_map *m, uint64_t timeout_ns)
+{
+  struct cbw_doorbell *bell = map_doorbell (m);
+  _Atomic (uint32_t) *idle = &map_header (m)->idle_threads;
+  uint32_t seen = atomic_load (&bell->submitted);
+
+  atomic_fetch_add (idle, 1);
+  if (atomic_load (&bell->pending) == 0)
+    futex_wait (&bell->submitted, seen, timeout_ns);
+  atomic_fetch_sub (idle, 1);
+}
+
+void
+slot_complete (const struct cbw_map *m, unsigned i)
+{
+  struct cbw_slot *slot = map_slot (m, i);
+  uint32_t word = atomic_load_explicit (&slot->state, memory_order_relaxed);
+
+  while (word_state (word) == SLOT_RUNNING)
+    if (transition (slot, &word,
+                    make_word (SLOT_DONE, word_owner (word)))) {
+      if (word & SLOT_WAITED)
+        futex_wake (&slot->state, INT_MAX);
+      return;
+    }
+}
+
+unsigned
+slots_reap (const struct cbw_map *m,
+            bool (*alive) (void *opaque, unsigned client), void *opaque)
+{
+  unsigned i, client, reaped = 0;
+  uint32_t word, incarnation;
+
+  for (i = 0; i < CBW_NR_SLOTS; ++i) {
+    word = atomic_load (&map_slot (m, i)->state);
+    if (word_state (word) == SLOT_FREE || word_state (word) == SLOT_RUNNING)
+      continue;
+    client = word_owner (word) % CBW_NR_CLIENTS;
+    incarnation = atomic_load (&map_client (m, client)->incarnation);
+    if (word_owner (word) == slot_owner (client, incarnation) &&
+        alive (opaque, client))
+      continue;
+    if (transition (map_slot (m, i), &word, SLOT_FREE)) {
+      ring_freed (m);
+      reaped++;
+    }
+  }
+  return reaped;
+}
+
+void
+slots_recover (const struct cbw_map *m)
+{
+  unsigned i;
+  uint32_t word;
+
+  atomic_store (&map_header (m)->idle_threads, 0);
+  for (i = 0; i < CBW_NR_SLOTS; ++i) {
+    word = atomic_load (&map_slot (m, i)->state);
+    switch (word_state (word)) {
+    case SLOT_RUNNING:
+      if (!transition (map_slot (m, i), &word,
+                       word ^ SLOT_RUNNING ^ SLOT_SUBMITTED))
+        break;
+      /* fallthrough */
+    case SLOT_SUBMITTED:
+      atomic_fetch_or (&map_doorbell (m)->pending, UINT64_C (1) << i);
+      break;
+    case SLOT_CLAIMED:
+    case SLOT_DONE:
+      break;
+    default:                    /* free already, or nonsense */
+      transition (map_slot (m, i), &word, SLOT_FREE);
+    }
+  }
+}
+
+void
+slots_wake_all (const struct cbw_map *m)
+{
+  unsigned i;
+
+  for (i = 0; i < CBW_NR_SLOTS; ++i)
+    futex_wake (&map_slot (m, i)->state, INT_MAX);
+  futex_wake (&map_doorbell (m)->freed, INT_MAX);
+}

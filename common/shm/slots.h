@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+/* The request list: slots that go round
+ *
+ *   FREE -> CLAIMED -> SUBMITTED -> RUNNING -> DONE -> FREE
+ *        (1)        (2)          (3)        (4)     (5)
+ *
+ * (1), (2) and (5) are made by the client that owns the slot, (3) and (4)
+ * by a service thread of the filter.  Each is one compare-and-swap of the
+ * state word, which carries the owner too, so a slot always has exactly
+ * one side that may touch its request, reply and buffer.  The swaps that
+ * hand the slot over, (2) and (4), are releases, and seeing them is an
+ * acquire: the plain fields and the buffer follow.
+ *
+ * A client may die anywhere: the filter reaps slots whose owner is gone
+ * (slots_reap), but never one in RUNNING, which a thread of its own still
+ * writes to.  The server may die anywhere: the client takes its slot back
+ * (slot_abandon), and the next server runs what is SUBMITTED or was
+ * RUNNING again (slots_recover); every request can be repeated.
+ *
+ * Nobody sleeps through a ring.  A client sets the pending bit, then
+ * reads idle_threads; a service thread raises idle_threads, then reads
+ * pending.  Both are sequentially consistent, so at least one sees the
+ * other.  Between that and the sleep the futex compares "submitted".
+ *
+ * The owner tag holds the client's index and the low bits of its
+ * incarnation, so that a new client in the same entry does not own its
+ * predecessor's slots.
+ */
+
+#ifndef CBW_SLOTS_H
+#define CBW_SLOTS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "layout.h"
+
+enum slot_state {
+  SLOT_FREE = 0,
+  SLOT_CLAIMED = 1,
+  SLOT_SUBMITTED = 2,
+  SLOT_RUNNING = 3,
+  SLOT_DONE = 4,
+};
+
+#define SLOT_STATE_MASK 0x7fu
+#define SLOT_WAITED 0x80u       /* the owner sleeps on the word */
+#define SLOT_OWNER_SHIFT 8
+
+/* The tag of client i in its incarnation: 24 bits. */
+static inline uint32_t
+slot_owner (unsigned client, uint32_t incarnation)
+{
+  return (client | incarnation * CBW_NR_CLIENTS) & 0xffffffu;
+}
+
+/* ---- The client's side ---- */
+
+/* Claim a free slot.  Returns its index, or -1 if there is none. */
+extern int slot_claim (const struct cbw_map *m, uint32_t owner);
+
+/* Sleep until a slot may be free, or timeout_ns.  "seen" is the value of
+ * doorbell->freed from before the last slot_claim that failed.
+ */
+extern void slot_wait_free (const struct cbw_map *m, uint32_t seen,
+                            uint64_t timeout_ns);
+
+/* Hand a claimed slot, with its request filled in, to the filter.  It is
+ * certain to be looked at only after slots_ring.
+ */
+extern void slot_submit (const struct cbw_map *m, unsigned i, uint32_t owner);
+
+/* Wake service threads for n slots submitted. */
+extern void slots_ring (const struct cbw_map *m, unsigned n);
+
+enum slot_wait {
+  SLOT_WAIT_DONE,               /* the reply is there */
+  SLOT_WAIT_TIMEOUT,            /* not yet */
+  SLOT_WAIT_LOST,               /* the slot is not ours any more */
+};
+
+/* Wait for the reply in slot i for at most timeout_ns. */
+extern enum slot_wait slot_wait (const struct cbw_map *m, unsigned i,
+                                 uint32_t owner, uint64_t timeout_ns);
+
+/* Give slot i back, whatever its state, if it is still ours.  A slot in
+ * SUBMITTED or RUNNING may be given back only when the server is dead.
+ * Returns false if a new server took it up meanwhile: wait on.
+ */
+extern bool slot_abandon (const struct cbw_map *m, unsigned i,
+                          uint32_t owner);
+
+/* ---- The filter's side ---- */
+
+/* Take one submitted slot into RUNNING, looking from *cursor on, which
+ * each service thread keeps for itself so that no slot starves.
+ * Returns its index, or -1 if there is none.
+ */
+extern int slot_take (const struct cbw_map *m, unsigned *cursor);
+
+/* Sleep until slots may be submitted, or timeout_ns. */
+extern void slots_wait_submitted (const struct cbw_map *m,
+                                  uint64_t timeout_ns);
+
+/* The reply is written: RUNNING -> DONE. */
+extern void slot_complete (const struct cbw_map *m, unsigned i);
+
+/* Free the slots of owners that are gone.  alive() tells if the client
+ * with that index lives.  Returns how many.
+ */
+extern unsigned slots_reap (const struct cbw_map *m,
+                            bool (*alive) (void *opaque, unsigned client),
+                            void *opaque);
+
+/* A new server, before it starts its threads: what its predecessor left
+ * RUNNING is SUBMITTED again, nonsense is freed.
+ */
+extern void slots_recover (const struct cbw_map *m);
+
+/* Wake everybody who waits for a reply or for a free slot, so that they
+ * look if the server is alive.
+ */
+extern void slots_wake_all (const struct cbw_map *m);
+
+#endif /* CBW_SLOTS_H */

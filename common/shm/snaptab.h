@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+/* The snapshot table as those see it who only read it.
+ *
+ * The filter may change an entry at any moment, and the segment may be
+ * damaged: so an entry is copied, and the copy used only if its checksum
+ * is right and the entry's state and id were the same before and after.
+ */
+
+#ifndef CBW_SNAPTAB_H
+#define CBW_SNAPTAB_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "error.h"
+#include "layout.h"
+
+struct snapshot_info {
+  unsigned index;
+  enum cbw_snapshot_state state; /* LIVE or BROKEN */
+  uint64_t id;
+  uint64_t size;                /* bytes */
+  uint64_t created_ns;
+  char name[CBW_NAME_MAX];
+  int error_num;                /* if BROKEN: why */
+  enum cbw_broken_reason error_reason;
+  uint64_t error_offset;
+};
+
+/* Copy entry i.  Returns false if no snapshot is to be seen there. */
+extern bool snaptab_read (const struct cbw_map *m, unsigned i,
+                          struct snapshot_info *info);
+
+/* Find the snapshot called "name"; with NULL, the newest there is. */
+extern bool snaptab_find (const struct cbw_map *m, const char *name,
+                          struct snapshot_info *info);
+
+/* The checksum that belongs into entry->sum. */
+extern uint64_t snaptab_sum (const struct cbw_snapshot *entry);
+
+/* Is the name good?  1 to 63 bytes without "/", control characters or
+ * "..", so that it can be an export name and part of a file name.
+ */
+extern int snaptab_check_name (const char *name, struct error *e);
+
+/* In words, for people: "live" or "broken: ...". */
+extern void snaptab_describe (const struct snapshot_info *info,
+                              char *buf, size_t len);
+
+#endif /* CBW_SNAPTAB_H */
