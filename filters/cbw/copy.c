@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+#include <config.h>
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <nbdkit-filter.h>
+
+#include "cleanup.h"
+#include "copy.h"
+#include "iszero.h"
+#include "rounding.h"
+
+/* A copy moves at most this many bytes, or one cluster if that is more:
+ * a neighbour waits no longer than for one piece, and the piece is still
+ * in the CPU's cache when it is written.
+ */
+#define PIECE_SIZE (256 * 1024)
+
+struct copy_claim {
+  struct copy_claim *next;
+  uint64_t start, end;          /* clusters */
+  pthread_cond_t released;
+};
+
+struct copy_buffer {
+  struct copy_buffer *next;
+};
+
+void
+copier_init (struct copier *c)
+{
+  pthread_mutex_init (&c->lock, NULL);
+  c->claims = NULL;
+  c->buffers = NULL;
+}
+
+void
+copier_destroy (struct copier *c)
+{
+  struct copy_buffer *buffer;
+
+  while ((buffer = c->buffers) != NULL) {
+    c->buffers = buffer->next;
+    free (buffer);
+  }
+  pthread_mutex_destroy (&c->lock);
+}
+
+static uint64_t
+piece_clusters (const struct snapshot *snap)
+{
+  return max_u64 (PIECE_SIZE / snap->cluster_size, 1);
+}
+
+/* A buffer for one piece, the one used last if there is one. */
+static void *
+buffer_get (struct copier *c, const struct snapshot *snap)
+{
+  struct copy_buffer *buffer;
+  void *p;
+
+  {
+    LOCK_FOR_SCOPE (&c->lock);
+    buffer = c->buffers;
+    if (buffer)
+      c->buffers = buffer->next;
+  }
+  if (buffer == NULL &&
+      posix_memalign (&p, 4096,
+                      piece_clusters (snap) * snap->cluster_size) == 0)
+    buffer = p;
+  return buffer;
+}
+
+static void
+buffer_put (struct copier *c, void *p)
+{
+  struct copy_buffer *buffer = p;
+
+  LOCK_FOR_SCOPE (&c->lock);
+  buffer->next = c->buffers;
+  c->buffers = buffer;
+}
+
+/* The first cluster from "start" on which must still be copied. */
+static uint64_t
+next_needed (const struct snapshot *snap, uint64_t start, uint64_t end)
+{
+  if (snapshot_state (snap) != CBW_SNAPSHOT_LIVE)
+    return end;
+  while (start < end) {
+    start = bitmap_next_clear (&snap->done, start, end);
+    if (start == end || bitmap_test (&snap->access, start))
+      break;
+    start = bitmap_next_set (&snap->access, start, end);
+  }
+  return start;
+}
+
+/* Where the run of clusters to copy that begins at "start" ends. */
+static uint64_t
+run_end (const struct snapshot *snap, uint64_t start, uint64_t end)
+{
+  end = bitmap_next_set (&snap->done, start, end);
+  return bitmap_next_clear (&snap->access, start, end);
+}
+
+bool
+copy_needed (const struct snapshot *snap, uint64_t start, uint64_t end)
+{
+  return next_needed (snap, start, end) < end;
+}
+
+/* Claim the first run of [start, end) that needs copying.  Returns false
+ * if none does.  Not inlined: gcc 12 would see only that a local variable
+ * of the caller goes on the list, not that release takes it off again.
+ */
+__attribute__ ((noinline)) static bool
+claim (struct copier *c, const struct snapshot *snap,
+       uint64_t start, uint64_t end, struct copy_claim *mine)
+{
+  struct copy_claim *other;
+
+  LOCK_FOR_SCOPE (&c->lock);
+ again:
+  start = next_needed (snap, start, end);
+  if (start == end)
+    return false;
+  mine->start = start;
+  mine->end = run_end (snap, start, end);
+  for (other = c->claims; other; other = other->next) {
+    if (other->start <= start && start < other->end) {
+      pthread_cond_wait (&other->released, &c->lock);
+      goto again;               /* "other" is gone */
+    }
+    if (other->start > start)
+      mine->end = min_u64 (mine->end, other->start);
+  }
+
+  pthread_cond_init (&mine->released, NULL);
+  mine->next = c->claims;
+  c->claims = mine;
+  return true;
+}
+
+static void
+release (struct copier *c, struct copy_claim *mine)
+{
+  struct copy_claim **p;
+
+  {
+    LOCK_FOR_SCOPE (&c->lock);
+    for (p = &c->claims; *p != mine; p = &(*p)->next)
+      ;
+    *p = mine->next;
+    pthread_cond_broadcast (&mine->released);
+  }
+  pthread_cond_destroy (&mine->released);
+}
+
+/* Clusters [start, end) are in the target, "written" bytes of them as
+ * data and the rest as hole.
+ */
+static void
+set_done (const struct snapshot *snap, uint64_t start, uint64_t end,
+          uint64_t written)
+{
+  bitmap_set (&snap->done, start, end);
+  atomic_fetch_add_explicit (&snap->entry->copied_clusters, end - start,
+                             memory_order_relaxed);
+  atomic_fetch_add_explicit (&snap->entry->copied_bytes, written,
+                             memory_order_relaxed);
+}
+
+/* Write what is not zero of a piece, neighbouring clusters in one go. */
+static int
+write_piece (const struct snapshot *snap, const unsigned char *buf,
+             uint64_t offset, uint64_t len, uint64_t *written,
+             struct error *e)
+{
+  struct image *target = snap->target;
+  uint64_t pos, data = 0, n;    /* [data, pos) is yet to be written */
+
+  *written = 0;
+  for (pos = 0; pos <= len; pos += n) {
+    n = min_u64 (snap->cluster_size, len - pos);
+    if (n > 0 && !is_zero (buf + pos, n))
+      continue;
+    if (data < pos) {
+      if (target->ops->pwrite (target, buf + data, pos - data, offset + data,
+                               e) == -1)
+        return -1;
+      *written += pos - data;
+    }
+    data = pos + n;
+    if (n == 0)
+      break;
+  }
+  return 0;
+}
+
+/* Copy the first piece of a claim.  Returns the cluster up to which all
+ * is done, or 0 and sets the error; *failed_at is then the offset.
+ */
+static uint64_t
+copy_piece (struct copier *c, const struct snapshot *snap,
+            const struct source *source, const struct copy_claim *mine,
+            bool sparse, struct error *e)
+{
+  const uint64_t cs = snap->cluster_size;
+  const uint64_t offset = mine->start * cs;
+  uint64_t end = min_u64 (mine->end, mine->start + piece_clusters (snap));
+  uint64_t len, zeroes, written;
+  void *buf;
+  int r;
+
+  if (sparse) {
+    len = min_u64 (mine->end * cs, snap->size) - offset;
+    zeroes = source_zeroes (source, len, offset);
+    if (zeroes == len || zeroes >= cs) {
+      end = zeroes == len ? mine->end : mine->start + zeroes / cs;
+      set_done (snap, mine->start, end, 0);
+      return end;
+    }
+  }
+
+  len = min_u64 (end * cs, snap->size) - offset;
+  buf = buffer_get (c, snap);
+  if (buf == NULL) {
+    error_set_errno (e, ENOMEM, "buffer for a copy");
+    return 0;
+  }
+  r = source_pread (source, buf, (uint32_t) len, offset);
+  if (r != 0)
+    error_set_errno (e, r, "cannot read old data from the disk");
+  else
+    r = write_piece (snap, buf, offset, len, &written, e);
+  buffer_put (c, buf);
+  if (r != 0)
+    return 0;
+  set_done (snap, mine->start, end, written);
+  return end;
+}
+
+void
+copy_range (struct copier *c, struct chain_head *head, struct snapshot *snap,
+            const struct source *source, uint64_t start, uint64_t end,
+            bool sparse)
+{
+  struct copy_claim mine;
+  struct error e;
+  uint64_t done;
+
+  while (start < end && claim (c, snap, start, end, &mine)) {
+    done = copy_piece (c, snap, source, &mine, sparse, &e);
+    /* Broken first, then released: whoever waited must not think that
+     * the cluster is still to be copied, nor that it was.
+     */
+    if (done == 0)
+      snapshot_break (head, snap, CBW_BROKEN_COPY, e.num,
+                      mine.start * snap->cluster_size, e.msg);
+    release (c, &mine);
+    start = done ? done : end;
+  }
+}

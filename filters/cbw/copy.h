@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+/* Copying old data from the source to the target of the newest snapshot,
+ * before a guest's write reaches the source.
+ *
+ * A thread that copies puts the clusters it has claimed on the in-flight
+ * list.  Claims never overlap, so a cluster is copied once; who needs a
+ * cluster that another is copying waits for that one copy, then finds it
+ * done.  A thread has one claim at a time and waits for others only while
+ * it has none: no cycle, no deadlock.
+ *
+ * The life of a cluster, under which lock, and who may touch it:
+ *
+ *   not done ----------> in flight -----------------> done
+ *     |    claim (lock)             set bit (release), then
+ *     |                             take off the list (lock)
+ *     `--- a failed copy goes back to "not done", and breaks the snapshot
+ */
+
+#ifndef CBW_COPY_H
+#define CBW_COPY_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "chain.h"
+#include "source.h"
+
+struct copy_claim;
+struct copy_buffer;
+
+struct copier {
+  pthread_mutex_t lock;         /* for all of the below */
+  struct copy_claim *claims;    /* in flight */
+  struct copy_buffer *buffers;  /* free ones, last used first */
+};
+
+extern void copier_init (struct copier *c);
+extern void copier_destroy (struct copier *c);
+
+/* See to it that clusters [start, end) of the snapshot need no copy any
+ * more: each is done, or not accessible, or the snapshot is broken.
+ * With "sparse", large holes in the source are looked for first, and not
+ * read: for guest trims and zeroes, which may cover most of a disk.
+ *
+ * A copy that fails breaks the snapshot.  Called inside the gate.
+ */
+extern void copy_range (struct copier *c, struct chain_head *head,
+                        struct snapshot *snap, const struct source *source,
+                        uint64_t start, uint64_t end, bool sparse);
+
+/* Would copy_range have anything to copy? */
+extern bool copy_needed (const struct snapshot *snap,
+                         uint64_t start, uint64_t end);
+
+#endif /* CBW_COPY_H */

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+/* The gate that every guest write, zero and trim passes.
+ *
+ * While it is closed nobody is inside, so whoever closed it may change
+ * what the guest path reads without locks (the chain).  Entering and
+ * leaving an open gate is one uncontended atomic add each: the count of
+ * those inside is spread over stripes, one or a few threads to each.
+ *
+ * Why nobody slips in: who enters adds to its stripe, then reads
+ * "closed"; who closes sets "closed", then reads the stripes.  All four
+ * are sequentially consistent, so at least one sees the other.
+ */
+
+#ifndef CBW_GATE_H
+#define CBW_GATE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdint.h>
+
+#define GATE_STRIPES 16
+
+struct gate {
+  struct {
+    _Alignas (64) _Atomic (uint32_t) inside;
+  } stripes[GATE_STRIPES];
+  _Alignas (64) _Atomic (uint32_t) closed;
+  pthread_mutex_t lock;         /* for the two conditions */
+  pthread_cond_t opened;
+  pthread_cond_t left;
+};
+
+extern void gate_init (struct gate *g);
+extern void gate_destroy (struct gate *g);
+
+/* Enter, waiting while the gate is closed.  Returns the stripe, which
+ * belongs into gate_leave.  A thread must not enter twice.
+ */
+extern unsigned gate_enter (struct gate *g);
+extern void gate_leave (struct gate *g, unsigned stripe);
+
+/* Close the gate and wait until all who are inside have left.  One
+ * closer at a time (the caller's lock).
+ */
+extern void gate_close (struct gate *g);
+extern void gate_open (struct gate *g);
+
+#endif /* CBW_GATE_H */

@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+#include <config.h>
+
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <nbdkit-filter.h>
+
+#include "layout.h"
+#include "params.h"
+#include "rounding.h"
+#include "segment.h"
+#include "snaptab.h"
+
+#define THREADS_MAX 64
+
+const char params_help[] =
+  "cbw-shm=NAME|PATH       (required) The shared-memory segment.\n"
+  "cbw-target=FILE         Take a snapshot at start; old data goes here.\n"
+  "cbw-snapshot=NAME       Name of that snapshot (default: snapshot).\n"
+  "cbw-cluster-size=SIZE   Granularity of copies, 4k to 4M (default: 64k).\n"
+  "cbw-on-error=break-snapshot\n"
+  "                        What a failed copy does (default: break-snapshot).\n"
+  "cbw-threads=N           Service threads, 1 to 64 (default: 8).\n"
+  "cbw-export=NAME         The export to protect (default: all are the disk).";
+
+static int
+set_path (char **field, const char *key, const char *value)
+{
+  char *path;
+
+  if (value[0] == '\0') {
+    nbdkit_error ("%s: the file name is empty", key);
+    return -1;
+  }
+  path = nbdkit_absolute_path (value);
+  if (path == NULL)
+    return -1;
+  free (*field);
+  *field = path;
+  return 1;
+}
+
+static int
+set_shm (struct params *p, const char *value)
+{
+  struct error e;
+
+  if (strchr (value, '/'))
+    return set_path (&p->shm, "cbw-shm", value);
+  free (p->shm);
+  p->shm = segment_path (value, &e);
+  if (p->shm == NULL) {
+    nbdkit_error ("cbw-shm: %s", e.msg);
+    return -1;
+  }
+  return 1;
+}
+
+static int
+set_target (struct params *p, const char *value)
+{
+  if (strstr (value, "://") || value[0] == '[') {
+    nbdkit_error ("cbw-target=%s: this version takes a file name only; "
+                  "serve the image as a file, or name it ./FILE if this "
+                  "really is a file", value);
+    return -1;
+  }
+  return set_path (&p->target, "cbw-target", value);
+}
+
+static int
+set_snapshot (struct params *p, const char *value)
+{
+  struct error e;
+
+  if (snaptab_check_name (value, &e) == -1) {
+    nbdkit_error ("cbw-snapshot: %s", e.msg);
+    return -1;
+  }
+  p->snapshot = value;
+  return 1;
+}
+
+static int
+set_cluster_size (struct params *p, const char *value)
+{
+  int64_t size = nbdkit_parse_size (value);
+
+  if (size == -1)
+    return -1;
+  if (size < CBW_CLUSTER_SIZE_MIN || size > CBW_CLUSTER_SIZE_MAX ||
+      !is_power_of_2 ((uint64_t) size)) {
+    nbdkit_error ("cbw-cluster-size=%s: must be a power of two "
+                  "between 4k and 4M", value);
+    return -1;
+  }
+  p->cluster_size = (uint32_t) size;
+  return 1;
+}
+
+static int
+set_threads (struct params *p, const char *value)
+{
+  if (nbdkit_parse_unsigned ("cbw-threads", value, &p->threads) == -1)
+    return -1;
+  if (p->threads < 1 || p->threads > THREADS_MAX) {
+    nbdkit_error ("cbw-threads=%s: must be between 1 and %d", value,
+                  THREADS_MAX);
+    return -1;
+  }
+  return 1;
+}
+
+int
+params_parse (struct params *p, const char *key, const char *value)
+{
+  if (strcmp (key, "cbw-shm") == 0)
+    return set_shm (p, value);
+  if (strcmp (key, "cbw-target") == 0)
+    return set_target (p, value);
+  if (strcmp (key, "cbw-snapshot") == 0)
+    return set_snapshot (p, value);
+  if (strcmp (key, "cbw-cluster-size") == 0)
+    return set_cluster_size (p, value);
+  if (strcmp (key, "cbw-threads") == 0)
+    return set_threads (p, value);
+  if (strcmp (key, "cbw-export") == 0) {
+    p->export = value;
+    return 1;
+  }
+  if (strcmp (key, "cbw-on-error") == 0) {
+    if (strcmp (value, "break-snapshot") == 0)
+      return 1;
+    nbdkit_error ("cbw-on-error=%s: the policy must be break-snapshot",
+                  value);
+    return -1;
+  }
+  if (strncmp (key, "cbw-", 4) == 0) {
+    nbdkit_error ("unknown parameter %s of the cbw filter "
+                  "(nbdkit --help --filter=cbw PLUGIN lists them)", key);
+    return -1;
+  }
+  return 0;
+}
+
+int
+params_complete (const struct params *p)
+{
+  if (p->shm == NULL) {
+    nbdkit_error ("cbw-shm=NAME|PATH is required: "
+                  "the segment shared with nbdkit snapshot-access");
+    return -1;
+  }
+  if (p->target && strlen (p->target) >= CBW_TARGET_MAX) {
+    nbdkit_error ("cbw-target: the path is longer than %d bytes",
+                  CBW_TARGET_MAX - 1);
+    return -1;
+  }
+  return 0;
+}
+
+void
+params_free (struct params *p)
+{
+  free (p->shm);
+  free (p->target);
+}

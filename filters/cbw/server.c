@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+#include <config.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <nbdkit-filter.h>
+
+#include "cleanup.h"
+#include "restore.h"
+#include "server.h"
+#include "snaptab.h"
+
+/* A target that exists must be empty, unless a snapshot in the segment
+ * owns it.  Without a segment none does.
+ */
+static int
+probe_target (const struct params *p, struct error *e)
+{
+  CLEANUP_FREE char *dir = strdup (p->target);
+  struct stat st;
+
+  if (dir == NULL)
+    return error_set_errno (e, ENOMEM, "%s", p->target);
+  strrchr (dir, '/')[1] = '\0';
+  if (access (dir, W_OK | X_OK) == -1)
+    return error_set_errno (e, errno, "%s: cannot make a target in %s",
+                            p->target, dir);
+  if (access (p->shm, F_OK) == -1 && stat (p->target, &st) == 0 &&
+      (!S_ISREG (st.st_mode) || st.st_size > 0))
+    return error_set (e, EEXIST, "%s: exists and is not empty, and is no "
+                      "snapshot's target; remove it, or choose another",
+                      p->target);
+  return 0;
+}
+
+int
+server_probe (const struct params *p)
+{
+  struct error e;
+
+  if (segment_probe (p->shm, &e) == -1 ||
+      (p->target && probe_target (p, &e) == -1)) {
+    nbdkit_error ("cbw: %s", e.msg);
+    return -1;
+  }
+  return 0;
+}
+
+/* Does the segment that we took over fit the disk and the parameters? */
+static int
+check_geometry (const struct segment *seg, const struct params *p,
+                uint64_t disk_size, struct error *e)
+{
+  const struct cbw_geometry *g = &seg->map.geometry;
+
+  if (p->cluster_size != 0 && p->cluster_size != g->cluster_size)
+    return error_set (e, EINVAL, "%s: was made with cbw-cluster-size=%" PRIu32
+                      ", not %" PRIu32 "; go on with that size, or end its "
+                      "snapshots by removing the segment", seg->path,
+                      g->cluster_size, p->cluster_size);
+  if (disk_size < g->disk_size)
+    return error_set (e, EINVAL, "%s: was made for a disk of %" PRIu64
+                      " bytes, and this one has only %" PRIu64
+                      "; is it the right disk?  If so, end its snapshots by "
+                      "removing the segment", seg->path, g->disk_size,
+                      disk_size);
+  return 0;
+}
+
+/* Does the segment already hold the snapshot that cbw-target= and
+ * cbw-snapshot= ask for?  1 yes, 0 no and it may be made, -1 error.
+ */
+static int
+find_wanted (struct server *s, const struct params *p, struct error *e)
+{
+  const struct chain *chain = s->engine.chain.current;
+  const struct cbw_snapshot *entry;
+
+  if (chain == NULL)
+    return 0;
+  entry = chain->snaps[chain->len - 1]->entry;
+  if (strcmp (entry->name, p->snapshot) != 0)
+    return error_set (e, EEXIST, "%s: holds the snapshot \"%s\" with target "
+                      "%s already; leave cbw-target= away to go on with "
+                      "that, or choose another segment", s->segment.path,
+                      entry->name, entry->target);
+  if (strcmp (entry->target, p->target) != 0)
+    return error_set (e, EEXIST, "%s: the target of snapshot \"%s\" is %s, "
+                      "not %s; give that to go on with the snapshot, or "
+                      "choose another segment", s->segment.path, entry->name,
+                      entry->target, p->target);
+  return 1;
+}
+
+static int
+prepare_snapshots (struct server *s, const struct params *p,
+                   uint64_t disk_size, struct error *e)
+{
+  int r;
+
+  if (!s->segment.fresh &&
+      (check_geometry (&s->segment, p, disk_size, e) == -1 ||
+       restore_snapshots (&s->engine, &s->segment, e) == -1))
+    return -1;
+  if (p->target == NULL)
+    return 0;
+  r = find_wanted (s, p, e);
+  if (r != 0)
+    return r;
+  return create_snapshot (&s->engine, &s->segment, p->snapshot, p->target,
+                          disk_size, e);
+}
+
+int
+server_start (struct server *s, const struct params *p,
+              const struct source *source, const struct source_info *info)
+{
+  struct cbw_header *h;
+  struct error e;
+
+  s->segment = (struct segment) SEGMENT_INIT;
+  if (segment_serve (&s->segment, p->shm, info->size,
+                     p->cluster_size ? p->cluster_size :
+                     PARAMS_CLUSTER_SIZE_DEFAULT, &e) == -1) {
+    nbdkit_error ("cbw: %s", e.msg);
+    return -1;
+  }
+  engine_init (&s->engine);
+  if (prepare_snapshots (s, p, info->size, &e) == -1) {
+    nbdkit_error ("cbw: %s", e.msg);
+    goto fail;
+  }
+
+  h = map_header (&s->segment.map);
+  h->source_minimum_block = info->minimum_block;
+  h->source_preferred_block = info->preferred_block;
+  h->source_maximum_block = info->maximum_block;
+  s->service = (struct service) {
+    .engine = &s->engine,
+    .segment = &s->segment,
+    .source = *source,
+    .info = *info,
+  };
+  if (service_start (&s->service, p->threads) == -1)
+    goto fail;
+  segment_publish (&s->segment);
+  return 0;
+
+ fail:
+  engine_destroy (&s->engine);
+  segment_close (&s->segment, s->segment.fresh);
+  return -1;
+}
+
+/* What is to survive a reboot must be on the disk before the segment says
+ * that it was left in order.
+ */
+static void
+flush_targets (struct server *s)
+{
+  const struct chain *chain = s->engine.chain.current;
+  struct snapshot *snap;
+  struct error e;
+  size_t i;
+
+  for (i = 0; chain && i < chain->len; ++i) {
+    snap = chain->snaps[i];
+    if (snap->target && snap->target->ops->flush (snap->target, &e) == -1)
+      snapshot_break (&s->engine.chain, snap, CBW_BROKEN_TARGET, e.num, 0,
+                      e.msg);
+  }
+}
+
+void
+server_stop (struct server *s)
+{
+  service_stop (&s->service);
+  if (!segment_is_volatile (&s->segment))
+    flush_targets (s);
+  segment_stop (&s->segment);
+  engine_destroy (&s->engine);
+  segment_close (&s->segment, false);
+}

@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+#include <config.h>
+
+#include <errno.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <nbdkit-filter.h>
+
+#include "clock.h"
+#include "futex.h"
+#include "liveness.h"
+#include "service.h"
+#include "slots.h"
+#include "view.h"
+
+/* How often dead clients are looked for. */
+#define REAP_INTERVAL (NS_PER_SEC / 2)
+
+/* A request, as it was when it was looked at. */
+struct request {
+  uint32_t kind;
+  uint64_t snapshot;
+  uint64_t offset;
+  uint64_t length;
+};
+
+static struct request
+copy_request (const struct cbw_slot *slot)
+{
+  /* Once: the client could write while we look. */
+  const volatile struct cbw_slot *v = slot;
+
+  return (struct request) {
+    .kind = v->kind,
+    .snapshot = v->snapshot,
+    .offset = v->offset,
+    .length = v->length,
+  };
+}
+
+static int
+run_request (struct service *s, const struct request *rq, void *buf,
+             uint32_t *count)
+{
+  switch (rq->kind) {
+  case CBW_REQUEST_READ:
+    if (rq->length > CBW_SLOT_BUFFER_SIZE)
+      return EINVAL;
+    return view_read (s->engine, &s->source, rq->snapshot, buf, rq->length,
+                      rq->offset);
+  case CBW_REQUEST_EXTENTS:
+    return view_extents (s->engine, &s->source, rq->snapshot, rq->length,
+                         rq->offset, s->info.can_extents, buf, count);
+  case CBW_REQUEST_CACHE:
+    if (rq->length > UINT32_MAX)
+      return EINVAL;
+    if (!s->info.can_cache)
+      return 0;                 /* a hint that has no use here */
+    return view_cache (s->engine, &s->source, rq->snapshot, rq->length,
+                       rq->offset);
+  default:
+    return EINVAL;
+  }
+}
+
+static void
+run_slot (struct service *s, unsigned i)
+{
+  const struct cbw_map *m = &s->segment->map;
+  struct cbw_slot *slot = map_slot (m, i);
+  const struct request rq = copy_request (slot);
+  uint32_t count = 0;
+  int r;
+
+  r = run_request (s, &rq, map_buffer (m, i), &count);
+  slot->status = r;
+  slot->count = r == 0 ? count : 0;
+  slot_complete (m, i);
+
+  atomic_fetch_add_explicit (&map_header (m)->requests, 1,
+                             memory_order_relaxed);
+  if (r == 0 && rq.kind == CBW_REQUEST_READ)
+    atomic_fetch_add_explicit (&map_header (m)->read_bytes, rq.length,
+                               memory_order_relaxed);
+}
+
+static bool
+client_alive (void *opaque, unsigned client)
+{
+  const struct service *s = opaque;
+
+  return liveness_client (s->segment->fd, client);
+}
+
+/* Look for dead clients if it is time; one thread at a time does. */
+static void
+reap (struct service *s)
+{
+  const uint64_t now = now_monotonic_ns ();
+  uint64_t due = atomic_load_explicit (&s->next_reap, memory_order_relaxed);
+  unsigned n;
+
+  if (now < due ||
+      !atomic_compare_exchange_strong (&s->next_reap, &due,
+                                       now + REAP_INTERVAL))
+    return;
+  n = slots_reap (&s->segment->map, client_alive, s);
+  if (n > 0) {
+    atomic_fetch_add_explicit (&map_header (&s->segment->map)->reaped, n,
+                               memory_order_relaxed);
+    nbdkit_debug ("cbw: took %u slots from clients that are gone", n);
+  }
+}
+
+static void *
+service_thread (void *opaque)
+{
+  struct service *s = opaque;
+  const struct cbw_map *m = &s->segment->map;
+  unsigned cursor = 0;
+  int i;
+
+  while (!atomic_load (&s->stop)) {
+    i = slot_take (m, &cursor);
+    if (i >= 0)
+      run_slot (s, (unsigned) i);
+    else
+      slots_wait_submitted (m, REAP_INTERVAL);
+    reap (s);
+  }
+  return NULL;
+}
+
+int
+service_start (struct service *s, unsigned nr_threads)
+{
+  sigset_t all, old;
+  int r = 0;
+
+  atomic_init (&s->stop, false);
+  atomic_init (&s->next_reap, 0);
+  s->nr_threads = 0;
+  s->threads = calloc (nr_threads, sizeof *s->threads);
+  if (s->threads == NULL) {
+    nbdkit_error ("cbw: calloc: %m");
+    return -1;
+  }
+
+  /* Signals are the server's business, in its own threads. */
+  sigfillset (&all);
+  pthread_sigmask (SIG_SETMASK, &all, &old);
+  while (r == 0 && s->nr_threads < nr_threads) {
+    r = pthread_create (&s->threads[s->nr_threads], NULL, service_thread, s);
+    if (r == 0)
+      s->nr_threads++;
+  }
+  pthread_sigmask (SIG_SETMASK, &old, NULL);
+
+  if (r != 0) {
+    errno = r;
+    nbdkit_error ("cbw: cannot start a service thread: %m");
+    service_stop (s);
+    return -1;
+  }
+  return 0;
+}
+
+void
+service_stop (struct service *s)
+{
+  struct cbw_doorbell *bell;
+  unsigned i;
+
+  if (s->threads == NULL)
+    return;
+  atomic_store (&s->stop, true);
+  bell = map_doorbell (&s->segment->map);
+  atomic_fetch_add (&bell->submitted, 1);
+  futex_wake (&bell->submitted, INT_MAX);
+  for (i = 0; i < s->nr_threads; ++i)
+    pthread_join (s->threads[i], NULL);
+  free (s->threads);
+  s->threads = NULL;
+}

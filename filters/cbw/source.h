@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+/* The source: the layer below the filter, seen through one of nbdkit's
+ * contexts.  All data calls into that layer go through here, so that they
+ * take the serialising mutex where the thread model asks for it: nbdkit
+ * serialises only what comes from clients, not our service threads.
+ *
+ * The mutex is held for the call below and nothing else; nobody waits for
+ * a copy or the gate with it.
+ */
+
+#ifndef CBW_SOURCE_H
+#define CBW_SOURCE_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <nbdkit-filter.h>
+
+struct source {
+  nbdkit_next *next;
+  pthread_mutex_t *serial;      /* NULL: the layer below is parallel */
+};
+
+/* Take "serial" (if there is one) until the end of the scope. */
+#define SOURCE_LOCK_FOR_SCOPE(source) LOCK_FOR_SCOPE ((source)->serial)
+
+/* What a background context can do, asked once when it is opened. */
+struct source_info {
+  uint64_t size;                /* bytes */
+  uint32_t minimum_block, preferred_block, maximum_block; /* or 0 */
+  bool can_extents;
+  bool can_cache;
+};
+
+/* Prepare a context just opened and ask what it can do, which nbdkit
+ * wants before the data calls.  0, or -1 after nbdkit_error.
+ */
+extern int source_prepare (nbdkit_next *next, struct source_info *info);
+
+/* Read count bytes at offset.  Returns 0 or an errno. */
+extern int source_pread (const struct source *s, void *buf, uint32_t count,
+                         uint64_t offset);
+
+/* Prefetch.  Returns 0 or an errno. */
+extern int source_cache (const struct source *s, uint32_t count,
+                         uint64_t offset);
+
+/* The extents of the range, freed with nbdkit_extents_free, or NULL after
+ * an error (*err).  With "one", just the first.  They start at offset and
+ * may end early, but there is at least one.
+ */
+extern struct nbdkit_extents *source_extents (const struct source *s,
+                                              uint32_t count, uint64_t offset,
+                                              bool one, int *err);
+
+/* How many bytes from offset on, up to count, surely read as zeroes
+ * without being read?  0 if unknown.
+ */
+extern uint64_t source_zeroes (const struct source *s, uint64_t count,
+                               uint64_t offset);
+
+#endif /* CBW_SOURCE_H */

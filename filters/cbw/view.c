@@ -1,0 +1,321 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+#include <config.h>
+
+#include <errno.h>
+
+#include <nbdkit-filter.h>
+
+#include "cleanup.h"
+#include "rounding.h"
+#include "view.h"
+
+static void
+cleanup_chain_put (struct chain **chain)
+{
+  chain_put (*chain);
+}
+
+#define CLEANUP_CHAIN_PUT __attribute__ ((cleanup (cleanup_chain_put)))
+
+/* A range of a snapshot, in bytes, and a walk over the parts of it that
+ * one holder holds.
+ */
+struct walk {
+  const struct chain *chain;
+  size_t k;                     /* index of the snapshot */
+  uint64_t end;                 /* of the range */
+
+  uint64_t from, to;            /* this part */
+  size_t holder;                /* chain->len: the source */
+};
+
+static void
+walk_start (struct walk *w, const struct chain *chain, size_t k,
+            uint64_t offset, uint64_t end)
+{
+  *w = (struct walk) {
+    .chain = chain, .k = k, .end = end, .from = offset, .to = offset
+  };
+}
+
+/* Go to the next part; false at the end. */
+static bool
+walk_next (struct walk *w)
+{
+  const uint64_t cs = w->chain->snaps[w->k]->cluster_size;
+  uint64_t run;
+
+  w->from = w->to;
+  if (w->from == w->end)
+    return false;
+  w->holder = chain_holder (w->chain, w->k, w->from / cs,
+                            (w->end + cs - 1) / cs, &run);
+  w->to = min_u64 (run * cs, w->end);
+  return true;
+}
+
+static bool
+walk_in_source (const struct walk *w)
+{
+  return w->holder == w->chain->len;
+}
+
+static struct image *
+walk_target (const struct walk *w)
+{
+  return w->chain->snaps[w->holder]->target;
+}
+
+/* Look the snapshot up and check the request.  On success *chain holds a
+ * reference and *k is the snapshot's index in it.
+ */
+static int
+view_begin (struct engine *e, uint64_t id, uint64_t count, uint64_t offset,
+            struct chain **chain, size_t *k)
+{
+  const struct snapshot *snap;
+  int i;
+
+  *chain = chain_get (&e->chain);
+  i = chain_find (*chain, id);
+  if (i == -1)
+    return ESHUTDOWN;
+  *k = (size_t) i;
+  snap = (*chain)->snaps[i];
+  if (count == 0 || offset > snap->size || count > snap->size - offset)
+    return EINVAL;
+  if (snapshot_state (snap) != CBW_SNAPSHOT_LIVE)
+    return EIO;
+  if (!bitmap_all_set (&snap->access, offset / snap->cluster_size,
+                       (offset + count + snap->cluster_size - 1) /
+                       snap->cluster_size))
+    return EPERM;
+  return 0;
+}
+
+/* The source has been read: look at the chain anew, since a snapshot made
+ * meanwhile holds what was overwritten meanwhile.
+ */
+static int
+view_again (struct engine *e, uint64_t id, struct chain **chain, size_t *k)
+{
+  int i;
+
+  /* Pairs with the fence in engine_guest_begin. */
+  atomic_thread_fence (memory_order_acquire);
+  *chain = chain_get (&e->chain);
+  i = chain_find (*chain, id);
+  if (i == -1)
+    return ESHUTDOWN;
+  *k = (size_t) i;
+  return 0;
+}
+
+/* The last step, after the data: a break that this read raced with came
+ * before the first change that was not preserved.
+ */
+static int
+view_end (const struct chain *chain, size_t k)
+{
+  atomic_thread_fence (memory_order_acquire);
+  return snapshot_state (chain->snaps[k]) == CBW_SNAPSHOT_LIVE ? 0 : EIO;
+}
+
+/* The smallest range that covers all that comes from the source now. */
+static bool
+source_hull (const struct chain *chain, size_t k, uint64_t offset,
+             uint64_t end, uint64_t *from, uint64_t *to)
+{
+  struct walk w;
+  bool any = false;
+
+  walk_start (&w, chain, k, offset, end);
+  while (walk_next (&w))
+    if (walk_in_source (&w)) {
+      if (!any)
+        *from = w.from;
+      *to = w.to;
+      any = true;
+    }
+  return any;
+}
+
+int
+view_read (struct engine *e, const struct source *source, uint64_t id,
+           void *buf, uint64_t count, uint64_t offset)
+{
+  CLEANUP_CHAIN_PUT struct chain *before = NULL;
+  CLEANUP_CHAIN_PUT struct chain *after = NULL;
+  unsigned char *p = buf;
+  struct error error;
+  struct walk w;
+  uint64_t from, to;
+  size_t k;
+  int r, source_err = 0;
+
+  r = view_begin (e, id, count, offset, &before, &k);
+  if (r != 0)
+    return r;
+  if (source_hull (before, k, offset, offset + count, &from, &to))
+    source_err = source_pread (source, p + (from - offset),
+                               (uint32_t) (to - from), from);
+  r = view_again (e, id, &after, &k);
+  if (r != 0)
+    return r;
+
+  walk_start (&w, after, k, offset, offset + count);
+  while (walk_next (&w)) {
+    if (walk_in_source (&w)) {
+      if (source_err)
+        return source_err;
+    }
+    else if (walk_target (&w) == NULL)
+      return EIO;
+    else if (walk_target (&w)->ops->pread (walk_target (&w),
+                                           p + (w.from - offset),
+                                           w.to - w.from, w.from,
+                                           &error) == -1) {
+      nbdkit_error ("cbw: %s", error.msg);
+      return EIO;
+    }
+  }
+  return view_end (after, k);
+}
+
+/* Extents being put together: neighbours of one type become one. */
+struct list {
+  struct cbw_extent *extents;
+  uint32_t nr;
+};
+
+/* False if there is no room. */
+static bool
+list_add (struct list *l, uint64_t length, uint32_t type)
+{
+  if (l->nr > 0 && l->extents[l->nr - 1].type == type)
+    l->extents[l->nr - 1].length += length;
+  else if (l->nr == CBW_EXTENTS_MAX)
+    return false;
+  else
+    l->extents[l->nr++] = (struct cbw_extent) {
+      .length = length, .type = type
+    };
+  return true;
+}
+
+/* Add what the target says of one part. */
+static int
+list_add_target (struct list *l, struct image *target, uint64_t from,
+                 uint64_t to, bool *full)
+{
+  struct error error;
+  uint64_t next;
+  bool data;
+
+  for (; from < to && !*full; from = next) {
+    if (target == NULL ||
+        target->ops->extent (target, from, to, &next, &data, &error) == -1)
+      return EIO;
+    *full = !list_add (l, next - from,
+                       data ? 0 : CBW_EXTENT_HOLE | CBW_EXTENT_ZERO);
+  }
+  return 0;
+}
+
+/* Add what the source said of one part.  *cursor walks through its
+ * extents with the parts; beyond the last, nothing is known.
+ */
+static void
+list_add_source (struct list *l, const struct nbdkit_extents *from_source,
+                 size_t *cursor, uint64_t from, uint64_t to, bool *full)
+{
+  struct nbdkit_extent x;
+  uint64_t next;
+
+  for (; from < to && !*full; from = next) {
+    if (from_source == NULL) {
+      *full = !list_add (l, to - from, 0);
+      return;
+    }
+    do {
+      if (*cursor == nbdkit_extents_count (from_source)) {
+        *full = true;
+        return;
+      }
+      x = nbdkit_get_extent (from_source, *cursor);
+    } while (x.offset + x.length <= from && ++*cursor);
+    next = min_u64 (x.offset + x.length, to);
+    *full = !list_add (l, next - from, x.type);
+  }
+}
+
+static void
+cleanup_extents_free (struct nbdkit_extents **extents)
+{
+  if (*extents)
+    nbdkit_extents_free (*extents);
+}
+
+int
+view_extents (struct engine *e, const struct source *source, uint64_t id,
+              uint64_t count, uint64_t offset, bool can_extents,
+              struct cbw_extent *extents, uint32_t *nr)
+{
+  CLEANUP_CHAIN_PUT struct chain *before = NULL;
+  CLEANUP_CHAIN_PUT struct chain *after = NULL;
+  __attribute__ ((cleanup (cleanup_extents_free)))
+  struct nbdkit_extents *from_source = NULL;
+  struct list l = { .extents = extents };
+  size_t k, cursor = 0;
+  struct walk w;
+  uint64_t from, to;
+  bool full = false;
+  int r, err;
+
+  *nr = 0;
+  r = view_begin (e, id, count, offset, &before, &k);
+  if (r != 0)
+    return r;
+  if (can_extents &&
+      source_hull (before, k, offset, offset + count, &from, &to)) {
+    from_source = source_extents (source,
+                                  (uint32_t) min_u64 (to - from, UINT32_MAX),
+                                  from, false, &err);
+    if (from_source == NULL)
+      return err;
+  }
+  r = view_again (e, id, &after, &k);
+  if (r != 0)
+    return r;
+
+  walk_start (&w, after, k, offset, offset + count);
+  while (!full && walk_next (&w)) {
+    if (walk_in_source (&w))
+      list_add_source (&l, from_source, &cursor, w.from, w.to, &full);
+    else {
+      r = list_add_target (&l, walk_target (&w), w.from, w.to, &full);
+      if (r != 0)
+        return r;
+    }
+  }
+  *nr = l.nr;
+  return view_end (after, k);
+}
+
+int
+view_cache (struct engine *e, const struct source *source, uint64_t id,
+            uint64_t count, uint64_t offset)
+{
+  CLEANUP_CHAIN_PUT struct chain *chain = NULL;
+  uint64_t from, to;
+  size_t k;
+  int r;
+
+  r = view_begin (e, id, count, offset, &chain, &k);
+  if (r != 0)
+    return r;
+  if (source_hull (chain, k, offset, offset + count, &from, &to))
+    return source_cache (source, (uint32_t) (to - from), from);
+  return 0;
+}
