@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+#include <config.h>
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "client.h"
+#include "clock.h"
+#include "liveness.h"
+#include "slots.h"
+
+/* How often to look, where nothing can wake us. */
+#define POLL_INTERVAL (20 * NS_PER_MS)
+
+static void
+sleep_ns (uint64_t ns)
+{
+  const struct timespec ts = {
+    .tv_sec = ns / NS_PER_SEC, .tv_nsec = ns % NS_PER_SEC
+  };
+
+  nanosleep (&ts, NULL);
+}
+
+/* Attach to a segment whose server is alive; EAGAIN if there is none. */
+static int
+attach_served (struct segment *s, const char *path, struct error *e)
+{
+  if (segment_attach (s, path, e) == -1)
+    return -1;
+  if (!liveness_server (s->fd)) {
+    error_set (e, EAGAIN, "%s: no server has this segment; "
+               "start nbdkit --filter=cbw with cbw-shm=%s", path, path);
+    segment_close (s, false);
+    return -1;
+  }
+  return 0;
+}
+
+static int
+wait_attach (struct segment *s, const char *path, uint64_t wait_ns,
+             struct error *e)
+{
+  const uint64_t deadline = now_monotonic_ns () + wait_ns;
+
+  *s = (struct segment) SEGMENT_INIT;
+  while (attach_served (s, path, e) == -1) {
+    if (e->num != EAGAIN || now_monotonic_ns () >= deadline)
+      return -1;
+    sleep_ns (POLL_INTERVAL);
+  }
+  return 0;
+}
+
+/* Take an entry of the client table. */
+static int
+take_entry (struct client *c, const char *name, struct error *e)
+{
+  struct cbw_client *entry;
+  unsigned i;
+
+  for (i = 0; i < CBW_NR_CLIENTS; ++i)
+    if (liveness_take_client (c->segment.fd, i) == 1)
+      break;
+  if (i == CBW_NR_CLIENTS)
+    return error_set (e, EUSERS, "%s: has %d clients already, no more can "
+                      "attach", c->segment.path, CBW_NR_CLIENTS);
+
+  entry = map_client (&c->segment.map, i);
+  entry->pid = (uint32_t) getpid ();
+  entry->start_ns = now_realtime_ns ();
+  snprintf (entry->name, sizeof entry->name, "%s", name);
+  c->owner = slot_owner (i, atomic_fetch_add (&entry->incarnation, 1) + 1);
+  return 0;
+}
+
+int
+client_attach (struct client *c, const char *path, const char *name,
+               uint64_t wait_ns, struct error *e)
+{
+  atomic_init (&c->slots, 0);
+  if (wait_attach (&c->segment, path, wait_ns, e) == -1)
+    return -1;
+  if (take_entry (c, name, e) == -1) {
+    client_detach (c);
+    return -1;
+  }
+  return 0;
+}
+
+int
+client_probe (const char *path, uint64_t wait_ns, struct error *e)
+{
+  struct segment s;
+
+  if (wait_attach (&s, path, wait_ns, e) == -1)
+    return -1;
+  segment_close (&s, false);
+  return 0;
+}
+
+void
+client_detach (struct client *c)
+{
+  segment_close (&c->segment, false);
+}
+
+bool
+client_server_alive (const struct client *c)
+{
+  return liveness_server (c->segment.fd);
+}
+
+bool
+client_wait_server (const struct client *c, uint64_t *waited_since)
+{
+  const uint64_t now = now_monotonic_ns ();
+
+  if (*waited_since == 0)
+    *waited_since = now;
+  if (now - *waited_since >= c->server_timeout_ns)
+    return false;
+  sleep_ns (POLL_INTERVAL);
+  return true;
+}

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+/* Requests to the filter through the request list.
+ *
+ * Each function blocks until the reply is there.  They may be called by
+ * many threads at once.  They return 0 or an errno, among them ESHUTDOWN
+ * when the filter is gone (and the client's timeout is over) or the
+ * snapshot is.
+ */
+
+#ifndef CBW_REQUEST_H
+#define CBW_REQUEST_H
+
+#include <stdint.h>
+
+#include "client.h"
+
+/* Read count bytes at offset of a snapshot. */
+extern int request_read (struct client *c, uint64_t snapshot, void *buf,
+                         uint64_t count, uint64_t offset);
+
+/* Ask for the extents of a range.  They are given to add() one by one, in
+ * order, from offset on; perhaps not all of the range, but at least one.
+ * add() returns 0, or -1 to stop.
+ */
+extern int request_extents (struct client *c, uint64_t snapshot,
+                            uint64_t count, uint64_t offset,
+                            int (*add) (void *opaque, uint64_t offset,
+                                        uint64_t length, uint32_t type),
+                            void *opaque);
+
+/* Prefetch a range. */
+extern int request_cache (struct client *c, uint64_t snapshot,
+                          uint64_t count, uint64_t offset);
+
+#endif /* CBW_REQUEST_H */

@@ -1,0 +1,386 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+/* nbdkit-snapshot-access-plugin: nbdkit's callbacks, and nothing else. */
+
+#include <config.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define NBDKIT_API_VERSION 2
+#include <nbdkit-plugin.h>
+
+#include "client.h"
+#include "clock.h"
+#include "request.h"
+#include "rounding.h"
+#include "segment.h"
+#include "snaptab.h"
+
+#define THREAD_MODEL NBDKIT_THREAD_MODEL_PARALLEL
+
+static char *shm;               /* path of the segment, absolute */
+static const char *snapshot;    /* what the export "" means; NULL: newest */
+static uint64_t wait_ns = 5 * NS_PER_SEC;
+static struct client client = { .segment = SEGMENT_INIT };
+
+/* A connection: one snapshot, whatever becomes of its name. */
+struct handle {
+  struct snapshot_info info;
+};
+
+static void
+sa_unload (void)
+{
+  free (shm);
+}
+
+static void
+sa_dump_plugin (void)
+{
+  printf ("segment_version=%" PRIu32 "\n", CBW_VERSION);
+  printf ("segment_max_snapshots=%d\n", CBW_NR_SNAPSHOTS);
+  printf ("segment_max_clients=%d\n", CBW_NR_CLIENTS);
+}
+
+static int
+parse_seconds (const char *key, const char *value, uint64_t *ns)
+{
+  char *end;
+  double secs;
+
+  errno = 0;
+  secs = strtod (value, &end);
+  if (end == value || *end != '\0' || errno != 0 ||
+      !(secs >= 0 && secs <= 1e9)) {
+    nbdkit_error ("%s=%s: must be a number of seconds, 0 or more",
+                  key, value);
+    return -1;
+  }
+  *ns = (uint64_t) (secs * NS_PER_SEC);
+  return 0;
+}
+
+static int
+set_shm (const char *value)
+{
+  struct error e;
+
+  free (shm);
+  if (strchr (value, '/')) {
+    shm = nbdkit_absolute_path (value);
+    return shm ? 0 : -1;
+  }
+  shm = segment_path (value, &e);
+  if (shm == NULL) {
+    nbdkit_error ("shm: %s", e.msg);
+    return -1;
+  }
+  return 0;
+}
+
+static int
+sa_config (const char *key, const char *value)
+{
+  struct error e;
+
+  if (strcmp (key, "shm") == 0)
+    return set_shm (value);
+  if (strcmp (key, "wait") == 0)
+    return parse_seconds (key, value, &wait_ns);
+  if (strcmp (key, "timeout") == 0)
+    return parse_seconds (key, value, &client.server_timeout_ns);
+  if (strcmp (key, "snapshot") == 0) {
+    if (snaptab_check_name (value, &e) == -1) {
+      nbdkit_error ("snapshot: %s", e.msg);
+      return -1;
+    }
+    snapshot = value;
+    return 0;
+  }
+  nbdkit_error ("unknown parameter %s "
+                "(nbdkit --help snapshot-access lists them)", key);
+  return -1;
+}
+
+static int
+sa_config_complete (void)
+{
+  if (shm == NULL) {
+    nbdkit_error ("the segment is missing: nbdkit snapshot-access SEGMENT, "
+                  "the same as the filter's cbw-shm=");
+    return -1;
+  }
+  return 0;
+}
+
+#define sa_config_help                                                  \
+  "[shm=]NAME|PATH   (required) The segment: the filter's cbw-shm=.\n"  \
+  "snapshot=NAME     What the default export means (default: the newest\n" \
+  "                  snapshot).\n"                                      \
+  "wait=SECS         How long to wait at start for the filter (default: 5).\n" \
+  "timeout=SECS      How long a request waits for a filter that is\n"   \
+  "                  restarted (default: 0, fail at once)."
+
+static int
+sa_get_ready (void)
+{
+  struct error e;
+
+  if (client_probe (shm, wait_ns, &e) == -1) {
+    nbdkit_error ("%s", e.msg);
+    return -1;
+  }
+  return 0;
+}
+
+static int
+sa_after_fork (void)
+{
+  struct error e;
+
+  if (client_attach (&client, shm, "nbdkit snapshot-access", wait_ns,
+                     &e) == -1) {
+    nbdkit_error ("%s", e.msg);
+    return -1;
+  }
+  return 0;
+}
+
+static void
+sa_cleanup (void)
+{
+  client_detach (&client);
+}
+
+static const char *
+describe (const struct snapshot_info *info)
+{
+  const time_t created = (time_t) (info->created_ns / NS_PER_SEC);
+  char date[64], state[256];
+  struct tm tm;
+
+  gmtime_r (&created, &tm);
+  strftime (date, sizeof date, "%Y-%m-%d %H:%M:%S UTC", &tm);
+  snaptab_describe (info, state, sizeof state);
+  return nbdkit_printf_intern ("snapshot of %s, %s", date, state);
+}
+
+static int
+sa_list_exports (int readonly, int is_tls, struct nbdkit_exports *exports)
+{
+  struct snapshot_info info;
+  unsigned i;
+
+  (void) readonly;
+  (void) is_tls;
+  for (i = 0; i < CBW_NR_SNAPSHOTS; ++i)
+    if (snaptab_read (&client.segment.map, i, &info) &&
+        nbdkit_add_export (exports, info.name, describe (&info)) == -1)
+      return -1;
+  return 0;
+}
+
+static const char *
+sa_default_export (int readonly, int is_tls)
+{
+  struct snapshot_info info;
+
+  (void) readonly;
+  (void) is_tls;
+  if (snapshot)
+    return snapshot;
+  return snaptab_find (&client.segment.map, NULL, &info) ?
+    nbdkit_strdup_intern (info.name) : "";
+}
+
+static void *
+sa_open (int readonly)
+{
+  const char *name = nbdkit_export_name ();
+  struct handle *h;
+
+  (void) readonly;
+  if (name == NULL)
+    return NULL;
+  if (*name == '\0')
+    name = snapshot;            /* or NULL, the newest */
+  h = malloc (sizeof *h);
+  if (h == NULL) {
+    nbdkit_error ("malloc: %m");
+    return NULL;
+  }
+  if (!snaptab_find (&client.segment.map, name, &h->info)) {
+    nbdkit_error (name ? "%s: there is no snapshot \"%s\"" :
+                  "%s: there is no snapshot", shm, name);
+    free (h);
+    return NULL;
+  }
+  return h;
+}
+
+static void
+sa_close (void *handle)
+{
+  free (handle);
+}
+
+static const char *
+sa_export_description (void *handle)
+{
+  const struct handle *h = handle;
+  struct snapshot_info now;
+
+  return describe (snaptab_read (&client.segment.map, h->info.index, &now) &&
+                   now.id == h->info.id ? &now : &h->info);
+}
+
+static int64_t
+sa_get_size (void *handle)
+{
+  const struct handle *h = handle;
+
+  return (int64_t) h->info.size;
+}
+
+static int
+sa_block_size (void *handle, uint32_t *minimum, uint32_t *preferred,
+               uint32_t *maximum)
+{
+  const struct cbw_header *header = map_header (&client.segment.map);
+  const uint32_t source_minimum = header->source_minimum_block;
+  const uint32_t cluster_size = client.segment.map.geometry.cluster_size;
+
+  (void) handle;
+  /* What the source needs; a cluster at least is best. */
+  *minimum = is_power_of_2 (source_minimum) && source_minimum <= 65536 ?
+    source_minimum : 1;
+  *preferred = (uint32_t) max_u64 (cluster_size, *minimum);
+  *maximum = UINT32_MAX;
+  return 0;
+}
+
+static int
+sa_can_write (void *handle)
+{
+  (void) handle;
+  return 0;
+}
+
+/* Any connection sees the same, unchanging, bytes. */
+static int
+sa_can_multi_conn (void *handle)
+{
+  (void) handle;
+  return 1;
+}
+
+static int
+sa_can_extents (void *handle)
+{
+  (void) handle;
+  return 1;
+}
+
+static int
+sa_can_cache (void *handle)
+{
+  (void) handle;
+  return NBDKIT_CACHE_NATIVE;
+}
+
+/* Turn the errno of a failed request into an error. */
+static int
+reply (const struct handle *h, int r, const char *what, uint32_t count,
+       uint64_t offset)
+{
+  if (r == 0)
+    return 0;
+  nbdkit_set_error (r);
+  errno = r;
+  nbdkit_error ("snapshot \"%s\": cannot %s %" PRIu32 " bytes at offset %"
+                PRIu64 ": %s", h->info.name, what, count, offset,
+                r == ESHUTDOWN ?
+                "the snapshot, or the filter that serves it, is gone" :
+                strerror (r));
+  return -1;
+}
+
+static int
+sa_pread (void *handle, void *buf, uint32_t count, uint64_t offset,
+          uint32_t flags)
+{
+  const struct handle *h = handle;
+
+  (void) flags;
+  return reply (h, request_read (&client, h->info.id, buf, count, offset),
+                "read", count, offset);
+}
+
+static int
+add_extent (void *opaque, uint64_t offset, uint64_t length, uint32_t type)
+{
+  return nbdkit_add_extent (opaque, offset, length,
+                            (type & CBW_EXTENT_HOLE ? NBDKIT_EXTENT_HOLE : 0) |
+                            (type & CBW_EXTENT_ZERO ? NBDKIT_EXTENT_ZERO : 0));
+}
+
+static int
+sa_extents (void *handle, uint32_t count, uint64_t offset, uint32_t flags,
+            struct nbdkit_extents *extents)
+{
+  const struct handle *h = handle;
+
+  (void) flags;
+  return reply (h, request_extents (&client, h->info.id, count, offset,
+                                    add_extent, extents),
+                "map", count, offset);
+}
+
+static int
+sa_cache (void *handle, uint32_t count, uint64_t offset, uint32_t flags)
+{
+  const struct handle *h = handle;
+
+  (void) flags;
+  return reply (h, request_cache (&client, h->info.id, count, offset),
+                "cache", count, offset);
+}
+
+static struct nbdkit_plugin plugin = {
+  .name               = "snapshot-access",
+  .longname           = "nbdkit snapshot access plugin",
+  .version            = PACKAGE_VERSION,
+  .description        = "Serves the snapshots that nbdkit-cbw-filter keeps, "
+                        "each as a read-only export.",
+  .unload             = sa_unload,
+  .dump_plugin        = sa_dump_plugin,
+  .config             = sa_config,
+  .config_complete    = sa_config_complete,
+  .config_help        = sa_config_help,
+  .magic_config_key   = "shm",
+  .get_ready          = sa_get_ready,
+  .after_fork         = sa_after_fork,
+  .cleanup            = sa_cleanup,
+  .list_exports       = sa_list_exports,
+  .default_export     = sa_default_export,
+  .open               = sa_open,
+  .close              = sa_close,
+  .export_description = sa_export_description,
+  .get_size           = sa_get_size,
+  .block_size         = sa_block_size,
+  .can_write          = sa_can_write,
+  .can_multi_conn     = sa_can_multi_conn,
+  .can_extents        = sa_can_extents,
+  .can_cache          = sa_can_cache,
+  .pread              = sa_pread,
+  .extents            = sa_extents,
+  .cache              = sa_cache,
+};
+
+NBDKIT_REGISTER_PLUGIN (plugin)
