@@ -114,13 +114,14 @@ copy_needed (const struct snapshot *snap, uint64_t start, uint64_t end)
   return next_needed (snap, start, end) < end;
 }
 
-/* Claim the first run of [start, end) that needs copying.  Returns false
- * if none does.  Not inlined: gcc 12 would see only that a local variable
- * of the caller goes on the list, not that release takes it off again.
+/* Claim the first run of [start, end) that needs copying, or the first
+ * "max" clusters of it.  Returns false if none does.  Not inlined: gcc 12
+ * would see only that a local variable of the caller goes on the list, not
+ * that release takes it off again.
  */
 __attribute__ ((noinline)) static bool
 claim (struct copier *c, const struct snapshot *snap,
-       uint64_t start, uint64_t end, struct copy_claim *mine)
+       uint64_t start, uint64_t end, uint64_t max, struct copy_claim *mine)
 {
   struct copy_claim *other;
 
@@ -130,11 +131,11 @@ claim (struct copier *c, const struct snapshot *snap,
   if (start == end)
     return false;
   mine->start = start;
-  mine->end = run_end (snap, start, end);
+  mine->end = run_end (snap, start, end - start > max ? start + max : end);
   for (other = c->claims; other; other = other->next) {
     if (other->start <= start && start < other->end) {
       pthread_cond_wait (&other->released, &c->lock);
-      goto again;               /* "other" is gone */
+      goto again;               /* "other" is gone, or smaller */
     }
     if (other->start > start)
       mine->end = min_u64 (mine->end, other->start);
@@ -144,6 +145,17 @@ claim (struct copier *c, const struct snapshot *snap,
   mine->next = c->claims;
   c->claims = mine;
   return true;
+}
+
+/* Give back what lies behind "end", so that nobody waits for it. */
+static void
+shrink (struct copier *c, struct copy_claim *mine, uint64_t end)
+{
+  LOCK_FOR_SCOPE (&c->lock);
+  if (end < mine->end) {
+    mine->end = end;
+    pthread_cond_broadcast (&mine->released);
+  }
 }
 
 static void
@@ -207,7 +219,7 @@ write_piece (const struct snapshot *snap, const unsigned char *buf,
  */
 static uint64_t
 copy_piece (struct copier *c, const struct snapshot *snap,
-            const struct source *source, const struct copy_claim *mine,
+            const struct source *source, struct copy_claim *mine,
             bool sparse, struct error *e)
 {
   const uint64_t cs = snap->cluster_size;
@@ -225,6 +237,7 @@ copy_piece (struct copier *c, const struct snapshot *snap,
       set_done (snap, mine->start, end, 0);
       return end;
     }
+    shrink (c, mine, end);
   }
 
   len = min_u64 (end * cs, snap->size) - offset;
@@ -250,11 +263,13 @@ copy_range (struct copier *c, struct chain_head *head, struct snapshot *snap,
             const struct source *source, uint64_t start, uint64_t end,
             bool sparse)
 {
+  /* A hole may be as long as it likes: it takes no time. */
+  const uint64_t max = sparse ? end - start : piece_clusters (snap);
   struct copy_claim mine;
   struct error e;
   uint64_t done;
 
-  while (start < end && claim (c, snap, start, end, &mine)) {
+  while (start < end && claim (c, snap, start, end, max, &mine)) {
     done = copy_piece (c, snap, source, &mine, sparse, &e);
     /* Broken first, then released: whoever waited must not think that
      * the cluster is still to be copied, nor that it was.
