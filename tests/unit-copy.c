@@ -1,0 +1,448 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+/* What a guest's change does before it reaches the disk: invariants 1, 2,
+ * 5, 8, 9 and 10 of the engine.
+ */
+
+#include <config.h>
+
+#include <errno.h>
+#include <pthread.h>
+
+#include "engine-env.h"
+#include "unit.h"
+
+#define K 1024
+#define CS (64 * K)
+#define PIECE (256 * K)         /* of a copy */
+
+static struct env env;
+
+static void
+check_done (uint64_t start, uint64_t end)
+{
+  uint64_t c;
+
+  for (c = 0; c < env.snap->done.nbits; ++c)
+    CHECK_EQ (env_done (&env, c), c >= start && c < end);
+  CHECK_EQ (env.entry.copied_clusters, end - start);
+}
+
+/* One byte: its whole cluster is preserved, and only that. */
+static void
+test_one_byte (void)
+{
+  env_start (&env, 10 * CS, CS, 1);
+  env_guest (&env, GUEST_WRITE, 3 * CS - 1, 1, 0xaa);
+  check_done (2, 3);
+  CHECK_EQ (env.disk.fake.last_offset, 2 * CS);
+  CHECK_EQ (env.disk.fake.last_count, CS);
+  CHECK_EQ (env.entry.copied_bytes, CS);
+  CHECK (bitmap_test (&env.snap->dirty, 2));
+  env_end (&env);
+}
+
+/* Neighbouring clusters: one read of the source; one write of the target
+ * for each run that is not zero.
+ */
+static void
+test_run (void)
+{
+  env_start (&env, 10 * CS, CS, 1);
+  env_guest (&env, GUEST_WRITE, 2 * CS + 5, 3 * CS, 0xaa);
+  check_done (2, 6);
+  CHECK_EQ (env.disk.fake.reads, 1);
+  CHECK_EQ (env.disk.fake.last_count, 4 * CS);
+  CHECK_EQ (env.target->fake.writes, 2); /* 2 3 and 5; 4 is zero */
+  CHECK_EQ (env.entry.copied_bytes, 3 * CS);
+  env_end (&env);
+}
+
+/* Done clusters in the middle of a range are not copied again. */
+static void
+test_once (void)
+{
+  env_start (&env, 10 * CS, CS, 1);
+  env_guest (&env, GUEST_WRITE, 3 * CS, CS, 0xaa);
+  env_guest (&env, GUEST_WRITE, 3 * CS + 9, 10, 0xbb);
+  CHECK_EQ (env.disk.fake.reads, 1);
+  env_guest (&env, GUEST_TRIM, 2 * CS, 3 * CS, 0);
+  check_done (2, 5);
+  CHECK (env_view (&env, 0, 10 * CS) == 0);
+  env_end (&env);
+}
+
+/* A disk that ends inside a cluster, and at every odd place. */
+static void
+test_last_cluster (void)
+{
+  static const uint64_t sizes[] = {
+    1, 511, CS - 1, CS, CS + 1, 2 * CS + 513, 3 * CS - 1
+  };
+  uint64_t size, last;
+  size_t i;
+
+  for (i = 0; i < sizeof sizes / sizeof sizes[0]; ++i) {
+    size = sizes[i];
+    last = (size - 1) / CS;
+    env_start (&env, size, CS, i);
+    CHECK (env_view (&env, 0, size) == 0);
+    env_guest (&env, GUEST_WRITE, size - 1, 1, 0xaa);
+    check_done (last, last + 1);
+    CHECK_EQ (env.disk.fake.last_offset, last * CS);
+    CHECK_EQ (env.disk.fake.last_count, size - last * CS);
+    CHECK (env_view (&env, 0, size) == 0);
+    CHECK (env_view (&env, size - 1, 1) == 0);
+    env_guest (&env, GUEST_ZERO, 0, size, 0);
+    check_done (0, last + 1);
+    CHECK (env_view (&env, 0, size) == 0);
+    env_end (&env);
+  }
+}
+
+/* The done bit comes after the last byte is in the target. */
+static void
+look_not_done (void *unused)
+{
+  (void) unused;
+  CHECK (!bitmap_test (&env.snap->done, 2));
+  CHECK (!bitmap_test (&env.snap->dirty, 2));
+  CHECK (memcmp (env.disk.fake.data, env.old, env.snap->size) == 0);
+  CHECK (env_view (&env, 2 * CS, CS) == 0);
+}
+
+static void
+test_done_is_last (void)
+{
+  env_start (&env, 10 * CS, CS, 1);
+  hook_set (&env.disk.fake.before, look_not_done, NULL);
+  env_guest (&env, GUEST_WRITE, 2 * CS, 1, 0xaa);
+  env_end (&env);
+
+  env_start (&env, 10 * CS, CS, 1);
+  hook_set (&env.target->fake.before, look_not_done, NULL);
+  hook_set (&env.target->fake.amid, look_not_done, NULL);
+  hook_set (&env.target->fake.after, look_not_done, NULL);
+  env_guest (&env, GUEST_WRITE, 2 * CS, 1, 0xaa);
+  check_done (2, 3);
+  env_end (&env);
+}
+
+/* Zero clusters, and holes under trims and zeroes. */
+static void
+test_zero_clusters (void)
+{
+  env_start (&env, 10 * CS, CS, 1);
+  env_guest (&env, GUEST_WRITE, CS, CS, 0xaa);
+  check_done (1, 2);
+  CHECK_EQ (env.disk.fake.reads, 1);
+  CHECK_EQ (env.target->fake.writes, 0);
+  env_end (&env);
+
+  /* Nothing is read of a hole, even where the rest of the disk is one. */
+  env_start (&env, 1000 * CS, CS, 1);
+  memset (env.disk.fake.data + 5 * CS, 0, 995 * CS);
+  memset (env.old + 5 * CS, 0, 995 * CS);
+  env_guest (&env, GUEST_TRIM, 5 * CS + 1, 990 * CS, 0);
+  check_done (5, 996);
+  CHECK_EQ (env.disk.fake.reads, 0);
+  CHECK_EQ (env.disk.fake.extents, 1);
+  /* A hole that ends inside a cluster, before and after data. */
+  env_guest (&env, GUEST_ZERO, 0, 1000 * CS, 0);
+  check_done (0, 1000);
+  CHECK (env_view (&env, 0, 1000 * CS) == 0);
+  env_end (&env);
+}
+
+/* Holes smaller than a cluster, or not on its boundaries, say nothing
+ * about the rest of it.
+ */
+static void
+test_partial_holes (void)
+{
+  uint64_t seed = 3, from, to, c;
+  unsigned n;
+
+  for (n = 0; n < 60; ++n) {
+    env_start (&env, 12 * CS + 777, CS, n);
+    for (c = 0; c < 6; ++c) {
+      from = unit_random (&seed) % env.snap->size;
+      to = from + unit_random (&seed) % (env.snap->size - from);
+      memset (env.disk.fake.data + from, c % 2 ? 0x77 : 0, to - from);
+    }
+    memcpy (env.old, env.disk.fake.data, env.snap->size);
+    from = unit_random (&seed) % env.snap->size;
+    to = from + 1 + unit_random (&seed) % (env.snap->size - from);
+    env_guest (&env, n % 2 ? GUEST_TRIM : GUEST_ZERO, from, to - from, 0);
+    for (c = from / CS; c * CS < to; ++c)
+      CHECK (env_done (&env, c));
+    CHECK (env_view (&env, 0, env.snap->size) == 0);
+    env_end (&env);
+  }
+}
+
+/* The disk has grown since: nothing to preserve behind the snapshot. */
+static void
+test_past_the_end (void)
+{
+  env_start (&env, 10 * CS, CS, 1);
+  env.snap->size = 4 * CS + 100;
+  env.snap->done.nbits = env.snap->access.nbits = env.snap->dirty.nbits = 5;
+  env_guest (&env, GUEST_WRITE, 4 * CS + 100, CS, 0xaa);
+  env_guest (&env, GUEST_TRIM, 6 * CS, CS, 0);
+  check_done (0, 0);
+  CHECK_EQ (env.disk.fake.reads, 0);
+  env_guest (&env, GUEST_WRITE, 3 * CS, 5 * CS, 0xbb);
+  check_done (3, 5);
+  CHECK_EQ (env.disk.fake.last_count, CS + 100);
+  CHECK (env_view (&env, 0, 4 * CS + 100) == 0);
+  env_end (&env);
+}
+
+/* Outside the access bitmap nothing is copied. */
+static void
+test_access (void)
+{
+  env_start (&env, 10 * CS, CS, 1);
+  bitmap_clear (&env.snap->access, 3, 6);
+  env_guest (&env, GUEST_WRITE, 3 * CS, 3 * CS, 0xaa);
+  check_done (0, 0);
+  CHECK_EQ (env.disk.fake.reads, 0);
+  env_guest (&env, GUEST_WRITE, 0, 10 * CS, 0xbb);
+  CHECK_EQ (env.entry.copied_clusters, 7);
+  CHECK (!env_done (&env, 3) && !env_done (&env, 5));
+  CHECK (env_done (&env, 2) && env_done (&env, 6));
+  env_end (&env);
+}
+
+static void
+test_would_copy (void)
+{
+  env_start (&env, 10 * CS, CS, 1);
+  CHECK (engine_guest_would_copy (&env.engine, 2 * CS, 1));
+  env_guest (&env, GUEST_WRITE, 2 * CS, 1, 0xaa);
+  CHECK (!engine_guest_would_copy (&env.engine, 2 * CS, CS));
+  CHECK (engine_guest_would_copy (&env.engine, 2 * CS, CS + 1));
+  CHECK (!engine_guest_would_copy (&env.engine, 10 * CS, CS));
+  env_end (&env);
+}
+
+/* ---- Failures ---- */
+
+/* The snapshot is marked broken before the change can reach the disk; the
+ * change goes through; nothing is copied any more.
+ */
+static void
+check_broken (int num, uint64_t offset)
+{
+  CHECK_EQ (env.entry.state, CBW_SNAPSHOT_BROKEN);
+  CHECK_EQ (env.entry.error_reason, CBW_BROKEN_COPY);
+  CHECK_EQ (env.entry.error_num, num);
+  CHECK_EQ (env.entry.error_offset, offset);
+  CHECK_EQ (env_view (&env, 0, 1), EIO);
+}
+
+static void
+test_source_fails (void)
+{
+  unsigned ticket;
+
+  env_start (&env, 10 * CS, CS, 1);
+  env.disk.fake.fail = ENOMEM;
+  ticket = engine_guest_begin (&env.engine, &env.source, 2 * CS + 1, 1,
+                               GUEST_WRITE);
+  check_broken (ENOMEM, 2 * CS);
+  engine_guest_end (&env.engine, ticket);
+  check_done (0, 0);
+
+  env.disk.fake.fail = 0;
+  env_guest (&env, GUEST_WRITE, 0, 10 * CS, 0xaa);
+  CHECK_EQ (env.disk.fake.reads, 1);
+  check_broken (ENOMEM, 2 * CS);
+  env_end (&env);
+}
+
+static void
+test_target_fails (void)
+{
+  env_start (&env, 10 * CS, CS, 1);
+  env.target->fake.fail = ENOSPC;
+  env_guest (&env, GUEST_WRITE, CS, 4 * CS, 0xaa);
+  check_broken (ENOSPC, CS);
+  check_done (0, 0);
+  CHECK_EQ (env.disk.fake.data[CS], 0xaa);
+  env_end (&env);
+}
+
+/* Only what failed: the first pieces of a long write are preserved. */
+static void
+fail_now (void *unused)
+{
+  (void) unused;
+  env.target->fake.fail = ENOSPC;
+}
+
+static void
+test_later_piece_fails (void)
+{
+  env_start (&env, 40 * CS, CS, 1);
+  hook_set (&env.disk.fake.after, fail_now, NULL);
+  env.disk.fake.after.skip = 2;
+  env_guest (&env, GUEST_WRITE, 0, 40 * CS, 0xaa);
+  check_broken (ENOSPC, 2 * PIECE);
+  check_done (0, 2 * PIECE / CS);
+  env_end (&env);
+}
+
+/* ---- Two guests ---- */
+
+static pthread_t other;
+static _Atomic (bool) other_began;
+
+static void *
+other_guest (void *opaque)
+{
+  const uint64_t offset = *(uint64_t *) opaque;
+  unsigned ticket;
+
+  ticket = engine_guest_begin (&env.engine, &env.source, offset, 1,
+                               GUEST_WRITE);
+  atomic_store (&other_began, true);
+  env.disk.fake.data[offset] = 0xbb;
+  engine_guest_end (&env.engine, ticket);
+  return NULL;
+}
+
+static void
+start_other (void *opaque)
+{
+  atomic_store (&other_began, false);
+  pthread_create (&other, NULL, other_guest, opaque);
+}
+
+/* In the middle of the first one's copy the second must wait. */
+static void
+start_other_in_cluster (void *opaque)
+{
+  start_other (opaque);
+  unit_give_time ();
+  CHECK (!atomic_load (&other_began));
+}
+
+static void
+test_two_in_one_cluster (void)
+{
+  static uint64_t offset = 2 * CS + 100;
+
+  env_start (&env, 10 * CS, CS, 1);
+  hook_set (&env.disk.fake.amid, start_other_in_cluster, &offset);
+  env_guest (&env, GUEST_WRITE, 2 * CS, 1, 0xaa);
+  pthread_join (other, NULL);
+  CHECK_EQ (env.disk.fake.reads, 1);
+  CHECK_EQ (env.target->fake.writes, 1);
+  check_done (2, 3);
+  CHECK (env_view (&env, 0, 10 * CS) == 0);
+  env_end (&env);
+
+  /* The same while the target is being written. */
+  env_start (&env, 10 * CS, CS, 1);
+  hook_set (&env.target->fake.amid, start_other_in_cluster, &offset);
+  env_guest (&env, GUEST_WRITE, 2 * CS, 1, 0xaa);
+  pthread_join (other, NULL);
+  CHECK_EQ (env.disk.fake.reads, 1);
+  check_done (2, 3);
+  env_end (&env);
+}
+
+/* The copy that the second waits for fails: it goes on too, and does not
+ * take the cluster for done.
+ */
+static void
+test_two_and_failure (void)
+{
+  static uint64_t offset = 2 * CS + 100;
+
+  env_start (&env, 10 * CS, CS, 1);
+  env.disk.fake.fail = EIO;
+  hook_set (&env.disk.fake.amid, start_other_in_cluster, &offset);
+  env_guest (&env, GUEST_WRITE, 2 * CS, 1, 0xaa);
+  pthread_join (other, NULL);
+  CHECK_EQ (env.disk.fake.reads, 1);
+  check_broken (EIO, 2 * CS);
+  check_done (0, 0);
+  env_end (&env);
+}
+
+/* Different clusters: nobody waits. */
+static void
+run_other (void *opaque)
+{
+  start_other (opaque);
+  pthread_join (other, NULL);
+}
+
+static void
+test_two_in_two_clusters (void)
+{
+  static uint64_t offset = 3 * CS;
+
+  env_start (&env, 10 * CS, CS, 1);
+  hook_set (&env.disk.fake.amid, run_other, &offset);
+  env_guest (&env, GUEST_WRITE, 2 * CS, CS, 0xaa);
+  CHECK_EQ (env.disk.fake.reads, 2);
+  check_done (2, 4);
+  env_end (&env);
+}
+
+/* A long write holds up others for a piece at most: what it has copied is
+ * free, what it has not come to yet as well.
+ */
+static void
+test_long_is_in_pieces (void)
+{
+  static uint64_t behind = 0, ahead = 39 * CS;
+  static const enum guest_op ops[] = { GUEST_WRITE, GUEST_ZERO };
+  unsigned i;
+
+  for (i = 0; i < 2; ++i) {
+    env_start (&env, 40 * CS, CS, 1);
+    hook_set (&env.disk.fake.amid, run_other, &behind);
+    /* A zero asks for extents first, whose hook is another operation. */
+    env.disk.fake.amid.skip = 4;
+    env_guest (&env, ops[i], 0, 40 * CS, 0xaa);
+    check_done (0, 40);
+    env_end (&env);
+
+    env_start (&env, 40 * CS, CS, 1);
+    hook_set (&env.target->fake.amid, run_other, &ahead);
+    env.target->fake.amid.skip = 4;
+    env_guest (&env, ops[i], 0, 40 * CS, 0xaa);
+    check_done (0, 40);
+    CHECK (env_view (&env, 0, 40 * CS) == 0);
+    env_end (&env);
+  }
+}
+
+int
+main (void)
+{
+  unit_start ();
+  RUN (test_one_byte);
+  RUN (test_run);
+  RUN (test_once);
+  RUN (test_last_cluster);
+  RUN (test_done_is_last);
+  RUN (test_zero_clusters);
+  RUN (test_partial_holes);
+  RUN (test_past_the_end);
+  RUN (test_access);
+  RUN (test_would_copy);
+  RUN (test_source_fails);
+  RUN (test_target_fails);
+  RUN (test_later_piece_fails);
+  RUN (test_two_in_one_cluster);
+  RUN (test_two_and_failure);
+  RUN (test_two_in_two_clusters);
+  RUN (test_long_is_in_pieces);
+  return unit_end ();
+}
