@@ -43,6 +43,17 @@ ring_freed (const struct cbw_map *m)
     futex_wake (&bell->freed, 1);
 }
 
+/* Free a slot that is still in the state *word. */
+static bool
+free_slot (const struct cbw_map *m, unsigned i, uint32_t *word)
+{
+  if (!transition (map_slot (m, i), word, SLOT_FREE))
+    return false;
+  *word = SLOT_FREE;
+  ring_freed (m);
+  return true;
+}
+
 int
 slot_claim (const struct cbw_map *m, uint32_t owner)
 {
@@ -111,18 +122,24 @@ slot_wait (const struct cbw_map *m, unsigned i, uint32_t owner,
   }
 }
 
-bool
+void
 slot_abandon (const struct cbw_map *m, unsigned i, uint32_t owner)
 {
   struct cbw_slot *slot = map_slot (m, i);
   uint32_t word = atomic_load (&slot->state);
 
-  if (word_owner (word) != owner || word_state (word) == SLOT_FREE)
-    return true;                /* reaped: no longer ours */
-  if (!transition (slot, &word, SLOT_FREE))
-    return false;
-  ring_freed (m);
-  return true;
+  while (word_owner (word) == owner)
+    switch (word_state (word)) {
+    case SLOT_SUBMITTED:
+    case SLOT_RUNNING:          /* the filter frees it */
+      if (transition (slot, &word,
+                      make_word (word_state (word), SLOT_OWNER_NONE)))
+        return;
+      break;
+    default:
+      if (free_slot (m, i, &word))
+        return;
+    }
 }
 
 int
@@ -144,8 +161,10 @@ slot_take (const struct cbw_map *m, unsigned *cursor)
     word = atomic_load_explicit (&map_slot (m, i)->state,
                                  memory_order_relaxed);
     while (word_state (word) == SLOT_SUBMITTED)
-      if (transition (map_slot (m, i), &word, word ^ SLOT_SUBMITTED ^
-                      SLOT_RUNNING))
+      if (word_owner (word) == SLOT_OWNER_NONE)
+        free_slot (m, i, &word);
+      else if (transition (map_slot (m, i), &word, word ^ SLOT_SUBMITTED ^
+                           SLOT_RUNNING))
         return (int) i;
   }
   return -1;
@@ -171,8 +190,10 @@ slot_complete (const struct cbw_map *m, unsigned i)
   uint32_t word = atomic_load_explicit (&slot->state, memory_order_relaxed);
 
   while (word_state (word) == SLOT_RUNNING)
-    if (transition (slot, &word,
-                    make_word (SLOT_DONE, word_owner (word)))) {
+    if (word_owner (word) == SLOT_OWNER_NONE)
+      free_slot (m, i, &word);
+    else if (transition (slot, &word,
+                         make_word (SLOT_DONE, word_owner (word)))) {
       if (word & SLOT_WAITED)
         futex_wake (&slot->state, INT_MAX);
       return;
@@ -192,42 +213,53 @@ slots_reap (const struct cbw_map *m,
       continue;
     client = word_owner (word) % CBW_NR_CLIENTS;
     incarnation = atomic_load (&map_client (m, client)->incarnation);
-    if (word_owner (word) == slot_owner (client, incarnation) &&
+    if (word_owner (word) != SLOT_OWNER_NONE &&
+        word_owner (word) == slot_owner (client, incarnation) &&
         alive (opaque, client))
       continue;
-    if (transition (map_slot (m, i), &word, SLOT_FREE)) {
-      ring_freed (m);
+    if (free_slot (m, i, &word))
       reaped++;
-    }
   }
   return reaped;
+}
+
+/* Clients are at work all the while. */
+static void
+recover_slot (const struct cbw_map *m, unsigned i)
+{
+  uint32_t word = atomic_load (&map_slot (m, i)->state);
+
+  for (;;)
+    switch (word_state (word)) {
+    case SLOT_RUNNING:
+      transition (map_slot (m, i), &word,
+                  word ^ SLOT_RUNNING ^ SLOT_SUBMITTED);
+      word = atomic_load (&map_slot (m, i)->state);
+      break;
+    case SLOT_SUBMITTED:
+      atomic_fetch_or (&map_doorbell (m)->pending, UINT64_C (1) << i);
+      return;
+    case SLOT_FREE:
+      if (word == SLOT_FREE)
+        return;
+      /* fallthrough */
+    default:                    /* nonsense */
+      free_slot (m, i, &word);
+      break;
+    case SLOT_CLAIMED:
+    case SLOT_DONE:
+      return;
+    }
 }
 
 void
 slots_recover (const struct cbw_map *m)
 {
   unsigned i;
-  uint32_t word;
 
   atomic_store (&map_header (m)->idle_threads, 0);
-  for (i = 0; i < CBW_NR_SLOTS; ++i) {
-    word = atomic_load (&map_slot (m, i)->state);
-    switch (word_state (word)) {
-    case SLOT_RUNNING:
-      if (!transition (map_slot (m, i), &word,
-                       word ^ SLOT_RUNNING ^ SLOT_SUBMITTED))
-        break;
-      /* fallthrough */
-    case SLOT_SUBMITTED:
-      atomic_fetch_or (&map_doorbell (m)->pending, UINT64_C (1) << i);
-      break;
-    case SLOT_CLAIMED:
-    case SLOT_DONE:
-      break;
-    default:                    /* free already, or nonsense */
-      transition (map_slot (m, i), &word, SLOT_FREE);
-    }
-  }
+  for (i = 0; i < CBW_NR_SLOTS; ++i)
+    recover_slot (m, i);
 }
 
 void

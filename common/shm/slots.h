@@ -14,9 +14,14 @@
  *
  * A client may die anywhere: the filter reaps slots whose owner is gone
  * (slots_reap), but never one in RUNNING, which a thread of its own still
- * writes to.  The server may die anywhere: the client takes its slot back
- * (slot_abandon), and the next server runs what is SUBMITTED or was
- * RUNNING again (slots_recover); every request can be repeated.
+ * writes to.  The server may die anywhere: the next one runs what is
+ * SUBMITTED or was RUNNING again (slots_recover); every request can be
+ * repeated.
+ *
+ * A client that will not wait any longer abandons its slot.  It cannot
+ * free it in SUBMITTED or RUNNING, however dead the server looked a moment
+ * ago: a new one may be writing to the buffer by now.  So it disowns the
+ * slot, and whichever server comes to it frees it.
  *
  * Nobody sleeps through a ring.  A client sets the pending bit, then
  * reads idle_threads; a service thread raises idle_threads, then reads
@@ -47,6 +52,7 @@ enum slot_state {
 #define SLOT_STATE_MASK 0x7fu
 #define SLOT_WAITED 0x80u       /* the owner sleeps on the word */
 #define SLOT_OWNER_SHIFT 8
+#define SLOT_OWNER_NONE 0u      /* disowned; no client has this tag */
 
 /* The tag of client i in its incarnation: 24 bits. */
 static inline uint32_t
@@ -84,11 +90,8 @@ enum slot_wait {
 extern enum slot_wait slot_wait (const struct cbw_map *m, unsigned i,
                                  uint32_t owner, uint64_t timeout_ns);
 
-/* Give slot i back, whatever its state, if it is still ours.  A slot in
- * SUBMITTED or RUNNING may be given back only when the server is dead.
- * Returns false if a new server took it up meanwhile: wait on.
- */
-extern bool slot_abandon (const struct cbw_map *m, unsigned i,
+/* Give slot i back, whatever its state, if it is still ours. */
+extern void slot_abandon (const struct cbw_map *m, unsigned i,
                           uint32_t owner);
 
 /* ---- The filter's side ---- */

@@ -102,9 +102,9 @@ wait_reply (struct client *c, unsigned i, bool *held)
         waited_since = 0;
         continue;
       }
-      if (client_wait_server (c, &waited_since) ||
-          !slot_abandon (m, i, c->owner))
-        continue;               /* perhaps a new server has it now */
+      if (client_wait_server (c, &waited_since))
+        continue;
+      slot_abandon (m, i, c->owner);
     }
     *held = false;
     atomic_fetch_sub (&c->slots, 1);
