@@ -88,10 +88,14 @@ error_busy (const char *path, const struct cbw_header *h, struct error *e)
                     h->server_pid);
 }
 
+/* Not yet a segment, but ours.  A file without a whole header is not: its
+ * maker writes that in one go, so it was truncated.
+ */
 static bool
 is_blank (const struct cbw_header *h, uint64_t file_size)
 {
-  return file_size == 0 || layout_is_unfinished (h);
+  return file_size == 0 ||
+    (file_size >= sizeof *h && layout_is_unfinished (h));
 }
 
 int
