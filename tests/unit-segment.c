@@ -1,0 +1,323 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+#include <config.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include "liveness.h"
+#include "segment.h"
+#include "unit.h"
+
+#define SIZE (10 << 20)
+#define CS 65536
+
+static char *dir, *path;
+
+static struct segment
+serve (void)
+{
+  struct segment s = SEGMENT_INIT;
+  struct error e;
+
+  CHECK (segment_serve (&s, path, SIZE, CS, &e) == 0);
+  return s;
+}
+
+static void
+refuse_to_serve (int num, const char *text)
+{
+  struct segment s = SEGMENT_INIT;
+  struct error e;
+
+  CHECK (segment_serve (&s, path, SIZE, CS, &e) == -1);
+  CHECK_ERROR (&e, num, text);
+  CHECK (s.fd == -1 && s.mapped == 0);
+}
+
+static void
+refuse_to_attach (int num, const char *text)
+{
+  struct segment s = SEGMENT_INIT;
+  struct error e;
+
+  CHECK (segment_attach (&s, path, &e) == -1);
+  CHECK_ERROR (&e, num, text);
+  CHECK (s.fd == -1 && s.mapped == 0);
+}
+
+static off_t
+file_size (void)
+{
+  struct stat st;
+
+  CHECK (stat (path, &st) == 0);
+  return st.st_size;
+}
+
+static void
+poke (off_t offset, const void *data, size_t len)
+{
+  const int fd = open (path, O_WRONLY);
+
+  CHECK (fd >= 0);
+  CHECK (pwrite (fd, data, len, offset) == (ssize_t) len);
+  close (fd);
+}
+
+static void
+test_path (void)
+{
+  struct error e;
+  char *p;
+
+  p = segment_path ("vm1", &e);
+  CHECK (p && strcmp (p, "/dev/shm/vm1") == 0);
+  free (p);
+  p = segment_path ("/x/y", &e);
+  CHECK (p && strcmp (p, "/x/y") == 0);
+  free (p);
+  CHECK (segment_path ("", &e) == NULL);
+  CHECK (segment_path ("..", &e) == NULL);
+}
+
+/* Nobody attaches before it is published; then a client sees what the
+ * server writes, and can write to its window only.
+ */
+static void
+test_publish (void)
+{
+  struct segment s, c = SEGMENT_INIT;
+  struct stat st;
+  struct error e;
+  pid_t pid;
+  int status;
+
+  CHECK (segment_probe (path, &e) == 0);
+  refuse_to_attach (EAGAIN, "no such segment");
+  s = serve ();
+  CHECK (s.fresh);
+  CHECK (fstat (s.fd, &st) == 0);
+  CHECK_EQ (st.st_mode & 0777, 0600);
+  CHECK (st.st_blocks * 512 >= file_size ()); /* allocated: no SIGBUS */
+  refuse_to_attach (EAGAIN, "not finished");
+
+  segment_publish (&s);
+  CHECK (segment_attach (&c, path, &e) == 0);
+  CHECK_EQ (map_header (&c.map)->server_pid, getpid ());
+  CHECK_EQ (map_header (&c.map)->generation, 1);
+  CHECK (liveness_server (c.fd));
+  map_doorbell (&c.map)->submitted = 5;
+  memset (map_buffer (&c.map, CBW_NR_SLOTS - 1), 1, CBW_SLOT_BUFFER_SIZE);
+  CHECK_EQ (map_doorbell (&s.map)->submitted, 5);
+
+  pid = fork ();
+  if (pid == 0) {
+    signal (SIGSEGV, SIG_DFL);  /* a sanitizer would report it */
+    ((volatile struct cbw_snapshot *) map_snapshot (&c.map, 0))->id = 1;
+    _exit (0);
+  }
+  CHECK (waitpid (pid, &status, 0) == pid);
+  CHECK (WIFSIGNALED (status) && WTERMSIG (status) == SIGSEGV);
+
+  segment_stop (&s);
+  CHECK (!liveness_server (c.fd));
+  CHECK_EQ (map_header (&c.map)->state, CBW_SERVER_STOPPED);
+  segment_close (&c, false);
+  segment_close (&c, false);    /* twice does no harm */
+  segment_close (&s, true);
+  CHECK (access (path, F_OK) == -1);
+}
+
+static void
+test_two_servers (void)
+{
+  struct segment s = serve ();
+  struct error e;
+  char pid[32];
+
+  segment_publish (&s);
+  snprintf (pid, sizeof pid, "process %d", (int) getpid ());
+  refuse_to_serve (EBUSY, pid);
+  CHECK (segment_probe (path, &e) == -1);
+  CHECK_ERROR (&e, EBUSY, pid);
+  CHECK (map_header (&s.map)->state == CBW_SERVER_RUNNING);
+  segment_close (&s, true);
+}
+
+/* A server that was killed, or stopped: the next one takes over. */
+static void
+test_take_over (void)
+{
+  struct segment s = serve ();
+  struct error e;
+  struct bitmap b;
+  uint8_t uuid[16];
+
+  segment_publish (&s);
+  memcpy (uuid, map_header (&s.map)->uuid, sizeof uuid);
+  CHECK (!segment_has_bitmaps (&s, 2));
+  CHECK (segment_allocate_bitmaps (&s, 2, &e) == 0);
+  CHECK (segment_has_bitmaps (&s, 2) && !segment_has_bitmaps (&s, 3));
+  b = map_bitmap (&s.map, 2, CBW_BITMAP_DONE, SIZE);
+  CHECK_EQ (b.nbits, SIZE / CS);
+  bitmap_set (&b, 0, b.nbits);
+  segment_close (&s, false);    /* killed: nothing was said */
+
+  s = serve ();
+  CHECK (!s.fresh);
+  CHECK (memcmp (map_header (&s.map)->uuid, uuid, sizeof uuid) == 0);
+  CHECK_EQ (map_header (&s.map)->clean, 0);
+  b = map_bitmap (&s.map, 2, CBW_BITMAP_DONE, SIZE);
+  CHECK (bitmap_all_set (&b, 0, b.nbits));
+  segment_publish (&s);
+  CHECK_EQ (map_header (&s.map)->generation, 2);
+  /* Allocated anew they are clear. */
+  CHECK (segment_allocate_bitmaps (&s, 2, &e) == 0);
+  CHECK_EQ (bitmap_count (&b, 0, b.nbits), 0);
+  segment_stop (&s);
+  segment_close (&s, false);
+
+  s = serve ();
+  CHECK_EQ (map_header (&s.map)->clean, 1);
+  segment_close (&s, true);
+}
+
+/* The geometry of what is there stays, whatever is asked for. */
+static void
+test_other_geometry (void)
+{
+  struct segment s = serve ();
+  struct error e;
+
+  segment_publish (&s);
+  segment_close (&s, false);
+  s = (struct segment) SEGMENT_INIT;
+  CHECK (segment_serve (&s, path, 2 * SIZE, 2 * CS, &e) == 0);
+  CHECK_EQ (s.map.geometry.disk_size, SIZE);
+  CHECK_EQ (s.map.geometry.cluster_size, CS);
+  segment_close (&s, true);
+}
+
+/* A server killed while it made the segment: the next begins anew. */
+static void
+test_unfinished (void)
+{
+  struct segment s = serve ();
+  struct error e;
+
+  segment_close (&s, false);
+  CHECK (file_size () > 0);
+  CHECK (segment_probe (path, &e) == 0);
+  refuse_to_attach (EAGAIN, "not finished");
+  s = serve ();
+  CHECK (s.fresh);
+  segment_close (&s, true);
+}
+
+/* Foreign files are refused and untouched. */
+static void
+test_foreign (void)
+{
+  static const char text[] = "#!/bin/sh\necho this is not a segment\n";
+  char back[sizeof text];
+  struct error e;
+  int fd;
+
+  fd = open (path, O_CREAT | O_EXCL | O_RDWR, 0600);
+  CHECK (write (fd, text, sizeof text) == sizeof text);
+  refuse_to_serve (EINVAL, "not a segment");
+  refuse_to_attach (EINVAL, "not a segment");
+  CHECK (segment_probe (path, &e) == -1);
+  CHECK (pread (fd, back, sizeof back, 0) == sizeof back);
+  CHECK (memcmp (text, back, sizeof back) == 0);
+  CHECK_EQ (file_size (), sizeof text);
+  close (fd);
+  unlink (path);
+
+  CHECK (mkdir (path, 0700) == 0);
+  CHECK (segment_probe (path, &e) == -1);
+  rmdir (path);
+}
+
+static void
+test_damaged (void)
+{
+  struct segment s = serve ();
+  uint32_t version = CBW_VERSION + 1;
+  off_t size;
+
+  segment_publish (&s);
+  segment_close (&s, false);
+  size = file_size ();
+
+  CHECK (truncate (path, size - 1) == 0);
+  refuse_to_serve (EBADMSG, "truncated");
+  refuse_to_attach (EBADMSG, "truncated");
+  CHECK (truncate (path, CBW_PAGE) == 0);
+  refuse_to_attach (EBADMSG, "truncated");
+  CHECK (truncate (path, 100) == 0);
+  refuse_to_attach (EINVAL, "not a segment");
+  CHECK_EQ (file_size (), 100);
+  unlink (path);
+
+  s = serve ();
+  segment_publish (&s);
+  segment_close (&s, false);
+  poke (offsetof (struct cbw_header, version), &version, sizeof version);
+  refuse_to_serve (EPROTO, "another version");
+  refuse_to_attach (EPROTO, "another version");
+  version = CBW_VERSION;
+  poke (offsetof (struct cbw_header, version), &version, sizeof version);
+  poke (offsetof (struct cbw_header, geometry), "\x01", 1);
+  refuse_to_serve (EBADMSG, "checksum");
+  refuse_to_attach (EBADMSG, "checksum");
+  unlink (path);
+}
+
+static void
+test_no_directory (void)
+{
+  struct error e;
+  char *p;
+
+  CHECK (asprintf (&p, "%s/no/such", dir) != -1);
+  CHECK (segment_probe (p, &e) == -1);
+  CHECK_ERROR (&e, ENOENT, "cannot make a segment");
+  free (p);
+}
+
+static void
+test_boot_id (void)
+{
+  uint8_t a[16], b[16], zero[16] = { 0 };
+
+  segment_boot_id (a);
+  segment_boot_id (b);
+  CHECK (memcmp (a, b, 16) == 0);
+  CHECK (memcmp (a, zero, 16) != 0);
+}
+
+int
+main (void)
+{
+  unit_start ();
+  dir = unit_tmpdir ();
+  CHECK (asprintf (&path, "%s/shm", dir) != -1);
+  RUN (test_path);
+  RUN (test_publish);
+  RUN (test_two_servers);
+  RUN (test_take_over);
+  RUN (test_other_geometry);
+  RUN (test_unfinished);
+  RUN (test_foreign);
+  RUN (test_damaged);
+  RUN (test_no_directory);
+  RUN (test_boot_id);
+  free (path);
+  unit_rmdir (dir);
+  return unit_end ();
+}
