@@ -89,8 +89,10 @@ set_cluster_size (struct params *p, const char *value)
 {
   int64_t size = nbdkit_parse_size (value);
 
-  if (size == -1)
+  if (size == -1) {             /* which said why, but not of what */
+    nbdkit_error ("cbw-cluster-size=%s: is not a size", value);
     return -1;
+  }
   if (size < CBW_CLUSTER_SIZE_MIN || size > CBW_CLUSTER_SIZE_MAX ||
       !is_power_of_2 ((uint64_t) size)) {
     nbdkit_error ("cbw-cluster-size=%s: must be a power of two "
