@@ -1,0 +1,71 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
+# The manual pages are sound POD, and know the same parameters as --help
+# and the sources.
+
+. ./functions.sh
+set -e
+requires podchecker
+
+filter_src=$top_srcdir/filters/cbw
+plugin_src=$top_srcdir/plugins/snapshot-access
+filter_pod=$filter_src/nbdkit-cbw-filter.pod
+plugin_pod=$plugin_src/nbdkit-snapshot-access-plugin.pod
+
+# Only the part of "--help" which speaks of us: up to the next empty line.
+help_parameters ()
+{
+    eval "$(nbdkit_command) --help \"\$@\"" 2>&1 |
+        sed -n '/^\(filter: cbw\|plugin: snapshot-access\) /,/^$/p' |
+        sed -n 's/^\[\{0,1\}\([a-z-]*\)=.*/\1/p' | sort -u
+}
+
+pod_parameters ()
+{
+    sed -n '/^=head1 PARAMETERS/,/^=head1 [^P]/p' "$1" |
+        sed -n 's/^=item \[\{0,1\}B<\([a-z-]*\)=.*/\1/p' | sort -u
+}
+
+synopsis_parameters ()
+{
+    sed -n '/^=head1 SYNOPSIS/,/^=head1 D/p' "$1" |
+        grep -oE '[a-z-]+\]?=' | grep -v '^--' | tr -d ']=' | sort -u
+}
+
+source_parameters ()
+{
+    sed -n 's/.*strcmp (key, "\([a-z-]*\)") == 0.*/\1/p' "$1" | sort -u
+}
+
+# same WHAT: $tmp/help is the truth that $tmp/other is compared with.
+same ()
+{
+    [ -s "$tmp/help" ] || fail "no parameters in --help"
+    diff -u "$tmp/help" "$tmp/other" || fail "$1 and --help differ"
+}
+
+compare ()
+{
+    pod_parameters "$1" >"$tmp/other"
+    same "$1"
+    synopsis_parameters "$1" >"$tmp/other"
+    same "the synopsis of $1"
+    source_parameters "$2" >"$tmp/other"
+    same "$2"
+}
+
+help_parameters --filter="$filter" null >"$tmp/help"
+compare "$filter_pod" "$filter_src/params.c"
+
+help_parameters "$plugin" >"$tmp/help"
+compare "$plugin_pod" "$plugin_src/snapshot-access.c"
+
+for pod in "$filter_pod" "$plugin_pod" "$top_srcdir"/docs/*.pod; do
+    podchecker -warnings -warnings "$pod" >"$tmp/podchecker" 2>&1 &&
+        ! grep -qi warning "$tmp/podchecker" ||
+        { cat "$tmp/podchecker" >&2; fail "$pod is not sound"; }
+    for section in NAME SYNOPSIS DESCRIPTION FILES VERSION 'SEE ALSO' \
+                   AUTHORS LICENSE; do
+        expect_in "$pod" "=head1 $section"
+    done
+done
