@@ -15,19 +15,31 @@ snaptab_sum (const struct cbw_snapshot *entry)
   return layout_sum (entry, offsetof (struct cbw_snapshot, sum));
 }
 
+/* A copy of the entry, all of it in one state.  That changes a few times
+ * in the entry's life, so trying again soon succeeds.
+ */
+static uint32_t
+copy_entry (struct cbw_snapshot *entry, struct cbw_snapshot *copy)
+{
+  uint32_t state, before;
+
+  state = atomic_load_explicit (&entry->state, memory_order_acquire);
+  do {
+    before = state;
+    memcpy (copy, entry, sizeof *copy);
+    atomic_thread_fence (memory_order_acquire);
+    state = atomic_load_explicit (&entry->state, memory_order_acquire);
+  } while (state != before);
+  return state;
+}
+
 bool
 snaptab_read (const struct cbw_map *m, unsigned i, struct snapshot_info *info)
 {
-  struct cbw_snapshot *entry = map_snapshot (m, i);
   struct cbw_snapshot copy;
-  uint32_t state;
+  const uint32_t state = copy_entry (map_snapshot (m, i), &copy);
 
-  state = atomic_load_explicit (&entry->state, memory_order_acquire);
-  if (state != CBW_SNAPSHOT_LIVE && state != CBW_SNAPSHOT_BROKEN)
-    return false;
-  memcpy (&copy, entry, sizeof copy);
-  atomic_thread_fence (memory_order_acquire);
-  if (atomic_load_explicit (&entry->state, memory_order_relaxed) != state ||
+  if ((state != CBW_SNAPSHOT_LIVE && state != CBW_SNAPSHOT_BROKEN) ||
       copy.sum != snaptab_sum (&copy) ||
       memchr (copy.name, '\0', sizeof copy.name) == NULL)
     return false;

@@ -3,8 +3,8 @@
 /* The snapshot table as those see it who only read it.
  *
  * The filter may change an entry at any moment, and the segment may be
- * damaged: so an entry is copied, and the copy used only if its checksum
- * is right and the entry's state and id were the same before and after.
+ * damaged: so an entry is copied until its state was the same before and
+ * after, and the copy used only if its checksum is right.
  */
 
 #ifndef CBW_SNAPTAB_H
