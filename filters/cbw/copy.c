@@ -225,7 +225,7 @@ copy_piece (struct copier *c, const struct snapshot *snap,
   const uint64_t cs = snap->cluster_size;
   const uint64_t offset = mine->start * cs;
   uint64_t end = min_u64 (mine->end, mine->start + piece_clusters (snap));
-  uint64_t len, zeroes, written;
+  uint64_t len, zeroes, written = 0;
   void *buf;
   int r;
 
