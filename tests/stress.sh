@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# Sourced by the stress tests, after functions.sh.
+#
+# CBW_STRESS_SECONDS makes each run last longer; CBW_STRESS_SEED makes
+# another run of it.
+
+stress=$PWD/stress
+seed=${CBW_STRESS_SEED:-1}
+seconds=${CBW_STRESS_SECONDS:-2}
+
+# make_disk SIZE: $tmp/disk.img as it is when the snapshot is taken; $size
+# and $sum (its checksum) are set.
+make_disk ()
+{
+    size=$1
+    "$stress" make "$tmp/disk.img" size="$size" seed="$seed"
+    sum=$(checksum "$tmp/disk.img")
+}
+
+# The view as a whole must be what the disk was.
+check_copy ()
+{
+    test "$(checksum "$snap")" = "$sum" || fail "a copy of the view is wrong"
+}
+
+# run_stress PARAMETERS...: with a copy of the view made meanwhile, and
+# one afterwards.
+run_stress ()
+{
+    check_copy &
+    copy=$!
+    "$stress" run disk="$disk" snap="$snap" size="$size" seed="$seed" \
+              seconds="$seconds" "$@"
+    wait $copy || fail "during the stress"
+    check_copy
+    "$stress" idle "$shm"
+}
+
+# A random number below $1, the same sequence for the same seed.
+random=$seed
+random ()
+{
+    random=$(( (random * 1103515245 + 12345) & 0x7fffffff ))
+    echo $(( random / 65536 % $1 ))
+}

@@ -1,0 +1,41 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-3-Clause
+# Stress while the filter is killed and started again: the snapshot stays
+# whole, readers ride over it, writers lose nothing that was answered.
+set -e
+. ./functions.sh
+. "$top_srcdir/tests/stress.sh"
+requires nbdcopy
+
+start_filter ()
+{
+    start_disk file "$tmp/disk.img" cbw-shm="$shm" \
+               cbw-target="$tmp/target" cbw-cluster-size=4k
+}
+
+kills=$(( 4 * seconds ))
+make_disk 16777999
+start_filter
+start_snap "$shm" timeout=60
+"$stress" run disk="$disk" snap="$snap" size="$size" seed="$seed" \
+          reconnect=1 until="$tmp/stop" >"$tmp/stress.log" 2>&1 &
+run=$!
+
+while [ $kills -gt 0 ]; do
+    nap
+    [ "$(random 2)" = 0 ] || nap
+    kill_server disk KILL
+    start_filter
+    if [ "$(random 4)" = 0 ]; then
+        kill_server snap KILL
+        start_snap "$shm" timeout=60
+    fi
+    kill -0 $run || fail "the stress ended: $(cat "$tmp/stress.log")"
+    kills=$(( kills - 1 ))
+done
+
+touch "$tmp/stop"
+wait $run || fail "during the stress: $(cat "$tmp/stress.log")"
+cat "$tmp/stress.log"
+check_copy
+"$stress" idle "$shm"

@@ -1,0 +1,36 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-3-Clause
+# Stress while the plugin is stopped, killed and started again: the guest
+# notices nothing, and the filter gets all slots back.
+set -e
+. ./functions.sh
+. "$top_srcdir/tests/stress.sh"
+requires nbdcopy
+
+kills=$(( 4 * seconds ))
+make_disk 16777999
+start_disk file "$tmp/disk.img" cbw-shm="$shm" cbw-target="$tmp/target"
+start_snap "$shm"
+"$stress" run disk="$disk" snap="$snap" size="$size" seed="$seed" \
+          reconnect=1 until="$tmp/stop" readers=6 >"$tmp/stress.log" 2>&1 &
+run=$!
+
+while [ $kills -gt 0 ]; do
+    nap
+    if [ "$(random 3)" = 0 ]; then
+        kill_server snap STOP
+        nap; nap
+        kill_server snap CONT
+    else
+        kill_server snap KILL
+        start_snap "$shm"
+    fi
+    kill -0 $run || fail "the stress ended: $(cat "$tmp/stress.log")"
+    kills=$(( kills - 1 ))
+done
+
+touch "$tmp/stop"
+wait $run || fail "during the stress: $(cat "$tmp/stress.log")"
+cat "$tmp/stress.log"
+check_copy
+"$stress" idle "$shm"
