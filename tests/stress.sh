@@ -7,6 +7,9 @@
 stress=$PWD/stress
 seed=${CBW_STRESS_SEED:-1}
 seconds=${CBW_STRESS_SECONDS:-2}
+kills=$(( 4 * seconds ))
+# Servers take their time to start there.
+[ -z "${CBW_VALGRIND:-}" ] || kills=$seconds
 
 # make_disk SIZE: $tmp/disk.img as it is when the snapshot is taken; $size
 # and $sum (its checksum) are set.

@@ -13,7 +13,6 @@ start_filter ()
                cbw-target="$tmp/target" cbw-cluster-size=4k
 }
 
-kills=$(( 4 * seconds ))
 make_disk 16777999
 start_filter
 start_snap "$shm" timeout=60

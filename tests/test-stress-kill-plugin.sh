@@ -7,7 +7,6 @@ set -e
 . "$top_srcdir/tests/stress.sh"
 requires nbdcopy
 
-kills=$(( 4 * seconds ))
 make_disk 16777999
 start_disk file "$tmp/disk.img" cbw-shm="$shm" cbw-target="$tmp/target"
 start_snap "$shm"
