@@ -7,18 +7,22 @@
  * disk under every name, and preserving too much does no harm.  With it,
  * those that ask for that name; others pass.
  *
- * The snapshot is read through a context of our own, at exactly this
- * layer of the stack.  It is opened as the server starts; but a plugin
- * that serves different disks by name can ask for the name only on behalf
- * of a connection.  So with cbw-export= it is opened for the first client
- * of that export, before that client can write.  From then on only
- * service threads use it, so that nothing looks for its connection, which
- * may have ended.
+ * The snapshot is read through a context at exactly this layer of the
+ * stack, used by service threads for the life of the server.  Usually we
+ * open one of our own as the server starts.  But a plugin that serves
+ * different disks by name can learn the name only from a connection, and
+ * nbdkit opens a plugin only once for each.  So with cbw-export= the
+ * first request of a client of that export starts the server, and its
+ * connection lends its context: when it ends, the context is taken from
+ * it and lives on.  (Not before the first request, since until then the
+ * client may go on to another export.)  Such a context is never closed,
+ * for that would touch the connection, which is gone.
  */
 
 #include <config.h>
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,10 +43,13 @@ static pthread_mutex_t *serial;
 
 static pthread_mutex_t start_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct server server;
-static nbdkit_next *background; /* NULL: the server has not started */
+static nbdkit_next *background;
+static _Atomic (bool) started;  /* server and background may be used */
 
 struct handle {
+  nbdkit_context *context;
   bool protected;
+  bool lender;                  /* "background" is our next */
 };
 
 static void
@@ -86,59 +93,71 @@ cbw_get_ready (int thread_model)
   return server_probe (&params);
 }
 
-/* Open the background context and start the server with it. */
+/* Start the server, which reads the disk through next. */
 static int
-start (nbdkit_backend *backend, const char *exportname, bool shared)
+start (nbdkit_next *next)
 {
-  struct source source = { .serial = serial };
+  const struct source source = { .next = next, .serial = serial };
   struct source_info info;
 
-  source.next = nbdkit_next_context_open (backend, 1, exportname, shared);
-  if (source.next == NULL) {
-    nbdkit_error ("cbw: cannot open the disk to be protected%s",
-                  shared ? " (a plugin with several exports needs "
-                  "cbw-export=NAME)" : "");
+  if (source_describe (next, &info) == -1 ||
+      server_start (&server, &params, &source, &info) == -1)
     return -1;
-  }
-  if (source_prepare (source.next, &info) == -1 ||
-      server_start (&server, &params, &source, &info) == -1) {
-    source.next->finalize (source.next);
-    nbdkit_next_context_close (source.next);
-    return -1;
-  }
-  background = source.next;
+  background = next;
+  atomic_store (&started, true);
   return 0;
 }
 
 static int
 cbw_after_fork (nbdkit_backend *backend)
 {
+  nbdkit_next *next;
+
   if (params.export)
     return 0;
-  return start (backend, "", true);
+  next = nbdkit_next_context_open (backend, 1, "", true);
+  if (next == NULL) {
+    nbdkit_error ("cbw: cannot open the disk to be protected "
+                  "(a plugin with several exports needs cbw-export=NAME)");
+    return -1;
+  }
+  if (next->prepare (next) == -1 || start (next) == -1) {
+    next->finalize (next);
+    nbdkit_next_context_close (next);
+    return -1;
+  }
+  return 0;
 }
 
-static void *
-close_background (void *unused)
+/* Before each request: with cbw-export= the first one starts the server. */
+static int
+begin_request (nbdkit_next *next, struct handle *h, int *err)
 {
-  (void) unused;
-  background->finalize (background);
-  nbdkit_next_context_close (background);
-  return NULL;
+  if (!h->protected || atomic_load_explicit (&started, memory_order_acquire))
+    return 0;
+
+  LOCK_FOR_SCOPE (&start_lock);
+  if (atomic_load (&started))
+    return 0;
+  if (start (next) == -1) {
+    *err = EIO;
+    return -1;
+  }
+  h->lender = true;
+  return 0;
 }
 
 static void
 cbw_cleanup (nbdkit_backend *backend)
 {
-  pthread_t thread;
-
   (void) backend;
-  if (background == NULL)
+  if (!atomic_load (&started))
     return;
   server_stop (&server);
-  /* In a thread which nbdkit does not know: see the top. */
-  if (pthread_create (&thread, NULL, close_background, NULL) == 0)
-    pthread_join (thread, NULL);
+  if (params.export)
+    return;                     /* lent: see the top */
+  background->finalize (background);
+  nbdkit_next_context_close (background);
 }
 
 static void *
@@ -155,17 +174,22 @@ cbw_open (nbdkit_next_open *next, nbdkit_context *context, int readonly,
     nbdkit_error ("malloc: %m");
     return NULL;
   }
+  h->context = context;
   h->protected = !params.export || strcmp (params.export, exportname) == 0;
-  if (h->protected) {
-    LOCK_FOR_SCOPE (&start_lock);
-    if (background == NULL &&
-        start (nbdkit_context_get_backend (context), exportname,
-               false) == -1) {
-      free (h);
-      return NULL;
-    }
-  }
+  h->lender = false;
   return h;
+}
+
+/* The connection ends; what it lent is not to be closed with it. */
+static int
+cbw_finalize (nbdkit_next *next, void *handle)
+{
+  struct handle *h = handle;
+
+  (void) next;
+  if (h->lender)
+    nbdkit_context_set_next (h->context, NULL);
+  return 0;
 }
 
 static void
@@ -218,7 +242,8 @@ static int
 cbw_pread (nbdkit_next *next, void *handle, void *buf, uint32_t count,
            uint64_t offset, uint32_t flags, int *err)
 {
-  (void) handle;
+  if (begin_request (next, handle, err) == -1)
+    return -1;
   LOCK_FOR_SCOPE (serial);
   return next->pread (next, buf, count, offset, flags, err);
 }
@@ -227,10 +252,12 @@ static int
 cbw_pwrite (nbdkit_next *next, void *handle, const void *buf, uint32_t count,
             uint64_t offset, uint32_t flags, int *err)
 {
-  const unsigned ticket = guest_begin (next, handle, offset, count,
-                                       GUEST_WRITE);
+  unsigned ticket;
   int r;
 
+  if (begin_request (next, handle, err) == -1)
+    return -1;
+  ticket = guest_begin (next, handle, offset, count, GUEST_WRITE);
   {
     LOCK_FOR_SCOPE (serial);
     r = next->pwrite (next, buf, count, offset, flags, err);
@@ -243,10 +270,12 @@ static int
 cbw_zero (nbdkit_next *next, void *handle, uint32_t count, uint64_t offset,
           uint32_t flags, int *err)
 {
-  const struct handle *h = handle;
+  struct handle *h = handle;
   unsigned ticket;
   int r;
 
+  if (begin_request (next, h, err) == -1)
+    return -1;
   /* Fast means: fail at once rather than take as long as a write. */
   if ((flags & NBDKIT_FLAG_FAST_ZERO) && h->protected &&
       engine_guest_would_copy (&server.engine, offset, count)) {
@@ -266,10 +295,12 @@ static int
 cbw_trim (nbdkit_next *next, void *handle, uint32_t count, uint64_t offset,
           uint32_t flags, int *err)
 {
-  const unsigned ticket = guest_begin (next, handle, offset, count,
-                                       GUEST_TRIM);
+  unsigned ticket;
   int r;
 
+  if (begin_request (next, handle, err) == -1)
+    return -1;
+  ticket = guest_begin (next, handle, offset, count, GUEST_TRIM);
   {
     LOCK_FOR_SCOPE (serial);
     r = next->trim (next, count, offset, flags, err);
@@ -281,7 +312,8 @@ cbw_trim (nbdkit_next *next, void *handle, uint32_t count, uint64_t offset,
 static int
 cbw_flush (nbdkit_next *next, void *handle, uint32_t flags, int *err)
 {
-  (void) handle;
+  if (begin_request (next, handle, err) == -1)
+    return -1;
   LOCK_FOR_SCOPE (serial);
   return next->flush (next, flags, err);
 }
@@ -290,7 +322,8 @@ static int
 cbw_extents (nbdkit_next *next, void *handle, uint32_t count, uint64_t offset,
              uint32_t flags, struct nbdkit_extents *extents, int *err)
 {
-  (void) handle;
+  if (begin_request (next, handle, err) == -1)
+    return -1;
   LOCK_FOR_SCOPE (serial);
   return next->extents (next, count, offset, flags, extents, err);
 }
@@ -299,7 +332,8 @@ static int
 cbw_cache (nbdkit_next *next, void *handle, uint32_t count, uint64_t offset,
            uint32_t flags, int *err)
 {
-  (void) handle;
+  if (begin_request (next, handle, err) == -1)
+    return -1;
   LOCK_FOR_SCOPE (serial);
   return next->cache (next, count, offset, flags, err);
 }
@@ -319,6 +353,7 @@ static struct nbdkit_filter filter = {
   .open            = cbw_open,
   .close           = cbw_close,
   .prepare         = cbw_prepare,
+  .finalize        = cbw_finalize,
   .pread           = cbw_pread,
   .pwrite          = cbw_pwrite,
   .flush           = cbw_flush,

@@ -13,13 +13,11 @@
 #define EXTENTS_COUNT_MAX (UINT32_C (1) << 31)
 
 int
-source_prepare (nbdkit_next *next, struct source_info *info)
+source_describe (nbdkit_next *next, struct source_info *info)
 {
   int64_t size;
   int r;
 
-  if (next->prepare (next) == -1)
-    return -1;
   size = next->get_size (next);
   if (size == -1)
     return -1;

@@ -34,10 +34,10 @@ struct source_info {
   bool can_cache;
 };
 
-/* Prepare a context just opened and ask what it can do, which nbdkit
- * wants before the data calls.  0, or -1 after nbdkit_error.
+/* Ask a context, which has been prepared, what it can do: nbdkit wants that
+ * before the data calls.  0, or -1 after nbdkit_error.
  */
-extern int source_prepare (nbdkit_next *next, struct source_info *info);
+extern int source_describe (nbdkit_next *next, struct source_info *info);
 
 /* Read count bytes at offset.  Returns 0 or an errno. */
 extern int source_pread (const struct source *s, void *buf, uint32_t count,
