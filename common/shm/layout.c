@@ -55,6 +55,7 @@ int
 layout_is_unfinished (const struct cbw_header *h)
 {
   return h->magic == CBW_MAGIC && h->version == CBW_VERSION &&
+    h->generation == 0 &&
     atomic_load_explicit (&h->state, memory_order_acquire) == CBW_SERVER_NONE;
 }
 
