@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Damage a segment file for a test, or look into it.
+
+    segment.py get FILE FIELD
+    segment.py set FILE FIELD VALUE     (a number, or hex:BYTES)
+    segment.py resum FILE               (make the header's checksum right)
+    segment.py resum-entry FILE
+    segment.py flip FILE OFFSET [BIT]
+    segment.py flip-entry FILE OFFSET [BIT]   (of snapshot entry 0)
+
+The offsets are those of common/shm/layout.h, version 1.
+"""
+
+import struct
+import sys
+
+FIELDS = {
+    "magic": (0, "Q"), "version": (8, "I"), "struct_sizes": (12, "I"),
+    "disk_size": (16, "Q"), "cluster_size": (24, "I"),
+    "nr_clients": (28, "I"), "nr_slots": (32, "I"),
+    "nr_snapshots": (36, "I"), "slot_buffer_size": (40, "I"),
+    "doorbell_offset": (48, "Q"), "slots_offset": (64, "Q"),
+    "snapshots_offset": (80, "Q"), "bitmaps_offset": (88, "Q"),
+    "bitmap_size": (96, "Q"), "geometry_sum": (104, "Q"),
+    "state": (128, "I"), "generation": (144, "Q"),
+    "boot_id": (152, "16s"), "clean": (180, "I"),
+}
+GEOMETRY = (16, 104)
+ENTRY_FIELDS = {
+    "entry.id": (0, "Q"), "entry.size": (8, "Q"),
+    "entry.target_kind": (104, "I"), "entry.sum": (1152, "Q"),
+    "entry.state": (1216, "I"),
+}
+ENTRY_SUMMED = 1152
+
+
+def fnv1a(data):
+    s = 0xcbf29ce484222325
+    for b in data:
+        s = (s ^ b) * 0x100000001b3 % 2**64
+    return s
+
+
+def get(data, field):
+    offset, kind = locate(data, field)
+    v, = struct.unpack_from("=" + kind, data, offset)
+    return "hex:" + v.hex() if isinstance(v, bytes) else v
+
+
+def locate(data, field):
+    if field in FIELDS:
+        return FIELDS[field]
+    offset, kind = ENTRY_FIELDS[field]
+    return entry(data) + offset, kind
+
+
+def entry(data):
+    return struct.unpack_from("=Q", data, FIELDS["snapshots_offset"][0])[0]
+
+
+def write(path, offset, data):
+    with open(path, "r+b") as f:
+        f.seek(offset)
+        f.write(data)
+
+
+def put(path, data, field, value):
+    offset, kind = locate(data, field)
+    value = (bytes.fromhex(value[4:]) if value.startswith("hex:")
+             else int(value, 0))
+    write(path, offset, struct.pack("=" + kind, value))
+
+
+def flip(path, data, offset, bit=0):
+    write(path, offset, bytes([data[offset] ^ 1 << bit]))
+
+
+def main(command, path, *args):
+    with open(path, "rb") as f:
+        data = f.read()
+    if command == "get":
+        print(get(data, args[0]))
+    elif command == "set":
+        put(path, data, *args)
+    elif command == "resum":
+        put(path, data, "geometry_sum", str(fnv1a(data[slice(*GEOMETRY)])))
+    elif command == "resum-entry":
+        e = entry(data)
+        put(path, data, "entry.sum", str(fnv1a(data[e:e + ENTRY_SUMMED])))
+    elif command == "flip":
+        flip(path, data, *map(int, args))
+    elif command == "flip-entry":
+        flip(path, data, entry(data) + int(args[0]), *map(int, args[1:]))
+    else:
+        sys.exit(__doc__)
+
+
+main(*sys.argv[1:])
