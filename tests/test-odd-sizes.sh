@@ -36,6 +36,9 @@ def check ():
     for offset, n in (0, 1), (size - 1, 1), (size // 2, 3), (size - 700, 700):
         if offset >= 0 and offset + n <= size:
             assert view.pread (n, offset) == old[offset:offset + n]
+guest.zero (1, size - 1)
+now[size - 1] = 0
+check ()
 write (size - 1, 1)
 check ()
 write (0, 1)
