@@ -35,6 +35,12 @@ struct image_ops {
   int (*extent) (struct image *, uint64_t offset, uint64_t end,
                  uint64_t *next, bool *data, struct error *e);
 
+  /* Give the space of [offset, offset+count) back, where the file system
+   * can: the bytes are not needed any more, and undefined afterwards.
+   */
+  int (*punch) (struct image *, uint64_t offset, uint64_t count,
+                struct error *e);
+
   /* Everything written so far is on stable storage when it returns. */
   int (*flush) (struct image *, struct error *e);
 
@@ -62,6 +68,17 @@ struct image_id {
 extern struct image *image_raw_create (const char *path, uint64_t size,
                                        struct image_id *id, bool *created,
                                        struct error *e);
+
+/* Make room for image_raw_create: remove a regular file that stands at
+ * "path", unless some program has it locked or this process has it open.
+ * Nothing there is success.  -1 with EBUSY or another error set.
+ */
+extern int image_raw_remove_old (const char *path, struct error *e);
+
+/* The image is not needed any more: remove the file at "path" if it is
+ * still the one with this id.
+ */
+extern void image_raw_discard (const char *path, const struct image_id *id);
 
 /* Open the raw file that image_raw_create made.  It must still be the
  * same file (id) and size.  Returns NULL and sets the error on failure.

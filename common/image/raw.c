@@ -4,6 +4,7 @@
 
 #include <config.h>
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -106,6 +107,20 @@ raw_extent (struct image *image, uint64_t offset, uint64_t end,
 }
 
 static int
+raw_punch (struct image *image, uint64_t offset, uint64_t count,
+           struct error *e)
+{
+  struct raw_image *raw = (struct raw_image *) image;
+
+  if (fallocate (raw->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                 (off_t) offset, (off_t) count) == -1 &&
+      errno != EOPNOTSUPP)
+    return error_set_errno (e, errno, "%s: cannot punch a hole at offset %"
+                            PRIu64, raw->path, offset);
+  return 0;
+}
+
+static int
 raw_flush (struct image *image, struct error *e)
 {
   struct raw_image *raw = (struct raw_image *) image;
@@ -130,6 +145,7 @@ static const struct image_ops raw_ops = {
   .pread = raw_pread,
   .pwrite = raw_pwrite,
   .extent = raw_extent,
+  .punch = raw_punch,
   .flush = raw_flush,
   .close = raw_close,
 };
@@ -242,4 +258,58 @@ image_raw_open (const char *path, uint64_t size, const struct image_id *id,
     return NULL;
   }
   return image;
+}
+
+/* Has this process the file open, as the disk it serves perhaps? */
+static bool
+open_here (const struct stat *st)
+{
+  DIR *dir = opendir ("/proc/self/fd");
+  struct dirent *d;
+  struct stat other;
+  bool r = false;
+
+  while (dir && !r && (d = readdir (dir)) != NULL)
+    r = fstatat (dirfd (dir), d->d_name, &other, 0) == 0 &&
+      other.st_dev == st->st_dev && other.st_ino == st->st_ino;
+  if (dir)
+    closedir (dir);
+  return r;
+}
+
+int
+image_raw_remove_old (const char *path, struct error *e)
+{
+  CLEANUP_CLOSE int fd = -1;
+  struct stat st;
+
+  if (lstat (path, &st) == -1) {
+    if (errno == ENOENT)
+      return 0;
+    return error_set_errno (e, errno, "%s", path);
+  }
+  if (!S_ISREG (st.st_mode))
+    return error_set (e, EINVAL, "%s: a target must be a regular file", path);
+  if (open_here (&st))
+    return error_set (e, EBUSY, "%s: is in use by this server: "
+                      "it is the disk itself or another target", path);
+  fd = open (path, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+  if (fd == -1)
+    return error_set_errno (e, errno, "%s: cannot open", path);
+  if (ofdlock_try (fd, 0, 0) != 1)
+    return error_set (e, EBUSY, "%s: is locked: another program is using it",
+                      path);
+  if (unlink (path) == -1)
+    return error_set_errno (e, errno, "%s: cannot remove", path);
+  return 0;
+}
+
+void
+image_raw_discard (const char *path, const struct image_id *id)
+{
+  struct stat st;
+
+  if (lstat (path, &st) == 0 && st.st_dev == id->device &&
+      st.st_ino == id->inode)
+    unlink (path);
 }

@@ -141,6 +141,8 @@ enum cbw_request_kind {
   CBW_REQUEST_READ = 1,         /* data of the view into the buffer */
   CBW_REQUEST_EXTENTS = 2,      /* struct cbw_extent[count] into it */
   CBW_REQUEST_CACHE = 3,        /* prefetch */
+  CBW_REQUEST_CREATE = 16,      /* take a snapshot; struct cbw_control */
+  CBW_REQUEST_DROP = 17,        /* drop one; struct cbw_control */
 };
 
 struct cbw_slot {
@@ -172,17 +174,20 @@ static_assert (sizeof (struct cbw_extent) == 16, "cbw_extent");
 
 #define CBW_EXTENTS_MAX (CBW_SLOT_BUFFER_SIZE / sizeof (struct cbw_extent))
 
-/*   EMPTY -> RESERVED -> LIVE -> (BROKEN ->) EMPTY
+/*   EMPTY -> RESERVED -> LIVE -> (BROKEN ->) HIDDEN -> EMPTY
  *
  * RESERVED: target recorded and being made; undone by the next server.
  * LIVE: set by one store when everything is in place.
  * BROKEN: sticky; the guest's writes no longer preserve for it.
+ * HIDDEN: dropped, set by one store; gone for users, kept as long as an
+ * older snapshot needs what its target holds.
  */
 enum cbw_snapshot_state {
   CBW_SNAPSHOT_EMPTY = 0,
   CBW_SNAPSHOT_RESERVED = 1,
   CBW_SNAPSHOT_LIVE = 2,
   CBW_SNAPSHOT_BROKEN = 3,
+  CBW_SNAPSHOT_HIDDEN = 4,
 };
 
 enum cbw_broken_reason {
@@ -196,6 +201,25 @@ enum cbw_broken_reason {
 
 #define CBW_TARGET_RAW 1u       /* kinds of target */
 
+#define CBW_CREATE_FORCE 1u     /* replace a target file that exists */
+#define CBW_CREATE_OWNED 2u     /* drop it when the creating client dies */
+
+/* What CREATE and DROP carry in the slot's buffer.  A server that takes
+ * over runs them again: the uuid, or the id in the slot, tells it that it
+ * was done already.
+ */
+struct cbw_control {
+  char name[CBW_NAME_MAX];      /* CREATE: NUL-terminated */
+  char target[CBW_TARGET_MAX];  /* CREATE: absolute path, NUL-terminated */
+  uint8_t uuid[16];             /* CREATE: of the new snapshot, random */
+  uint32_t flags;               /* CREATE: CBW_CREATE_* */
+  uint32_t reserved;
+
+  uint64_t held_ns;             /* reply: how long guests' writes waited */
+  char message[ERROR_MSG_MAX];  /* reply: if it failed, why */
+};
+static_assert (sizeof (struct cbw_control) == 2144, "cbw_control");
+
 struct cbw_snapshot {
   /* Written in state RESERVED, then fixed; sum covers them. */
   uint64_t id;                  /* larger means newer */
@@ -208,6 +232,8 @@ struct cbw_snapshot {
   uint64_t target_device;       /* identity of the file */
   uint64_t target_inode;
   char target[CBW_TARGET_MAX];  /* absolute path */
+  uint32_t owner;               /* client's tag (slots.h), or 0: nobody */
+  uint32_t reserved;
   uint64_t sum;                 /* layout_sum of all before it */
 
   _Alignas (CBW_CACHE_LINE)
@@ -216,7 +242,7 @@ struct cbw_snapshot {
   /* The first failure; written before state becomes BROKEN (release). */
   int32_t error_num;            /* errno */
   uint32_t error_reason;        /* enum cbw_broken_reason */
-  uint32_t reserved;
+  uint32_t reserved2;
   uint64_t error_offset;        /* bytes */
   uint64_t error_ns;            /* time of day */
 
@@ -226,10 +252,10 @@ struct cbw_snapshot {
   _Atomic (uint64_t) copied_bytes; /* written to the target */
 
   _Alignas (CBW_CACHE_LINE)
-  uint8_t reserved2[704];
+  uint8_t reserved3[704];
 };
 static_assert (sizeof (struct cbw_snapshot) == 2048, "cbw_snapshot");
-static_assert (offsetof (struct cbw_snapshot, sum) == 1152, "cbw_snapshot");
+static_assert (offsetof (struct cbw_snapshot, sum) == 1160, "cbw_snapshot");
 
 #define CBW_STRUCT_SIZES                                                \
   ((uint32_t) (sizeof (struct cbw_header) / 64 << 24 |                  \

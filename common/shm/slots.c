@@ -183,6 +183,12 @@ slots_wait_submitted (const struct cbw_map *m, uint64_t timeout_ns)
   atomic_fetch_sub (idle, 1);
 }
 
+uint32_t
+slot_get_owner (const struct cbw_map *m, unsigned i)
+{
+  return word_owner (atomic_load (&map_slot (m, i)->state));
+}
+
 void
 slot_complete (const struct cbw_map *m, unsigned i)
 {
@@ -204,18 +210,16 @@ unsigned
 slots_reap (const struct cbw_map *m,
             bool (*alive) (void *opaque, unsigned client), void *opaque)
 {
-  unsigned i, client, reaped = 0;
-  uint32_t word, incarnation;
+  unsigned i, reaped = 0;
+  uint32_t word;
 
   for (i = 0; i < CBW_NR_SLOTS; ++i) {
     word = atomic_load (&map_slot (m, i)->state);
     if (word_state (word) == SLOT_FREE || word_state (word) == SLOT_RUNNING)
       continue;
-    client = word_owner (word) % CBW_NR_CLIENTS;
-    incarnation = atomic_load (&map_client (m, client)->incarnation);
     if (word_owner (word) != SLOT_OWNER_NONE &&
-        word_owner (word) == slot_owner (client, incarnation) &&
-        alive (opaque, client))
+        slot_owner_is_current (m, word_owner (word)) &&
+        alive (opaque, slot_owner_client (word_owner (word))))
       continue;
     if (free_slot (m, i, &word))
       reaped++;

@@ -52,14 +52,33 @@ enum slot_state {
 #define SLOT_STATE_MASK 0x7fu
 #define SLOT_WAITED 0x80u       /* the owner sleeps on the word */
 #define SLOT_OWNER_SHIFT 8
-#define SLOT_OWNER_NONE 0u      /* disowned; no client has this tag */
+#define SLOT_OWNER_NONE 0u      /* disowned */
 
-/* The tag of client i in its incarnation: 24 bits. */
+/* The tag of client i in its incarnation: 24 bits, never 0. */
 static inline uint32_t
 slot_owner (unsigned client, uint32_t incarnation)
 {
-  return (client | incarnation * CBW_NR_CLIENTS) & 0xffffffu;
+  return ((client | incarnation * CBW_NR_CLIENTS) & 0x7fffffu) | 0x800000u;
 }
+
+/* Which client a tag names. */
+static inline unsigned
+slot_owner_client (uint32_t owner)
+{
+  return owner % CBW_NR_CLIENTS;
+}
+
+/* Is it the tag of the client that has the entry now? */
+static inline bool
+slot_owner_is_current (const struct cbw_map *m, uint32_t owner)
+{
+  const unsigned i = slot_owner_client (owner);
+
+  return owner == slot_owner (i, atomic_load (&map_client (m, i)->incarnation));
+}
+
+/* The tag of the owner of slot i. */
+extern uint32_t slot_get_owner (const struct cbw_map *m, unsigned i);
 
 /* ---- The client's side ---- */
 

@@ -2,14 +2,10 @@
 
 #include <config.h>
 
-#include <inttypes.h>
 #include <stdlib.h>
-
-#include <nbdkit-filter.h>
 
 #include "chain.h"
 #include "cleanup.h"
-#include "clock.h"
 #include "rounding.h"
 
 void
@@ -46,26 +42,45 @@ chain_put (struct chain *chain)
       atomic_fetch_sub_explicit (&chain->refs, 1, memory_order_acq_rel) > 1)
     return;
   for (i = 0; i < chain->len; ++i)
-    snapshot_free (chain->snaps[i]);
+    snapshot_unref (chain->snaps[i]);
   free (chain);
 }
 
-int
-chain_append (struct chain_head *head, struct snapshot *snap)
+struct chain *
+chain_make (const struct chain *old, size_t first, struct snapshot *snap)
 {
+  const size_t kept = old ? old->len - first : 0;
   struct chain *chain;
+  size_t i;
 
-  /* One snapshot for now; several will have to share their owners. */
-  chain = malloc (sizeof *chain + sizeof chain->snaps[0]);
+  if (kept + (snap != NULL) == 0)
+    return NULL;
+  chain = malloc (sizeof *chain +
+                  (kept + (snap != NULL)) * sizeof chain->snaps[0]);
   if (chain == NULL)
-    return -1;
+    return NULL;
   atomic_init (&chain->refs, 1);
-  chain->len = 1;
-  chain->snaps[0] = snap;
+  chain->len = 0;
+  for (i = 0; i < kept; ++i)
+    chain->snaps[chain->len++] = old->snaps[first + i];
+  if (snap)
+    chain->snaps[chain->len++] = snap;
+  for (i = 0; i < chain->len; ++i)
+    snapshot_ref (chain->snaps[i]);
+  return chain;
+}
 
-  LOCK_FOR_SCOPE (&head->lock);
-  head->current = chain;
-  return 0;
+void
+chain_set (struct chain_head *head, struct chain *chain)
+{
+  struct chain *old;
+
+  {
+    LOCK_FOR_SCOPE (&head->lock);
+    old = head->current;
+    head->current = chain;
+  }
+  chain_put (old);
 }
 
 int
@@ -77,6 +92,16 @@ chain_find (const struct chain *chain, uint64_t id)
     if (chain->snaps[i]->id == id)
       return (int) i;
   return -1;
+}
+
+int
+chain_live (const struct chain *chain, size_t j)
+{
+  int k = (int) j;
+
+  while (k >= 0 && snapshot_state (chain->snaps[k]) != CBW_SNAPSHOT_LIVE)
+    k--;
+  return k;
 }
 
 size_t
@@ -98,31 +123,24 @@ chain_holder (const struct chain *chain, size_t k, uint64_t c, uint64_t end,
   return j;
 }
 
-void
-snapshot_break (struct chain_head *head, struct snapshot *snap,
-                enum cbw_broken_reason reason, int num, uint64_t offset,
-                const char *msg)
+bool
+chain_next_needed (const struct chain *chain, uint64_t start, uint64_t end,
+                   struct chain_need *need)
 {
-  struct cbw_snapshot *entry = snap->entry;
+  /* If an older snapshot needs a cluster, nobody from it on has its done
+   * bit set, so the nearest live one needs it too: ask that one alone.
+   */
+  const int k = chain_live (chain, chain->len - 1);
+  uint64_t c;
 
-  LOCK_FOR_SCOPE (&head->lock);
-  if (snapshot_state (snap) != CBW_SNAPSHOT_LIVE)
-    return;
-  entry->error_num = num;
-  entry->error_reason = reason;
-  entry->error_offset = offset;
-  entry->error_ns = now_realtime_ns ();
-  atomic_store (&entry->state, CBW_SNAPSHOT_BROKEN);
-  nbdkit_error ("cbw: snapshot \"%s\" is broken: %s "
-                "(the disk itself is not affected)", entry->name, msg);
-}
-
-void
-snapshot_free (struct snapshot *snap)
-{
-  if (snap == NULL)
-    return;
-  if (snap->target)
-    snap->target->ops->close (snap->target);
-  free (snap);
+  if (k == -1)
+    return false;
+  need->by = chain->snaps[k];
+  end = min_u64 (end, snapshot_clusters (need->by));
+  for (c = start; c < end; c = need->end)
+    if (chain_holder (chain, (size_t) k, c, end, &need->end) == chain->len) {
+      need->start = c;
+      return true;
+    }
+  return false;
 }

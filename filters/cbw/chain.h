@@ -1,16 +1,19 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
-/* Snapshots as the filter's threads see them, and the chain they form,
- * ordered by age: snaps[0] is the oldest.
+/* The chain of snapshots, ordered by age: snaps[0] is the oldest.
  *
  * Old data goes to the newest only.  Snapshot k sees cluster c as the
  * first of k, k+1, ... which has its done bit set holds it, and if none
- * has, as the source holds it.
+ * has, as the source holds it.  So a guest's write costs the same however
+ * many snapshots there are.
+ *
+ * A dropped snapshot stays in the chain, hidden, while an older one may
+ * look through it; it goes when it becomes the oldest.
  *
  * A chain never changes; a new one replaces it, under the closed gate.
  * The guest path, being inside the gate, uses the current one as it is.
- * Everybody else takes a reference (chain_get) and so keeps the snapshots
- * alive.
+ * Everybody else takes a reference (chain_get), which keeps the snapshots
+ * in it alive too.
  */
 
 #ifndef CBW_CHAIN_H
@@ -22,28 +25,17 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "bitmap.h"
-#include "image.h"
-#include "layout.h"
-
-struct snapshot {
-  struct cbw_snapshot *entry;   /* in the segment */
-  uint64_t id;
-  uint64_t size;                /* bytes */
-  uint32_t cluster_size;
-  struct bitmap access, done, dirty; /* in the segment */
-  struct image *target;         /* owned; NULL if broken from the start */
-};
+#include "snapshot.h"
 
 struct chain {
   _Atomic (unsigned) refs;
-  size_t len;
-  struct snapshot *snaps[];     /* owned by the last chain to go */
+  size_t len;                   /* at least 1 */
+  struct snapshot *snaps[];     /* a reference each */
 };
 
 /* Where the current chain stands. */
 struct chain_head {
-  pthread_mutex_t lock;         /* for taking references and breaking */
+  pthread_mutex_t lock;         /* for taking references */
   struct chain *current;        /* NULL: no snapshot */
 };
 
@@ -56,35 +48,45 @@ extern void chain_head_destroy (struct chain_head *head);
 extern struct chain *chain_get (struct chain_head *head);
 extern void chain_put (struct chain *chain);
 
-/* Put a snapshot, which becomes the head's, on the newest end.  The gate
- * is closed, or no guest is connected.  0, or -1 (errno ENOMEM).
+/* A new chain, not current yet: the old one (may be NULL) from index
+ * "first" on, and "snap" (may be NULL) behind it.  Takes references.
+ * NULL if it would be empty, or (errno ENOMEM) on error.
  */
-extern int chain_append (struct chain_head *head, struct snapshot *snap);
+extern struct chain *chain_make (const struct chain *old, size_t first,
+                                 struct snapshot *snap);
+
+/* Make "chain" (may be NULL) current.  The gate is closed. */
+extern void chain_set (struct chain_head *head, struct chain *chain);
 
 /* The index of snapshot "id", or -1. */
 extern int chain_find (const struct chain *chain, uint64_t id);
 
+static inline struct snapshot *
+chain_newest (const struct chain *chain)
+{
+  return chain->snaps[chain->len - 1];
+}
+
+/* The nearest live snapshot at index j or older; -1 if there is none. */
+extern int chain_live (const struct chain *chain, size_t j);
+
 /* Who holds the data of cluster c for snapshot k?  Returns an index into
  * snaps, or chain->len for the source.  *run is set so that the answer is
- * the same for [c, *run), with c < *run <= end.
+ * the same for [c, *run), with c < *run <= end, and end within snapshot k.
  */
 extern size_t chain_holder (const struct chain *chain, size_t k,
                             uint64_t c, uint64_t end, uint64_t *run);
 
-static inline enum cbw_snapshot_state
-snapshot_state (const struct snapshot *snap)
-{
-  return atomic_load_explicit (&snap->entry->state, memory_order_acquire);
-}
-
-/* The snapshot is lost, for the reason given: say so in the segment and
- * the log.  The first error is the one kept.  When it returns, every
- * reader that looks at the state later sees it.
+/* A run of clusters that must be copied to the newest snapshot, because
+ * "by", a live one, has them from the source.
  */
-extern void snapshot_break (struct chain_head *head, struct snapshot *snap,
-                            enum cbw_broken_reason reason, int num,
-                            uint64_t offset, const char *msg);
+struct chain_need {
+  uint64_t start, end;
+  struct snapshot *by;
+};
 
-extern void snapshot_free (struct snapshot *snap);
+/* The first such run of [start, end); false if there is none. */
+extern bool chain_next_needed (const struct chain *chain, uint64_t start,
+                               uint64_t end, struct chain_need *need);
 
 #endif /* CBW_CHAIN_H */

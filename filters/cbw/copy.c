@@ -21,7 +21,7 @@
 
 struct copy_claim {
   struct copy_claim *next;
-  uint64_t start, end;          /* clusters */
+  struct chain_need need;
   pthread_cond_t released;
 };
 
@@ -85,60 +85,32 @@ buffer_put (struct copier *c, void *p)
   c->buffers = buffer;
 }
 
-/* The first cluster from "start" on which must still be copied. */
-static uint64_t
-next_needed (const struct snapshot *snap, uint64_t start, uint64_t end)
-{
-  if (snapshot_state (snap) != CBW_SNAPSHOT_LIVE)
-    return end;
-  while (start < end) {
-    start = bitmap_next_clear (&snap->done, start, end);
-    if (start == end || bitmap_test (&snap->access, start))
-      break;
-    start = bitmap_next_set (&snap->access, start, end);
-  }
-  return start;
-}
-
-/* Where the run of clusters to copy that begins at "start" ends. */
-static uint64_t
-run_end (const struct snapshot *snap, uint64_t start, uint64_t end)
-{
-  end = bitmap_next_set (&snap->done, start, end);
-  return bitmap_next_clear (&snap->access, start, end);
-}
-
-bool
-copy_needed (const struct snapshot *snap, uint64_t start, uint64_t end)
-{
-  return next_needed (snap, start, end) < end;
-}
-
 /* Claim the first run of [start, end) that needs copying, or the first
  * "max" clusters of it.  Returns false if none does.  Not inlined: gcc 12
  * would see only that a local variable of the caller goes on the list, not
  * that release takes it off again.
  */
 __attribute__ ((noinline)) static bool
-claim (struct copier *c, const struct snapshot *snap,
-       uint64_t start, uint64_t end, uint64_t max, struct copy_claim *mine)
+claim (struct copier *c, const struct chain *chain,
+       uint64_t start, uint64_t end, uint64_t max,
+       struct copy_claim *mine)
 {
   struct copy_claim *other;
 
   LOCK_FOR_SCOPE (&c->lock);
  again:
-  start = next_needed (snap, start, end);
-  if (start == end)
+  if (!chain_next_needed (chain, start, end, &mine->need))
     return false;
-  mine->start = start;
-  mine->end = run_end (snap, start, end - start > max ? start + max : end);
+  if (mine->need.end - mine->need.start > max)
+    mine->need.end = mine->need.start + max;
   for (other = c->claims; other; other = other->next) {
-    if (other->start <= start && start < other->end) {
+    if (other->need.start <= mine->need.start &&
+        mine->need.start < other->need.end) {
       pthread_cond_wait (&other->released, &c->lock);
       goto again;               /* "other" is gone, or smaller */
     }
-    if (other->start > start)
-      mine->end = min_u64 (mine->end, other->start);
+    if (other->need.start > mine->need.start)
+      mine->need.end = min_u64 (mine->need.end, other->need.start);
   }
 
   pthread_cond_init (&mine->released, NULL);
@@ -152,8 +124,8 @@ static void
 shrink (struct copier *c, struct copy_claim *mine, uint64_t end)
 {
   LOCK_FOR_SCOPE (&c->lock);
-  if (end < mine->end) {
-    mine->end = end;
+  if (end < mine->need.end) {
+    mine->need.end = end;
     pthread_cond_broadcast (&mine->released);
   }
 }
@@ -223,18 +195,24 @@ copy_piece (struct copier *c, const struct snapshot *snap,
             bool sparse, struct error *e)
 {
   const uint64_t cs = snap->cluster_size;
-  const uint64_t offset = mine->start * cs;
-  uint64_t end = min_u64 (mine->end, mine->start + piece_clusters (snap));
+  const uint64_t offset = mine->need.start * cs;
+  uint64_t end = min_u64 (mine->need.end,
+                          mine->need.start + piece_clusters (snap));
   uint64_t len, zeroes, written = 0;
   void *buf;
   int r;
 
+  if (snap->target == NULL) {
+    error_set (e, EIO, "the target of snapshot \"%s\" is missing",
+               snap->entry->name);
+    return 0;
+  }
   if (sparse) {
-    len = min_u64 (mine->end * cs, snap->size) - offset;
+    len = min_u64 (mine->need.end * cs, snap->size) - offset;
     zeroes = source_zeroes (source, len, offset);
     if (zeroes == len || zeroes >= cs) {
-      end = zeroes == len ? mine->end : mine->start + zeroes / cs;
-      set_done (snap, mine->start, end, 0);
+      end = zeroes == len ? mine->need.end : mine->need.start + zeroes / cs;
+      set_done (snap, mine->need.start, end, 0);
       return end;
     }
     shrink (c, mine, end);
@@ -254,30 +232,32 @@ copy_piece (struct copier *c, const struct snapshot *snap,
   buffer_put (c, buf);
   if (r != 0)
     return 0;
-  set_done (snap, mine->start, end, written);
+  set_done (snap, mine->need.start, end, written);
   return end;
 }
 
 void
-copy_range (struct copier *c, struct chain_head *head, struct snapshot *snap,
+copy_range (struct copier *c, const struct chain *chain,
             const struct source *source, uint64_t start, uint64_t end,
             bool sparse)
 {
+  const struct snapshot *snap = chain_newest (chain);
   /* A hole may be as long as it likes: it takes no time. */
   const uint64_t max = sparse ? end - start : piece_clusters (snap);
   struct copy_claim mine;
   struct error e;
   uint64_t done;
 
-  while (start < end && claim (c, snap, start, end, max, &mine)) {
+  while (start < end && claim (c, chain, start, end, max, &mine)) {
     done = copy_piece (c, snap, source, &mine, sparse, &e);
     /* Broken first, then released: whoever waited must not think that
-     * the cluster is still to be copied, nor that it was.
+     * the cluster is still to be copied, nor that it was.  Older snapshots
+     * may need it too: they have their own try.
      */
     if (done == 0)
-      snapshot_break (head, snap, CBW_BROKEN_COPY, e.num,
-                      mine.start * snap->cluster_size, e.msg);
+      snapshot_break (mine.need.by, CBW_BROKEN_COPY, e.num,
+                      mine.need.start * snap->cluster_size, e.msg);
     release (c, &mine);
-    start = done ? done : end;
+    start = done ? done : mine.need.start;
   }
 }

@@ -39,19 +39,16 @@ struct copier {
 extern void copier_init (struct copier *c);
 extern void copier_destroy (struct copier *c);
 
-/* See to it that clusters [start, end) of the snapshot need no copy any
- * more: each is done, or not accessible, or the snapshot is broken.
- * With "sparse", large holes in the source are looked for first, and not
- * read: for guest trims and zeroes, which may cover most of a disk.
+/* See to it that clusters [start, end) of the newest snapshot need no copy
+ * any more: no live snapshot has them from the source.  With "sparse",
+ * large holes in the source are looked for first, and not read: for guest
+ * trims and zeroes, which may cover most of a disk.
  *
- * A copy that fails breaks the snapshot.  Called inside the gate.
+ * A copy that fails breaks the snapshots that needed it.  Called inside
+ * the gate.
  */
-extern void copy_range (struct copier *c, struct chain_head *head,
-                        struct snapshot *snap, const struct source *source,
+extern void copy_range (struct copier *c, const struct chain *chain,
+                        const struct source *source,
                         uint64_t start, uint64_t end, bool sparse);
-
-/* Would copy_range have anything to copy? */
-extern bool copy_needed (const struct snapshot *snap,
-                         uint64_t start, uint64_t end);
 
 #endif /* CBW_COPY_H */

@@ -2,12 +2,14 @@
 
 #include <config.h>
 
+#include "clock.h"
 #include "engine.h"
 #include "rounding.h"
 
 void
 engine_init (struct engine *e)
 {
+  pthread_mutex_init (&e->control, NULL);
   gate_init (&e->gate);
   chain_head_init (&e->chain);
   copier_init (&e->copier);
@@ -19,27 +21,28 @@ engine_destroy (struct engine *e)
   copier_destroy (&e->copier);
   chain_head_destroy (&e->chain);
   gate_destroy (&e->gate);
+  pthread_mutex_destroy (&e->control);
 }
 
 /* The clusters of the newest snapshot that a change touches; returns the
- * snapshot, or NULL if there is none or the change is past its size.
+ * chain, or NULL if there is none or the change is past the snapshot.
  */
-static struct snapshot *
+static const struct chain *
 newest_touched (const struct engine *e, uint64_t offset, uint64_t count,
                 uint64_t *start, uint64_t *end)
 {
   const struct chain *chain = e->chain.current;
-  struct snapshot *snap;
+  const struct snapshot *snap;
 
   if (chain == NULL)
     return NULL;
-  snap = chain->snaps[chain->len - 1];
+  snap = chain_newest (chain);
   if (offset >= snap->size)
     return NULL;
   *start = offset / snap->cluster_size;
   *end = (min_u64 (offset + count, snap->size) + snap->cluster_size - 1) /
     snap->cluster_size;
-  return snap;
+  return chain;
 }
 
 unsigned
@@ -47,14 +50,17 @@ engine_guest_begin (struct engine *e, const struct source *source,
                     uint64_t offset, uint64_t count, enum guest_op op)
 {
   const unsigned ticket = gate_enter (&e->gate);
-  struct snapshot *snap;
+  const struct chain *chain;
+  const struct bitmap *dirty;
   uint64_t start, end;
 
-  snap = newest_touched (e, offset, count, &start, &end);
-  if (snap && !bitmap_all_set (&snap->dirty, start, end)) {
-    copy_range (&e->copier, &e->chain, snap, source, start, end,
-                op != GUEST_WRITE);
-    bitmap_set (&snap->dirty, start, end);
+  chain = newest_touched (e, offset, count, &start, &end);
+  if (chain) {
+    dirty = &chain_newest (chain)->dirty;
+    if (!bitmap_all_set (dirty, start, end)) {
+      copy_range (&e->copier, chain, source, start, end, op != GUEST_WRITE);
+      bitmap_set (dirty, start, end);
+    }
   }
   /* Pairs with the fence in view.c: who reads from the source what this
    * change puts there also sees the done bits, and the broken state, that
@@ -74,27 +80,66 @@ bool
 engine_guest_would_copy (struct engine *e, uint64_t offset, uint64_t count)
 {
   const unsigned ticket = gate_enter (&e->gate);
-  const struct snapshot *snap;
+  const struct chain *chain;
+  struct chain_need need;
   uint64_t start, end;
   bool r;
 
-  snap = newest_touched (e, offset, count, &start, &end);
-  r = snap && copy_needed (snap, start, end);
+  chain = newest_touched (e, offset, count, &start, &end);
+  r = chain && chain_next_needed (chain, start, end, &need);
   gate_leave (&e->gate, ticket);
   return r;
 }
 
 int
-engine_add_snapshot (struct engine *e, struct snapshot *snap)
+engine_add_snapshot (struct engine *e, struct snapshot *snap,
+                     uint64_t *held_ns)
 {
   uint32_t reserved = CBW_SNAPSHOT_RESERVED;
-  int r;
+  struct chain *chain = chain_make (e->chain.current, 0, snap);
+  uint64_t start;
 
+  if (chain == NULL)
+    return -1;
+  start = now_monotonic_ns ();
   gate_close (&e->gate);
-  r = chain_append (&e->chain, snap);
-  if (r == 0)
-    atomic_compare_exchange_strong (&snap->entry->state, &reserved,
-                                    CBW_SNAPSHOT_LIVE);
+  chain_set (&e->chain, chain);
+  atomic_compare_exchange_strong (&snap->entry->state, &reserved,
+                                  CBW_SNAPSHOT_LIVE);
   gate_open (&e->gate);
-  return r;
+  *held_ns = now_monotonic_ns () - start;
+  return 0;
+}
+
+int
+engine_drop_snapshot (struct engine *e, struct snapshot *snap,
+                      struct snapshot **gone, size_t *nr_gone)
+{
+  struct chain *old = e->chain.current, *chain;
+  size_t i, first = 0;
+
+  /* The oldest go: this one and those hidden already, up to the first
+   * that is not.
+   */
+  while (first < old->len &&
+         (old->snaps[first] == snap ||
+          snapshot_state (old->snaps[first]) == CBW_SNAPSHOT_HIDDEN))
+    first++;
+  chain = chain_make (old, first, NULL);
+  if (chain == NULL && first < old->len)
+    return -1;
+  for (i = 0; i < first; ++i) {
+    gone[i] = old->snaps[i];
+    snapshot_ref (gone[i]);
+  }
+  *nr_gone = first;
+
+  /* Closed, so that no copy that this snapshot alone needed is under way
+   * when others look which of its copies are of use.
+   */
+  gate_close (&e->gate);
+  snapshot_hide (snap);
+  chain_set (&e->chain, chain);
+  gate_open (&e->gate);
+  return 0;
 }

@@ -18,6 +18,7 @@
 #include "source.h"
 
 struct engine {
+  pthread_mutex_t control;      /* around creating and dropping */
   struct gate gate;
   struct chain_head chain;
   struct copier copier;
@@ -49,10 +50,21 @@ extern void engine_guest_end (struct engine *e, unsigned ticket);
 extern bool engine_guest_would_copy (struct engine *e, uint64_t offset,
                                      uint64_t count);
 
-/* From now on "snap" is a snapshot of the disk; owned by the engine.  Its
- * entry becomes LIVE, if it is still RESERVED, with the guests' writes
- * drained.  0, or -1 (errno ENOMEM).
+/* From now on "snap" is the newest snapshot of the disk; the chain takes
+ * its own reference.  Its entry becomes LIVE, if it is still RESERVED,
+ * with the guests' writes drained.  *held_ns is how long they were held.
+ * 0, or -1 (errno ENOMEM).  The caller holds e->control.
  */
-extern int engine_add_snapshot (struct engine *e, struct snapshot *snap);
+extern int engine_add_snapshot (struct engine *e, struct snapshot *snap,
+                                uint64_t *held_ns);
+
+/* The snapshot is dropped: hidden, and taken off the chain if nothing
+ * older is left, with those hidden ones that thereby become the oldest.
+ * What was taken off is put into gone[] (of CBW_NR_SNAPSHOTS), with a
+ * reference each for the caller; *nr_gone is their number.
+ * 0, or -1 (errno ENOMEM).  The caller holds e->control.
+ */
+extern int engine_drop_snapshot (struct engine *e, struct snapshot *snap,
+                                 struct snapshot **gone, size_t *nr_gone);
 
 #endif /* CBW_ENGINE_H */

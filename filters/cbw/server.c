@@ -6,13 +6,14 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <nbdkit-filter.h>
 
 #include "cleanup.h"
-#include "restore.h"
+#include "lifecycle.h"
 #include "server.h"
 #include "snaptab.h"
 
@@ -79,17 +80,12 @@ check_geometry (const struct segment *seg, const struct params *p,
 static int
 find_wanted (struct server *s, const struct params *p, struct error *e)
 {
-  const struct chain *chain = s->engine.chain.current;
   const struct cbw_snapshot *entry;
+  struct snapshot_info info;
 
-  if (chain == NULL)
+  if (!snaptab_find (&s->segment.map, p->snapshot, &info))
     return 0;
-  entry = chain->snaps[chain->len - 1]->entry;
-  if (strcmp (entry->name, p->snapshot) != 0)
-    return error_set (e, EEXIST, "%s: holds the snapshot \"%s\" with target "
-                      "%s already; leave cbw-target= away to go on with "
-                      "that, or choose another segment", s->segment.path,
-                      entry->name, entry->target);
+  entry = map_snapshot (&s->segment.map, info.index);
   if (strcmp (entry->target, p->target) != 0)
     return error_set (e, EEXIST, "%s: the target of snapshot \"%s\" is %s, "
                       "not %s; give that to go on with the snapshot, or "
@@ -102,6 +98,8 @@ static int
 prepare_snapshots (struct server *s, const struct params *p,
                    uint64_t disk_size, struct error *e)
 {
+  struct create_params cp = { .name = p->snapshot, .target = p->target };
+  uint64_t held_ns;
   int r;
 
   if (!s->segment.fresh &&
@@ -113,8 +111,10 @@ prepare_snapshots (struct server *s, const struct params *p,
   r = find_wanted (s, p, e);
   if (r != 0)
     return r;
-  return create_snapshot (&s->engine, &s->segment, p->snapshot, p->target,
-                          disk_size, e);
+  if (getrandom (cp.uuid, sizeof cp.uuid, 0) != sizeof cp.uuid)
+    return error_set_errno (e, errno, "getrandom");
+  return create_snapshot (&s->engine, &s->segment, &cp, disk_size, &held_ns,
+                          e);
 }
 
 int
@@ -172,8 +172,7 @@ flush_targets (struct server *s)
   for (i = 0; chain && i < chain->len; ++i) {
     snap = chain->snaps[i];
     if (snap->target && snap->target->ops->flush (snap->target, &e) == -1)
-      snapshot_break (&s->engine.chain, snap, CBW_BROKEN_TARGET, e.num, 0,
-                      e.msg);
+      snapshot_break (snap, CBW_BROKEN_TARGET, e.num, 0, e.msg);
   }
 }
 

@@ -11,7 +11,9 @@
 #include <nbdkit-filter.h>
 
 #include "clock.h"
+#include "commands.h"
 #include "futex.h"
+#include "lifecycle.h"
 #include "liveness.h"
 #include "service.h"
 #include "slots.h"
@@ -43,8 +45,8 @@ copy_request (const struct cbw_slot *slot)
 }
 
 static int
-run_request (struct service *s, const struct request *rq, void *buf,
-             uint32_t *count)
+run_request (struct service *s, const struct request *rq, uint32_t owner,
+             void *buf, uint32_t *count)
 {
   switch (rq->kind) {
   case CBW_REQUEST_READ:
@@ -62,6 +64,10 @@ run_request (struct service *s, const struct request *rq, void *buf,
       return 0;                 /* a hint that has no use here */
     return view_cache (s->engine, &s->source, rq->snapshot, rq->length,
                        rq->offset);
+  case CBW_REQUEST_CREATE:
+    return command_create (s->engine, s->segment, s->info.size, owner, buf);
+  case CBW_REQUEST_DROP:
+    return command_drop (s->engine, s->segment, rq->snapshot, buf);
   default:
     return EINVAL;
   }
@@ -76,7 +82,7 @@ run_slot (struct service *s, unsigned i)
   uint32_t count = 0;
   int r;
 
-  r = run_request (s, &rq, map_buffer (m, i), &count);
+  r = run_request (s, &rq, slot_get_owner (m, i), map_buffer (m, i), &count);
   slot->status = r;
   slot->count = r == 0 ? count : 0;
   slot_complete (m, i);
@@ -108,6 +114,7 @@ reap (struct service *s)
       !atomic_compare_exchange_strong (&s->next_reap, &due,
                                        now + REAP_INTERVAL))
     return;
+  drop_orphans (s->engine, s->segment, client_alive, s);
   n = slots_reap (&s->segment->map, client_alive, s);
   if (n > 0) {
     atomic_fetch_add_explicit (&map_header (&s->segment->map)->reaped, n,

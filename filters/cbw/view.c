@@ -67,6 +67,16 @@ walk_target (const struct walk *w)
   return w->chain->snaps[w->holder]->target;
 }
 
+static int
+check_state (const struct snapshot *snap)
+{
+  switch (snapshot_state (snap)) {
+  case CBW_SNAPSHOT_LIVE: return 0;
+  case CBW_SNAPSHOT_BROKEN: return EIO;
+  default: return ESHUTDOWN;    /* dropped */
+  }
+}
+
 /* Look the snapshot up and check the request.  On success *chain holds a
  * reference and *k is the snapshot's index in it.
  */
@@ -75,7 +85,7 @@ view_begin (struct engine *e, uint64_t id, uint64_t count, uint64_t offset,
             struct chain **chain, size_t *k)
 {
   const struct snapshot *snap;
-  int i;
+  int i, r;
 
   *chain = chain_get (&e->chain);
   i = chain_find (*chain, id);
@@ -85,8 +95,9 @@ view_begin (struct engine *e, uint64_t id, uint64_t count, uint64_t offset,
   snap = (*chain)->snaps[i];
   if (count == 0 || offset > snap->size || count > snap->size - offset)
     return EINVAL;
-  if (snapshot_state (snap) != CBW_SNAPSHOT_LIVE)
-    return EIO;
+  r = check_state (snap);
+  if (r != 0)
+    return r;
   if (!bitmap_all_set (&snap->access, offset / snap->cluster_size,
                        (offset + count + snap->cluster_size - 1) /
                        snap->cluster_size))
@@ -119,7 +130,7 @@ static int
 view_end (const struct chain *chain, size_t k)
 {
   atomic_thread_fence (memory_order_acquire);
-  return snapshot_state (chain->snaps[k]) == CBW_SNAPSHOT_LIVE ? 0 : EIO;
+  return check_state (chain->snaps[k]);
 }
 
 /* The smallest range that covers all that comes from the source now. */

@@ -11,12 +11,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #define NBDKIT_API_VERSION 2
 #include <nbdkit-plugin.h>
 
 #include "client.h"
 #include "clock.h"
+#include "control.h"
 #include "request.h"
 #include "rounding.h"
 #include "segment.h"
@@ -26,6 +28,8 @@
 
 static char *shm;               /* path of the segment, absolute */
 static const char *snapshot;    /* what the export "" means; NULL: newest */
+static bool create;             /* take a snapshot of our own */
+static char *target;            /* where its old data goes; NULL: default */
 static uint64_t wait_ns = 5 * NS_PER_SEC;
 static struct client client = { .segment = SEGMENT_INIT };
 
@@ -37,6 +41,7 @@ struct handle {
 static void
 sa_unload (void)
 {
+  free (target);
   free (shm);
 }
 
@@ -91,6 +96,17 @@ sa_config (const char *key, const char *value)
 
   if (strcmp (key, "shm") == 0)
     return set_shm (value);
+  if (strcmp (key, "create") == 0) {
+    const int r = nbdkit_parse_bool (value);
+
+    create = r == 1;
+    return r == -1 ? -1 : 0;
+  }
+  if (strcmp (key, "target") == 0) {
+    free (target);
+    target = nbdkit_absolute_path (value);
+    return target ? 0 : -1;
+  }
   if (strcmp (key, "wait") == 0)
     return parse_seconds (key, value, &wait_ns);
   if (strcmp (key, "timeout") == 0)
@@ -116,6 +132,10 @@ sa_config_complete (void)
                   "the same as the filter's cbw-shm=");
     return -1;
   }
+  if (target && !create) {
+    nbdkit_error ("target= goes with create=true");
+    return -1;
+  }
   return 0;
 }
 
@@ -123,6 +143,9 @@ sa_config_complete (void)
   "[shm=]NAME|PATH   (required) The segment: the filter's cbw-shm=.\n"  \
   "snapshot=NAME     What the default export means (default: the newest\n" \
   "                  snapshot).\n"                                      \
+  "create=true       Take a snapshot at start, and drop it at the end.\n" \
+  "target=FILE       Where its old data goes (default: NAME.cow beside the\n" \
+  "                  segment, or in /var/tmp).\n"                       \
   "wait=SECS         How long to wait at start for the filter (default: 5).\n" \
   "timeout=SECS      How long a request waits for a filter that is\n"   \
   "                  restarted (default: 0, fail at once)."
@@ -139,13 +162,37 @@ sa_get_ready (void)
   return 0;
 }
 
+/* Take a snapshot that lives as long as we do: whatever ends this process,
+ * the filter drops it.
+ */
+static int
+create_own (struct error *e)
+{
+  uint64_t held_ns;
+
+  if (snapshot == NULL)
+    snapshot = nbdkit_printf_intern ("snapshot-%ld", (long) getpid ());
+  if (snapshot == NULL)
+    return error_set_errno (e, ENOMEM, "create");
+  if (target == NULL)
+    target = control_default_target (&client.segment, snapshot, e);
+  if (target == NULL ||
+      control_create (&client, snapshot, target, CBW_CREATE_OWNED, &held_ns,
+                      e) == -1)
+    return -1;
+  nbdkit_debug ("created snapshot \"%s\", writes were held for %" PRIu64
+                " us", snapshot, held_ns / 1000);
+  return 0;
+}
+
 static int
 sa_after_fork (void)
 {
   struct error e;
 
   if (client_attach (&client, shm, "nbdkit snapshot-access", wait_ns,
-                     &e) == -1) {
+                     &e) == -1 ||
+      (create && create_own (&e) == -1)) {
     nbdkit_error ("%s", e.msg);
     return -1;
   }
@@ -155,6 +202,10 @@ sa_after_fork (void)
 static void
 sa_cleanup (void)
 {
+  struct error e;
+
+  if (create && control_drop (&client, snapshot, &e) == -1)
+    nbdkit_debug ("%s", e.msg);
   client_detach (&client);
 }
 

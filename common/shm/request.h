@@ -33,4 +33,10 @@ extern int request_extents (struct client *c, uint64_t snapshot,
 extern int request_cache (struct client *c, uint64_t snapshot,
                           uint64_t count, uint64_t offset);
 
+/* Run a control request (CREATE, or DROP of the snapshot): *rq is sent, and
+ * overwritten with the reply.
+ */
+extern int request_control (struct client *c, enum cbw_request_kind kind,
+                            uint64_t snapshot, struct cbw_control *rq);
+
 #endif /* CBW_REQUEST_H */

@@ -73,9 +73,7 @@ take_entry (struct client *c, const char *name, struct error *e)
   entry->pid = (uint32_t) getpid ();
   entry->start_ns = now_realtime_ns ();
   snprintf (entry->name, sizeof entry->name, "%s", name);
-  do
-    c->owner = slot_owner (i, atomic_fetch_add (&entry->incarnation, 1) + 1);
-  while (c->owner == SLOT_OWNER_NONE);
+  c->owner = slot_owner (i, atomic_fetch_add (&entry->incarnation, 1) + 1);
   return 0;
 }
 

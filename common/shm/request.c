@@ -112,26 +112,26 @@ wait_reply (struct client *c, unsigned i, bool *held)
   }
 }
 
-/* Submit one request and wait for its reply.  On success the slot's index
- * is returned in *i, and is the caller's to release.
+/* Submit one request and wait for its reply.  "payload" (may be NULL) is
+ * put into the slot's buffer.  If *held afterwards, the slot *i is the
+ * caller's to release.
  */
 static int
 run_one (struct client *c, enum cbw_request_kind kind, uint64_t snapshot,
-         uint64_t length, uint64_t offset, unsigned *i)
+         uint64_t length, uint64_t offset, const struct cbw_control *payload,
+         unsigned *i, bool *held)
 {
   const int claimed = claim_wait (c);
-  bool held;
-  int r;
 
+  *held = false;
   if (claimed == -1)
     return ESHUTDOWN;
   *i = (unsigned) claimed;
+  if (payload)
+    memcpy (map_buffer (&c->segment.map, *i), payload, sizeof *payload);
   submit (c, *i, kind, snapshot, length, offset);
   slots_ring (&c->segment.map, 1);
-  r = wait_reply (c, *i, &held);
-  if (r != 0 && held)
-    release (c, *i);
-  return r;
+  return wait_reply (c, *i, held);
 }
 
 /* A piece of a read on its way. */
@@ -216,14 +216,16 @@ request_extents (struct client *c, uint64_t snapshot, uint64_t count,
   struct cbw_extent x;
   uint32_t nr, n;
   unsigned i;
+  bool held;
   int r;
 
-  r = run_one (c, CBW_REQUEST_EXTENTS, snapshot, count, offset, &i);
-  if (r != 0)
+  r = run_one (c, CBW_REQUEST_EXTENTS, snapshot, count, offset, NULL, &i,
+               &held);
+  if (!held)
     return r;
   extents = map_buffer (&c->segment.map, i);
   nr = map_slot (&c->segment.map, i)->count;
-  if (nr == 0 || nr > CBW_EXTENTS_MAX)
+  if (r == 0 && (nr == 0 || nr > CBW_EXTENTS_MAX))
     r = EIO;
   for (n = 0; r == 0 && n < nr; ++n) {
     x = extents[n];
@@ -243,9 +245,28 @@ request_cache (struct client *c, uint64_t snapshot, uint64_t count,
                uint64_t offset)
 {
   unsigned i;
-  const int r = run_one (c, CBW_REQUEST_CACHE, snapshot, count, offset, &i);
+  bool held;
+  int r;
 
-  if (r == 0)
+  r = run_one (c, CBW_REQUEST_CACHE, snapshot, count, offset, NULL, &i, &held);
+  if (held)
     release (c, i);
+  return r;
+}
+
+int
+request_control (struct client *c, enum cbw_request_kind kind,
+                 uint64_t snapshot, struct cbw_control *rq)
+{
+  unsigned i;
+  bool held;
+  int r;
+
+  r = run_one (c, kind, snapshot, 0, 0, rq, &i, &held);
+  if (held) {
+    memcpy (rq, map_buffer (&c->segment.map, i), sizeof *rq);
+    rq->message[sizeof rq->message - 1] = '\0';
+    release (c, i);
+  }
   return r;
 }

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+#include <config.h>
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "cleanup.h"
+#include "control.h"
+#include "request.h"
+#include "snaptab.h"
+
+/* Run one request; on failure turn the reply into an error. */
+static int
+run (struct client *c, enum cbw_request_kind kind, uint64_t snapshot,
+     struct cbw_control *rq, struct error *e)
+{
+  const int r = request_control (c, kind, snapshot, rq);
+
+  if (r == 0)
+    return 0;
+  if (rq->message[0] == '\0')
+    return error_set_errno (e, r, "%s: the filter did not answer",
+                            c->segment.path);
+  return error_set (e, r, "%s", rq->message);
+}
+
+int
+control_create (struct client *c, const char *name, const char *target,
+                uint32_t flags, uint64_t *held_ns, struct error *e)
+{
+  struct cbw_control rq = { .flags = flags };
+
+  if (snaptab_check_name (name, e) == -1)
+    return -1;
+  if (strlen (target) >= sizeof rq.target)
+    return error_set (e, ENAMETOOLONG, "%s: the path of a target cannot be "
+                      "longer than %zu bytes", target, sizeof rq.target - 1);
+  strcpy (rq.name, name);
+  strcpy (rq.target, target);
+  if (getrandom (rq.uuid, sizeof rq.uuid, 0) != sizeof rq.uuid)
+    return error_set_errno (e, errno, "getrandom");
+  if (run (c, CBW_REQUEST_CREATE, 0, &rq, e) == -1)
+    return -1;
+  *held_ns = rq.held_ns;
+  return 0;
+}
+
+int
+control_drop (struct client *c, const char *name, struct error *e)
+{
+  struct cbw_control rq = { 0 };
+  struct snapshot_info info;
+
+  if (!snaptab_find (&c->segment.map, name, &info))
+    return error_set (e, ENOENT, "%s: there is no snapshot \"%s\"",
+                      c->segment.path, name);
+  return run (c, CBW_REQUEST_DROP, info.id, &rq, e);
+}
+
+char *
+control_default_target (const struct segment *s, const char *name,
+                        struct error *e)
+{
+  CLEANUP_FREE char *segment = realpath (s->path, NULL);
+  char *slash, *target = NULL;
+
+  if (segment && (slash = strrchr (segment, '/')) != NULL) {
+    *slash = '\0';
+    if (asprintf (&target, "%s/%s.cow",
+                  segment_is_volatile (s) ? "/var/tmp" : segment,
+                  name) == -1)
+      target = NULL;
+  }
+  if (target == NULL)
+    error_set_errno (e, errno, "%s", s->path);
+  return target;
+}

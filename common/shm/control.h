@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+/* Requests that change which snapshots there are.
+ *
+ * Each blocks until the filter has answered, and returns 0 or -1 with the
+ * error set, whose message is the filter's own.
+ */
+
+#ifndef CBW_CONTROL_H
+#define CBW_CONTROL_H
+
+#include <stdint.h>
+
+#include "client.h"
+#include "error.h"
+
+/* Take a snapshot called "name" with old data going to the file "target"
+ * (absolute path); flags are CBW_CREATE_*.  *held_ns is how long guests'
+ * writes were held.
+ */
+extern int control_create (struct client *c, const char *name,
+                           const char *target, uint32_t flags,
+                           uint64_t *held_ns, struct error *e);
+
+/* Drop the snapshot called "name". */
+extern int control_drop (struct client *c, const char *name,
+                         struct error *e);
+
+/* Where old data of snapshot "name" goes unless told otherwise: NAME.cow
+ * beside the segment, or in /var/tmp if the segment is in memory.
+ * Returns a malloc'd absolute path, or NULL with the error set.
+ */
+extern char *control_default_target (const struct segment *s,
+                                     const char *name, struct error *e);
+
+#endif /* CBW_CONTROL_H */

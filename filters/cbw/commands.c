@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+#include <config.h>
+
+#include <errno.h>
+#include <string.h>
+
+#include "commands.h"
+#include "lifecycle.h"
+#include "snaptab.h"
+
+/* Our own copy of the request: the client may write while we look. */
+static struct cbw_control
+copy_request (const void *buf)
+{
+  struct cbw_control rq;
+
+  memcpy (&rq, buf, sizeof rq);
+  rq.name[sizeof rq.name - 1] = '\0';
+  rq.target[sizeof rq.target - 1] = '\0';
+  rq.held_ns = 0;
+  memset (rq.message, 0, sizeof rq.message);
+  return rq;
+}
+
+static int
+reply (int r, const struct error *e, struct cbw_control *rq, void *buf)
+{
+  if (r == -1)
+    memcpy (rq->message, e->msg, sizeof rq->message);
+  memcpy (buf, rq, sizeof *rq);
+  return r == -1 ? e->num : 0;
+}
+
+static int
+create (struct engine *engine, struct segment *segment, uint64_t disk_size,
+        uint32_t owner, struct cbw_control *rq, struct error *e)
+{
+  struct create_params p = {
+    .name = rq->name,
+    .target = rq->target,
+    .flags = rq->flags,
+    .owner = rq->flags & CBW_CREATE_OWNED ? owner : 0,
+  };
+
+  memcpy (p.uuid, rq->uuid, sizeof p.uuid);
+  if (snaptab_check_name (rq->name, e) == -1)
+    return -1;
+  if (rq->target[0] != '/')
+    return error_set (e, EINVAL, "the path of a target must be absolute, "
+                      "not \"%s\"", rq->target);
+  return create_snapshot (engine, segment, &p, disk_size, &rq->held_ns, e);
+}
+
+int
+command_create (struct engine *engine, struct segment *segment,
+                uint64_t disk_size, uint32_t owner, void *buf)
+{
+  struct cbw_control rq = copy_request (buf);
+  struct error e;
+
+  return reply (create (engine, segment, disk_size, owner, &rq, &e), &e,
+                &rq, buf);
+}
+
+int
+command_drop (struct engine *engine, struct segment *segment, uint64_t id,
+              void *buf)
+{
+  struct cbw_control rq = copy_request (buf);
+  struct error e;
+
+  return reply (drop_snapshot (engine, segment, id, &e), &e, &rq, buf);
+}

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+/* The control requests of the request list: create and drop. */
+
+#ifndef CBW_COMMANDS_H
+#define CBW_COMMANDS_H
+
+#include <stdint.h>
+
+#include "engine.h"
+#include "segment.h"
+
+/* Run the request in a slot's buffer, which holds a struct cbw_control
+ * that is not trusted, and put the reply there.  Returns 0 or an errno.
+ */
+extern int command_create (struct engine *engine, struct segment *segment,
+                           uint64_t disk_size, uint32_t owner, void *buf);
+extern int command_drop (struct engine *engine, struct segment *segment,
+                         uint64_t id, void *buf);
+
+#endif /* CBW_COMMANDS_H */

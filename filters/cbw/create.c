@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+#include <config.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cleanup.h"
+#include "clock.h"
+#include "lifecycle.h"
+#include "snaptab.h"
+
+/* A free entry, or NULL with the error set if p cannot be made.  *exists
+ * if p has been made before.
+ */
+static struct cbw_snapshot *
+find_entry (const struct segment *segment, const struct create_params *p,
+            unsigned *index, bool *exists, struct error *e)
+{
+  const struct cbw_map *m = &segment->map;
+  struct cbw_snapshot *entry, *found = NULL;
+  unsigned i;
+  uint32_t state;
+
+  *exists = false;
+  for (i = 0; i < CBW_NR_SNAPSHOTS; ++i) {
+    entry = map_snapshot (m, i);
+    state = atomic_load (&entry->state);
+    if (state == CBW_SNAPSHOT_EMPTY && found == NULL) {
+      found = entry;
+      *index = i;
+    }
+    if (state != CBW_SNAPSHOT_LIVE && state != CBW_SNAPSHOT_BROKEN)
+      continue;
+    if (memcmp (entry->uuid, p->uuid, sizeof p->uuid) == 0) {
+      *exists = true;
+      return entry;
+    }
+    if (strcmp (entry->name, p->name) == 0) {
+      error_set (e, EEXIST, "%s: there is a snapshot \"%s\" already; drop "
+                 "it, or choose another name", segment->path, p->name);
+      return NULL;
+    }
+  }
+  if (found == NULL)
+    error_set (e, ENOSPC, "%s: the table of %d snapshots is full; drop one "
+               "first (hidden ones count until the older ones are dropped)",
+               segment->path, CBW_NR_SNAPSHOTS);
+  return found;
+}
+
+static int
+check_size (const struct segment *segment, uint64_t size, struct error *e)
+{
+  const struct cbw_geometry *g = &segment->map.geometry;
+
+  if (bitmap_bytes ((size + g->cluster_size - 1) / g->cluster_size) >
+      g->bitmap_size)
+    return error_set (e, EFBIG, "%s: was made for a disk of %" PRIu64
+                      " bytes, and it has grown to %" PRIu64
+                      "; remove the segment to take new snapshots",
+                      segment->path, g->disk_size, size);
+  return 0;
+}
+
+/* Write the fixed part of a free entry and reserve it. */
+static void
+reserve (const struct cbw_map *m, struct cbw_snapshot *entry,
+         const struct create_params *p, uint64_t size)
+{
+  memset (entry, 0, sizeof *entry);
+  entry->id = map_header (m)->next_snapshot_id++;
+  entry->size = size;
+  entry->created_ns = now_realtime_ns ();
+  memcpy (entry->uuid, p->uuid, sizeof entry->uuid);
+  strncpy (entry->name, p->name, sizeof entry->name - 1);
+  strncpy (entry->target, p->target, sizeof entry->target - 1);
+  entry->target_kind = CBW_TARGET_RAW;
+  entry->target_created = access (p->target, F_OK) == -1;
+  entry->owner = p->owner;
+  entry->sum = snaptab_sum (entry);
+  atomic_store_explicit (&entry->state, CBW_SNAPSHOT_RESERVED,
+                         memory_order_release);
+}
+
+/* Make the target and note in the entry which file it is. */
+static struct image *
+make_target (struct cbw_snapshot *entry, uint64_t size, bool *created,
+             struct error *e)
+{
+  struct image_id id;
+  struct image *target;
+
+  target = image_raw_create (entry->target, size, &id, created, e);
+  if (target) {
+    entry->target_created = *created;
+    entry->target_device = id.device;
+    entry->target_inode = id.inode;
+    entry->sum = snaptab_sum (entry);
+  }
+  return target;
+}
+
+int
+create_snapshot (struct engine *engine, struct segment *segment,
+                 const struct create_params *p, uint64_t size,
+                 uint64_t *held_ns, struct error *e)
+{
+  const struct cbw_map *m = &segment->map;
+  struct cbw_snapshot *entry;
+  struct snapshot *snap = NULL;
+  bool created = false, exists;
+  unsigned i;
+
+  LOCK_FOR_SCOPE (&engine->control);
+  *held_ns = 0;
+  entry = find_entry (segment, p, &i, &exists, e);
+  if (entry == NULL)
+    return -1;
+  if (exists)
+    return 0;
+  if (check_size (segment, size, e) == -1)
+    return -1;
+  if ((p->flags & CBW_CREATE_FORCE) &&
+      image_raw_remove_old (p->target, e) == -1)
+    return -1;
+
+  reserve (m, entry, p, size);
+  if (segment_allocate_bitmaps (segment, i, e) == -1)
+    goto undo;
+  snap = snapshot_new (m, i);
+  if (snap == NULL) {
+    error_set_errno (e, ENOMEM, "snapshot \"%s\"", p->name);
+    goto undo;
+  }
+  snap->target = make_target (entry, size, &created, e);
+  if (snap->target == NULL)
+    goto undo;
+  bitmap_set (&snap->access, 0, snap->access.nbits);
+  if (engine_add_snapshot (engine, snap, held_ns) == -1) {
+    error_set_errno (e, ENOMEM, "snapshot \"%s\"", p->name);
+    goto undo;
+  }
+  snapshot_unref (snap);        /* the chain has its own */
+  return 0;
+
+ undo:
+  if (created)
+    unlink (p->target);
+  snapshot_unref (snap);
+  atomic_store (&entry->state, CBW_SNAPSHOT_EMPTY);
+  return -1;
+}

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+#include <config.h>
+
+#include <errno.h>
+#include <inttypes.h>
+
+#include <nbdkit-filter.h>
+
+#include "cleanup.h"
+#include "lifecycle.h"
+#include "slots.h"
+
+/* A snapshot that is off the chain: remove its target; the entry is free
+ * when the last reader has gone.  Takes over the reference.
+ */
+static void
+retire (struct snapshot *snap)
+{
+  const struct image_id id = {
+    .device = snap->entry->target_device,
+    .inode = snap->entry->target_inode,
+  };
+
+  image_raw_discard (snap->entry->target, &id);
+  atomic_store (&snap->retired, true);
+  snapshot_unref (snap);
+}
+
+/* Give back what hidden snapshot j holds and nobody needs: what is not
+ * read through it by the nearest older live snapshot is not read by any.
+ */
+static void
+punch_useless (const struct chain *chain, size_t j)
+{
+  const struct snapshot *snap = chain->snaps[j];
+  const uint64_t cs = snap->cluster_size, end = snapshot_clusters (snap);
+  const int k = chain_live (chain, j);
+  const uint64_t k_end = k >= 0 ? snapshot_clusters (chain->snaps[k]) : 0;
+  struct image *target = snap->target;
+  uint64_t c, run;
+  struct error e;
+
+  if (target == NULL)
+    return;
+  for (c = bitmap_next_set (&snap->done, 0, end); c < end;
+       c = bitmap_next_set (&snap->done, run, end)) {
+    run = bitmap_next_clear (&snap->done, c, end);
+    if (c < k_end &&
+        chain_holder (chain, (size_t) k, c, run < k_end ? run : k_end,
+                      &run) == j)
+      continue;
+    if (target->ops->punch (target, c * cs,
+                            (run * cs < snap->size ? run * cs : snap->size) -
+                            c * cs, &e) == -1) {
+      nbdkit_debug ("cbw: %s", e.msg);
+      return;
+    }
+  }
+}
+
+/* Drop snap, which is in the current chain; engine->control is held. */
+static int
+drop (struct engine *engine, struct snapshot *snap, struct error *e)
+{
+  struct snapshot *gone[CBW_NR_SNAPSHOTS];
+  const struct chain *chain;
+  size_t nr_gone, i;
+  const uint64_t id = snap->id;
+
+  if (engine_drop_snapshot (engine, snap, gone, &nr_gone) == -1)
+    return error_set_errno (e, ENOMEM, "cannot drop the snapshot");
+  for (i = 0; i < nr_gone; ++i)
+    retire (gone[i]);
+
+  /* Who looked through it now looks through the hidden ones behind it. */
+  chain = engine->chain.current;
+  for (i = 0; chain && i < chain->len; ++i)
+    if (chain->snaps[i]->id >= id) {
+      if (snapshot_state (chain->snaps[i]) == CBW_SNAPSHOT_LIVE)
+        break;
+      if (snapshot_state (chain->snaps[i]) == CBW_SNAPSHOT_HIDDEN)
+        punch_useless (chain, i);
+    }
+  return 0;
+}
+
+int
+drop_snapshot (struct engine *engine, struct segment *segment, uint64_t id,
+               struct error *e)
+{
+  struct snapshot *snap;
+  int i;
+
+  LOCK_FOR_SCOPE (&engine->control);
+  i = chain_find (engine->chain.current, id);
+  snap = i >= 0 ? engine->chain.current->snaps[i] : NULL;
+  if (snap == NULL || snapshot_state (snap) == CBW_SNAPSHOT_HIDDEN) {
+    if (id > 0 && id < map_header (&segment->map)->next_snapshot_id)
+      return 0;                 /* dropped before */
+    return error_set (e, ENOENT, "%s: there is no snapshot with id %" PRIu64,
+                      segment->path, id);
+  }
+  return drop (engine, snap, e);
+}
+
+/* The oldest snapshot, not hidden, whose owner is gone. */
+static struct snapshot *
+find_orphan (const struct engine *engine, const struct segment *segment,
+             bool (*alive) (void *opaque, unsigned client), void *opaque)
+{
+  const struct chain *chain = engine->chain.current;
+  struct snapshot *snap;
+  uint32_t owner;
+  size_t i;
+
+  for (i = 0; chain && i < chain->len; ++i) {
+    snap = chain->snaps[i];
+    owner = snap->entry->owner;
+    if (owner != 0 && snapshot_state (snap) != CBW_SNAPSHOT_HIDDEN &&
+        !(slot_owner_is_current (&segment->map, owner) &&
+          alive (opaque, slot_owner_client (owner))))
+      return snap;
+  }
+  return NULL;
+}
+
+void
+drop_orphans (struct engine *engine, struct segment *segment,
+              bool (*alive) (void *opaque, unsigned client), void *opaque)
+{
+  struct snapshot *snap;
+  struct error e;
+
+  LOCK_FOR_SCOPE (&engine->control);
+  while ((snap = find_orphan (engine, segment, alive, opaque)) != NULL) {
+    nbdkit_debug ("cbw: dropping snapshot \"%s\": its owner is gone",
+                  snap->entry->name);
+    if (drop (engine, snap, &e) == -1) {
+      nbdkit_error ("cbw: %s", e.msg);
+      return;
+    }
+  }
+}

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+/* How snapshots come and go: made (create.c), dropped (drop.c), and
+ * brought back from a segment whose earlier server has ended (restore.c).
+ *
+ * An entry is written in state RESERVED, with its target's name in it
+ * before the target is made, and becomes LIVE by one store; it is dropped
+ * by one store of HIDDEN.  A server that dies in between leaves a
+ * reservation, which the next one undoes, or a hidden entry, which the
+ * next one clears away.
+ *
+ * All of these take engine->control, so they come one after the other.
+ */
+
+#ifndef CBW_LIFECYCLE_H
+#define CBW_LIFECYCLE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "engine.h"
+#include "error.h"
+#include "segment.h"
+
+struct create_params {
+  const char *name;
+  const char *target;           /* absolute path */
+  uint32_t flags;               /* CBW_CREATE_FORCE */
+  uint32_t owner;               /* client's tag, or 0 */
+  uint8_t uuid[16];             /* of the snapshot */
+};
+
+/* Take a snapshot of the disk, of "size" bytes, with old data going to a
+ * new raw file.  *held_ns is how long guests' writes were held.  Success
+ * too if the very snapshot (by uuid) exists.  0, or -1 with the error set
+ * and nothing changed.
+ */
+extern int create_snapshot (struct engine *engine, struct segment *segment,
+                            const struct create_params *p, uint64_t size,
+                            uint64_t *held_ns, struct error *e);
+
+/* Drop snapshot "id": its readers get ESHUTDOWN, and the space that no
+ * older snapshot needs is given back.  Success too if it has been dropped
+ * before.  0, or -1 with the error set.
+ */
+extern int drop_snapshot (struct engine *engine, struct segment *segment,
+                          uint64_t id, struct error *e);
+
+/* Drop the snapshots whose owner is gone; alive() tells of a client. */
+extern void drop_orphans (struct engine *engine, struct segment *segment,
+                          bool (*alive) (void *opaque, unsigned client),
+                          void *opaque);
+
+/* Bring back every snapshot of a segment taken over.  One whose target is
+ * gone, or that lived through an unclean reboot, comes back broken.
+ * Returns -1 with EBADMSG if the table is damaged.
+ */
+extern int restore_snapshots (struct engine *engine, struct segment *segment,
+                              struct error *e);
+
+#endif /* CBW_LIFECYCLE_H */

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+/* A snapshot as the filter's threads see it: its entry and bitmaps in the
+ * segment, and its target.
+ */
+
+#ifndef CBW_SNAPSHOT_H
+#define CBW_SNAPSHOT_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "bitmap.h"
+#include "image.h"
+#include "layout.h"
+
+struct snapshot {
+  _Atomic (unsigned) refs;
+  struct cbw_snapshot *entry;   /* in the segment */
+  uint64_t id;
+  uint64_t size;                /* bytes */
+  uint32_t cluster_size;
+  struct bitmap access, done, dirty; /* in the segment */
+  struct image *target;         /* owned; NULL if it could not be opened */
+
+  /* Dropped for good: when the last reference goes, the entry is free for
+   * another.  Until then nobody reuses its bitmaps under a reader.
+   */
+  _Atomic (bool) retired;
+};
+
+/* The in-process side of table entry i, without target, with one
+ * reference.  NULL (errno ENOMEM) on error.
+ */
+extern struct snapshot *snapshot_new (const struct cbw_map *m, unsigned i);
+
+extern void snapshot_ref (struct snapshot *snap);
+extern void snapshot_unref (struct snapshot *snap);
+
+static inline enum cbw_snapshot_state
+snapshot_state (const struct snapshot *snap)
+{
+  return atomic_load_explicit (&snap->entry->state, memory_order_acquire);
+}
+
+static inline uint64_t
+snapshot_clusters (const struct snapshot *snap)
+{
+  return snap->done.nbits;
+}
+
+/* The snapshot is lost, for the reason given: say so in the segment and
+ * the log.  Nothing happens unless it is live: the first error is the one
+ * kept, and a dropped snapshot stays dropped.  When it returns, every
+ * reader that looks at the state later sees it.
+ */
+extern void snapshot_break (struct snapshot *snap,
+                            enum cbw_broken_reason reason, int num,
+                            uint64_t offset, const char *msg);
+
+/* Hide the snapshot from users, live or broken. */
+extern void snapshot_hide (struct snapshot *snap);
+
+#endif /* CBW_SNAPSHOT_H */
