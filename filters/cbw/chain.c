@@ -123,24 +123,45 @@ chain_holder (const struct chain *chain, size_t k, uint64_t c, uint64_t end,
   return j;
 }
 
+/* Who needs cluster c to be copied: a live snapshot that may be read there
+ * and has it from the source.  Of several, the newest; NULL if none does.
+ * The answer is the same for [c, *run).
+ */
+static struct snapshot *
+who_needs (const struct chain *chain, uint64_t c, uint64_t end, uint64_t *run)
+{
+  struct snapshot *snap;
+  size_t j;
+
+  for (j = chain->len; j-- > 0 && c < snapshot_clusters (chain->snaps[j]);) {
+    snap = chain->snaps[j];
+    end = min_u64 (end, snapshot_clusters (snap));
+    if (bitmap_test (&snap->done, c)) { /* older ones have it from here */
+      *run = bitmap_next_clear (&snap->done, c, end);
+      return NULL;
+    }
+    end = bitmap_next_set (&snap->done, c, end);
+    if (snapshot_state (snap) != CBW_SNAPSHOT_LIVE)
+      continue;
+    if (bitmap_test (&snap->access, c)) {
+      *run = bitmap_next_clear (&snap->access, c, end);
+      return snap;
+    }
+    end = bitmap_next_set (&snap->access, c, end);
+  }
+  *run = end;
+  return NULL;
+}
+
 bool
 chain_next_needed (const struct chain *chain, uint64_t start, uint64_t end,
                    struct chain_need *need)
 {
-  /* If an older snapshot needs a cluster, nobody from it on has its done
-   * bit set, so the nearest live one needs it too: ask that one alone.
-   */
-  const int k = chain_live (chain, chain->len - 1);
-  uint64_t c;
-
-  if (k == -1)
-    return false;
-  need->by = chain->snaps[k];
-  end = min_u64 (end, snapshot_clusters (need->by));
-  for (c = start; c < end; c = need->end)
-    if (chain_holder (chain, (size_t) k, c, end, &need->end) == chain->len) {
-      need->start = c;
+  for (; start < end; start = need->end) {
+    need->start = start;
+    need->by = who_needs (chain, start, end, &need->end);
+    if (need->by)
       return true;
-    }
+  }
   return false;
 }

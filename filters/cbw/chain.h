@@ -78,7 +78,7 @@ extern size_t chain_holder (const struct chain *chain, size_t k,
                             uint64_t c, uint64_t end, uint64_t *run);
 
 /* A run of clusters that must be copied to the newest snapshot, because
- * "by", a live one, has them from the source.
+ * "by", a live one which may be read there, has them from the source.
  */
 struct chain_need {
   uint64_t start, end;
