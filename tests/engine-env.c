@@ -6,6 +6,7 @@
 #include <stdarg.h>
 
 #include "engine-env.h"
+#include "lifecycle.h"
 #include "rounding.h"
 #include "unit.h"
 #include "view.h"
@@ -24,6 +25,12 @@ void
 nbdkit_error (const char *fmt, ...)
 {
   (void) fmt;                   /* expected: tests make things fail */
+}
+
+void
+nbdkit_debug (const char *fmt, ...)
+{
+  (void) fmt;
 }
 
 struct nbdkit_extents *
@@ -213,6 +220,26 @@ target_extent (struct image *image, uint64_t offset, uint64_t end,
   return 0;
 }
 
+/* Who needed it after all finds that it is not what it was. */
+static int
+target_punch (struct image *image, uint64_t offset, uint64_t count,
+              struct error *e)
+{
+  struct fake_target *t = to_target (image);
+
+  (void) e;
+  CHECK (count > 0 && offset <= t->fake.size &&
+         count <= t->fake.size - offset);
+  CHECK_EQ (offset % t->cluster_size, 0);
+  CHECK ((offset + count) % t->cluster_size == 0 ||
+         offset + count == t->fake.size);
+  racy_fill (t->fake.data + offset, 0xdd, count);
+  racy_fill (t->written + offset, 1, count);
+  bitmap_set (&t->punched, offset / t->cluster_size,
+              (offset + count + t->cluster_size - 1) / t->cluster_size);
+  return 0;
+}
+
 static int
 target_flush (struct image *image, struct error *e)
 {
@@ -231,7 +258,7 @@ target_close (struct image *image)
 
 static const struct image_ops target_ops = {
   .pread = target_pread, .pwrite = target_pwrite, .extent = target_extent,
-  .flush = target_flush, .close = target_close,
+  .punch = target_punch, .flush = target_flush, .close = target_close,
 };
 
 /* ---- The whole ---- */
@@ -255,66 +282,126 @@ new_bitmap (uint64_t nbits)
 }
 
 static void
-fill_disk (struct env *env, uint32_t cluster_size, uint64_t seed)
+fill_disk (struct env *env, uint64_t seed)
 {
   uint64_t i;
 
   for (i = 0; i < env->disk.fake.size; ++i)
-    if (i / cluster_size % 3 != 1)
+    if (i / env->cluster_size % 3 != 1)
       env->disk.fake.data[i] = (unsigned char) unit_random (&seed) | 1;
-  memcpy (env->old, env->disk.fake.data, env->disk.fake.size);
+}
+
+void
+env_start_bare (struct env *env, uint64_t size, uint32_t cluster_size,
+                uint64_t seed)
+{
+  memset (env, 0, sizeof *env);
+  fake_init (&env->disk.fake, size);
+  env->disk.ops.pread = source_pread_fake;
+  env->disk.ops.extents = source_extents_fake;
+  env->source.next = (nbdkit_next *) &env->disk;
+  env->cluster_size = cluster_size;
+  fill_disk (env, seed);
+
+  env->segment = (struct segment) SEGMENT_INIT;
+  env->segment.path = (char *) "segment";
+  env->segment.map.base = calloc (1, CBW_PAGE);
+  CHECK (env->segment.map.base != NULL);
+  map_header (&env->segment.map)->next_snapshot_id = ENV_ID (0);
+  engine_init (&env->engine);
+}
+
+static struct fake_target *
+new_target (const struct env_snapshot *s, uint64_t size,
+            uint32_t cluster_size)
+{
+  struct fake_target *target = calloc (1, sizeof *target);
+
+  CHECK (target != NULL);
+  target->image.ops = &target_ops;
+  fake_init (&target->fake, size);
+  target->written = calloc (1, size);
+  CHECK (target->written != NULL);
+  target->punched = s->punched;
+  target->cluster_size = cluster_size;
+  return target;
+}
+
+unsigned
+env_restore (struct env *env, uint64_t size, enum cbw_snapshot_state state)
+{
+  const uint64_t cs = env->cluster_size, clusters = (size + cs - 1) / cs;
+  const unsigned i = env->nr++;
+  struct env_snapshot *s = &env->s[i];
+  uint64_t held_ns;
+
+  CHECK (i < CBW_NR_SNAPSHOTS && size <= env->disk.fake.size);
+  s->old = malloc (size);
+  CHECK (s->old != NULL);
+  memcpy (s->old, env->disk.fake.data, size);
+  s->access = new_bitmap (clusters);
+  s->done = new_bitmap (clusters);
+  s->dirty = new_bitmap (clusters);
+  s->punched = new_bitmap (clusters);
+  bitmap_set (&s->access, 0, clusters);
+  s->target = new_target (s, size, env->cluster_size);
+  s->entry.id = ENV_ID (i);
+  s->entry.size = size;
+  s->entry.state = state;
+  map_header (&env->segment.map)->next_snapshot_id = ENV_ID (i + 1);
+
+  s->snap = calloc (1, sizeof *s->snap);
+  CHECK (s->snap != NULL);
+  *s->snap = (struct snapshot) {
+    .refs = 1, .entry = &s->entry, .id = ENV_ID (i), .size = size,
+    .cluster_size = env->cluster_size, .access = s->access, .done = s->done,
+    .dirty = s->dirty, .target = &s->target->image,
+  };
+  CHECK (engine_add_snapshot (&env->engine, s->snap, &held_ns) == 0);
+  snapshot_unref (s->snap);
+  return i;
+}
+
+unsigned
+env_create (struct env *env, uint64_t size)
+{
+  const unsigned i = env_restore (env, size, CBW_SNAPSHOT_RESERVED);
+
+  CHECK_EQ (env_state (env, i), CBW_SNAPSHOT_LIVE);
+  return i;
+}
+
+void
+env_drop (struct env *env, unsigned i)
+{
+  struct error e;
+
+  CHECK (drop_snapshot (&env->engine, &env->segment, ENV_ID (i), &e) == 0);
 }
 
 void
 env_start (struct env *env, uint64_t size, uint32_t cluster_size,
            uint64_t seed)
 {
-  const uint64_t clusters = (size + cluster_size - 1) / cluster_size;
-
-  memset (env, 0, sizeof *env);
-  fake_init (&env->disk.fake, size);
-  env->disk.ops.pread = source_pread_fake;
-  env->disk.ops.extents = source_extents_fake;
-  env->source.next = (nbdkit_next *) &env->disk;
-  env->old = malloc (size);
-  CHECK (env->old != NULL);
-  fill_disk (env, cluster_size, seed);
-
-  env->target = calloc (1, sizeof *env->target);
-  CHECK (env->target != NULL);
-  env->target->image.ops = &target_ops;
-  fake_init (&env->target->fake, size);
-  env->target->written = calloc (1, size);
-  CHECK (env->target->written != NULL);
-
-  env->snap = calloc (1, sizeof *env->snap);
-  CHECK (env->snap != NULL);
-  *env->snap = (struct snapshot) {
-    .entry = &env->entry, .id = ENV_SNAPSHOT_ID, .size = size,
-    .cluster_size = cluster_size, .access = new_bitmap (clusters),
-    .done = new_bitmap (clusters), .dirty = new_bitmap (clusters),
-    .target = &env->target->image,
-  };
-  bitmap_set (&env->snap->access, 0, clusters);
-  env->entry.state = CBW_SNAPSHOT_RESERVED;
-  engine_init (&env->engine);
-  CHECK (engine_add_snapshot (&env->engine, env->snap) == 0);
-  CHECK_EQ (env->entry.state, CBW_SNAPSHOT_LIVE);
+  env_start_bare (env, size, cluster_size, seed);
+  env_create (env, size);
 }
 
 void
 env_end (struct env *env)
 {
-  void *access = (void *) env->snap->access.words;
-  void *done = (void *) env->snap->done.words;
-  void *dirty = (void *) env->snap->dirty.words;
+  struct env_snapshot *s;
 
   engine_destroy (&env->engine);
-  free (access);
-  free (done);
-  free (dirty);
+  for (s = env->s; s < env->s + env->nr; ++s) {
+    free ((void *) s->access.words);
+    free ((void *) s->done.words);
+    free ((void *) s->dirty.words);
+    free ((void *) s->punched.words);
+    free (s->old);
+  }
+  free (env->segment.map.base);
   free (env->disk.fake.data);
-  free (env->old);
 }
 
 void
@@ -330,55 +417,67 @@ env_guest (struct env *env, enum guest_op op, uint64_t offset,
 }
 
 int
-env_view (struct env *env, uint64_t offset, uint64_t count)
+env_view_of (struct env *env, unsigned i, uint64_t offset, uint64_t count)
 {
   unsigned char *buf = malloc (count);
   int r;
 
   CHECK (buf != NULL);
   memset (buf, 0xee, count);
-  r = view_read (&env->engine, &env->source, ENV_SNAPSHOT_ID, buf, count,
-                 offset);
+  r = view_read (&env->engine, &env->source, ENV_ID (i), buf, count, offset);
   if (r == 0)
-    CHECK (memcmp (buf, env->old + offset, count) == 0);
+    CHECK (memcmp (buf, env->s[i].old + offset, count) == 0);
   free (buf);
   return r;
+}
+
+int
+env_view_extents_of (struct env *env, unsigned i, uint64_t offset,
+                     uint64_t count, uint64_t *length)
+{
+  struct cbw_extent *x = malloc (CBW_SLOT_BUFFER_SIZE);
+  uint32_t nr, n;
+  uint64_t j;
+  int r;
+
+  CHECK (x != NULL);
+  *length = 0;
+  r = view_extents (&env->engine, &env->source, ENV_ID (i), count, offset,
+                    true, x, &nr);
+  if (r == 0)
+    CHECK (nr > 0 && nr <= CBW_EXTENTS_MAX);
+  for (n = 0; r == 0 && n < nr; ++n) {
+    CHECK (x[n].length > 0 && x[n].length <= count - *length);
+    for (j = 0; x[n].type & CBW_EXTENT_ZERO && j < x[n].length; ++j)
+      CHECK_EQ (env->s[i].old[offset + *length + j], 0);
+    *length += x[n].length;
+  }
+  free (x);
+  return r;
+}
+
+int
+env_view (struct env *env, uint64_t offset, uint64_t count)
+{
+  return env_view_of (env, 0, offset, count);
 }
 
 int
 env_view_extents (struct env *env, uint64_t offset, uint64_t count,
                   uint64_t *length)
 {
-  struct cbw_extent *x = malloc (CBW_SLOT_BUFFER_SIZE);
-  uint32_t nr, i;
-  uint64_t j;
-  int r;
-
-  CHECK (x != NULL);
-  *length = 0;
-  r = view_extents (&env->engine, &env->source, ENV_SNAPSHOT_ID, count,
-                    offset, true, x, &nr);
-  if (r == 0)
-    CHECK (nr > 0 && nr <= CBW_EXTENTS_MAX);
-  for (i = 0; r == 0 && i < nr; ++i) {
-    CHECK (x[i].length > 0 && x[i].length <= count - *length);
-    for (j = 0; x[i].type & CBW_EXTENT_ZERO && j < x[i].length; ++j)
-      CHECK_EQ (env->old[offset + *length + j], 0);
-    *length += x[i].length;
-  }
-  free (x);
-  return r;
+  return env_view_extents_of (env, 0, offset, count, length);
 }
 
 bool
 env_done (struct env *env, uint64_t c)
 {
-  const uint64_t cs = env->snap->cluster_size;
-  const uint64_t len = min_u64 (cs, env->snap->size - c * cs);
+  const struct env_snapshot *s = &env->s[0];
+  const uint64_t cs = env->cluster_size;
+  const uint64_t len = min_u64 (cs, s->entry.size - c * cs);
 
-  if (!bitmap_test (&env->snap->done, c))
+  if (!bitmap_test (&s->done, c))
     return false;
-  CHECK (memcmp (env->old + c * cs, env->target->fake.data + c * cs,
-                 len) == 0);
+  CHECK (memcmp (s->old + c * cs, s->target->fake.data + c * cs, len) == 0);
   return true;
 }

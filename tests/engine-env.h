@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /* What the engine needs around it in a unit test: a disk in memory in the
- * place of nbdkit's next layer, a target in memory, one snapshot, and the
+ * place of nbdkit's next layer, snapshots with targets in memory, and the
  * few functions of nbdkit's that the engine calls.
  *
  * Source and target have hooks, which are called once each, in the middle
@@ -21,6 +21,7 @@
 #include "engine.h"
 #include "image.h"
 #include "layout.h"
+#include "segment.h"
 
 struct hook {
   void (*_Atomic run) (void *opaque); /* NULL: nothing to call */
@@ -48,26 +49,64 @@ struct fake_target {
   struct image image;           /* first */
   struct fake fake;
   unsigned char *written;       /* per byte */
+  struct bitmap punched;        /* per cluster; not this target's own */
+  uint32_t cluster_size;
+};
+
+/* One snapshot.  The engine owns "snap" and its target: both are gone
+ * once it has been dropped and nobody looks through it any more, which is
+ * when the state of "entry" is EMPTY.
+ */
+struct env_snapshot {
+  struct cbw_snapshot entry;
+  struct snapshot *snap;
+  struct fake_target *target;
+  struct bitmap access, done, dirty;
+  struct bitmap punched;        /* clusters given back */
+  unsigned char *old;           /* the disk at the moment of the snapshot */
 };
 
 struct env {
   struct engine engine;
-  struct snapshot *snap;
-  struct cbw_snapshot entry;
+  struct segment segment;       /* a header alone */
   struct fake_source disk;
   struct source source;
-  struct fake_target *target;
-  unsigned char *old;           /* the disk at the moment of the snapshot */
+  uint32_t cluster_size;
+  unsigned nr;                  /* snapshots made so far, oldest first */
+  struct env_snapshot s[CBW_NR_SNAPSHOTS];
 };
 
-#define ENV_SNAPSHOT_ID 7
+/* The id of snapshot i. */
+#define ENV_ID(i) ((uint64_t) (i) + 7)
+#define ENV_SNAPSHOT_ID ENV_ID (0)
 
 /* A disk of "size" bytes filled from "seed" (every third cluster is
- * zero: 1, 4, 7, ...), and its snapshot, live.
+ * zero: 1, 4, 7, ...), without a snapshot, or with one, live.
  */
+extern void env_start_bare (struct env *env, uint64_t size,
+                            uint32_t cluster_size, uint64_t seed);
 extern void env_start (struct env *env, uint64_t size, uint32_t cluster_size,
                        uint64_t seed);
 extern void env_end (struct env *env);
+
+/* Take a snapshot of the first "size" bytes of the disk: as if it had
+ * grown since.  Returns its index.
+ */
+extern unsigned env_create (struct env *env, uint64_t size);
+
+/* The same with nothing around it: the chain as it would be after a
+ * restart, with an entry in any state.
+ */
+extern unsigned env_restore (struct env *env, uint64_t size,
+                             enum cbw_snapshot_state state);
+
+extern void env_drop (struct env *env, unsigned i);
+
+static inline uint32_t
+env_state (const struct env *env, unsigned i)
+{
+  return atomic_load (&env->s[i].entry.state);
+}
 
 extern void hook_set (struct hook *hook, void (*run) (void *), void *opaque);
 
@@ -75,19 +114,27 @@ extern void hook_set (struct hook *hook, void (*run) (void *), void *opaque);
 extern void env_guest (struct env *env, enum guest_op op, uint64_t offset,
                        uint64_t count, unsigned char byte);
 
-/* Read the view; returns view_read's result.  If it is 0 the bytes have
+/* Read snapshot i; returns view_read's result.  If it is 0 the bytes have
  * been compared with the old ones.
  */
-extern int env_view (struct env *env, uint64_t offset, uint64_t count);
+extern int env_view_of (struct env *env, unsigned i, uint64_t offset,
+                        uint64_t count);
 
-/* Ask for the extents of the view, and check that what is called zero
+/* Ask for the extents of snapshot i, and check that what is called zero
  * was, and that they cover no more than was asked.  Returns view_extents'
  * result; *length is what they cover.
  */
+extern int env_view_extents_of (struct env *env, unsigned i, uint64_t offset,
+                                uint64_t count, uint64_t *length);
+
+/* The same of the first snapshot. */
+extern int env_view (struct env *env, uint64_t offset, uint64_t count);
 extern int env_view_extents (struct env *env, uint64_t offset,
                              uint64_t count, uint64_t *length);
 
-/* Is cluster c done?  Its old data is then compared with the target. */
+/* Is cluster c done in the first snapshot?  Its old data is then compared
+ * with the target.
+ */
 extern bool env_done (struct env *env, uint64_t c);
 
 /* Move bytes that other threads change meanwhile, each one atomically. */

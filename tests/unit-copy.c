@@ -23,9 +23,9 @@ check_done (uint64_t start, uint64_t end)
 {
   uint64_t c;
 
-  for (c = 0; c < env.snap->done.nbits; ++c)
+  for (c = 0; c < env.s->snap->done.nbits; ++c)
     CHECK_EQ (env_done (&env, c), c >= start && c < end);
-  CHECK_EQ (env.entry.copied_clusters, end - start);
+  CHECK_EQ (env.s->entry.copied_clusters, end - start);
 }
 
 /* One byte: its whole cluster is preserved, and only that. */
@@ -37,8 +37,8 @@ test_one_byte (void)
   check_done (2, 3);
   CHECK_EQ (env.disk.fake.last_offset, 2 * CS);
   CHECK_EQ (env.disk.fake.last_count, CS);
-  CHECK_EQ (env.entry.copied_bytes, CS);
-  CHECK (bitmap_test (&env.snap->dirty, 2));
+  CHECK_EQ (env.s->entry.copied_bytes, CS);
+  CHECK (bitmap_test (&env.s->snap->dirty, 2));
   env_end (&env);
 }
 
@@ -53,8 +53,8 @@ test_run (void)
   check_done (2, 6);
   CHECK_EQ (env.disk.fake.reads, 1);
   CHECK_EQ (env.disk.fake.last_count, 4 * CS);
-  CHECK_EQ (env.target->fake.writes, 2); /* 2 3 and 5; 4 is zero */
-  CHECK_EQ (env.entry.copied_bytes, 3 * CS);
+  CHECK_EQ (env.s->target->fake.writes, 2); /* 2 3 and 5; 4 is zero */
+  CHECK_EQ (env.s->entry.copied_bytes, 3 * CS);
   env_end (&env);
 }
 
@@ -105,9 +105,9 @@ static void
 look_not_done (void *unused)
 {
   (void) unused;
-  CHECK (!bitmap_test (&env.snap->done, 2));
-  CHECK (!bitmap_test (&env.snap->dirty, 2));
-  CHECK (memcmp (env.disk.fake.data, env.old, env.snap->size) == 0);
+  CHECK (!bitmap_test (&env.s->snap->done, 2));
+  CHECK (!bitmap_test (&env.s->snap->dirty, 2));
+  CHECK (memcmp (env.disk.fake.data, env.s->old, env.s->snap->size) == 0);
   CHECK (env_view (&env, 2 * CS, CS) == 0);
 }
 
@@ -120,9 +120,9 @@ test_done_is_last (void)
   env_end (&env);
 
   env_start (&env, 10 * CS, CS, 1);
-  hook_set (&env.target->fake.before, look_not_done, NULL);
-  hook_set (&env.target->fake.amid, look_not_done, NULL);
-  hook_set (&env.target->fake.after, look_not_done, NULL);
+  hook_set (&env.s->target->fake.before, look_not_done, NULL);
+  hook_set (&env.s->target->fake.amid, look_not_done, NULL);
+  hook_set (&env.s->target->fake.after, look_not_done, NULL);
   env_guest (&env, GUEST_WRITE, 2 * CS, 1, 0xaa);
   check_done (2, 3);
   env_end (&env);
@@ -136,13 +136,13 @@ test_zero_clusters (void)
   env_guest (&env, GUEST_WRITE, CS, CS, 0xaa);
   check_done (1, 2);
   CHECK_EQ (env.disk.fake.reads, 1);
-  CHECK_EQ (env.target->fake.writes, 0);
+  CHECK_EQ (env.s->target->fake.writes, 0);
   env_end (&env);
 
   /* Nothing is read of a hole, even where the rest of the disk is one. */
   env_start (&env, 1000 * CS, CS, 1);
   memset (env.disk.fake.data + 5 * CS, 0, 995 * CS);
-  memset (env.old + 5 * CS, 0, 995 * CS);
+  memset (env.s->old + 5 * CS, 0, 995 * CS);
   env_guest (&env, GUEST_TRIM, 5 * CS + 1, 990 * CS, 0);
   check_done (5, 996);
   CHECK_EQ (env.disk.fake.reads, 0);
@@ -166,17 +166,17 @@ test_partial_holes (void)
   for (n = 0; n < 60; ++n) {
     env_start (&env, 12 * CS + 777, CS, n);
     for (c = 0; c < 6; ++c) {
-      from = unit_random (&seed) % env.snap->size;
-      to = from + unit_random (&seed) % (env.snap->size - from);
+      from = unit_random (&seed) % env.s->snap->size;
+      to = from + unit_random (&seed) % (env.s->snap->size - from);
       memset (env.disk.fake.data + from, c % 2 ? 0x77 : 0, to - from);
     }
-    memcpy (env.old, env.disk.fake.data, env.snap->size);
-    from = unit_random (&seed) % env.snap->size;
-    to = from + 1 + unit_random (&seed) % (env.snap->size - from);
+    memcpy (env.s->old, env.disk.fake.data, env.s->snap->size);
+    from = unit_random (&seed) % env.s->snap->size;
+    to = from + 1 + unit_random (&seed) % (env.s->snap->size - from);
     env_guest (&env, n % 2 ? GUEST_TRIM : GUEST_ZERO, from, to - from, 0);
     for (c = from / CS; c * CS < to; ++c)
       CHECK (env_done (&env, c));
-    CHECK (env_view (&env, 0, env.snap->size) == 0);
+    CHECK (env_view (&env, 0, env.s->snap->size) == 0);
     env_end (&env);
   }
 }
@@ -186,8 +186,8 @@ static void
 test_past_the_end (void)
 {
   env_start (&env, 10 * CS, CS, 1);
-  env.snap->size = 4 * CS + 100;
-  env.snap->done.nbits = env.snap->access.nbits = env.snap->dirty.nbits = 5;
+  env.s->snap->size = 4 * CS + 100;
+  env.s->snap->done.nbits = env.s->snap->access.nbits = env.s->snap->dirty.nbits = 5;
   env_guest (&env, GUEST_WRITE, 4 * CS + 100, CS, 0xaa);
   env_guest (&env, GUEST_TRIM, 6 * CS, CS, 0);
   check_done (0, 0);
@@ -204,12 +204,12 @@ static void
 test_access (void)
 {
   env_start (&env, 10 * CS, CS, 1);
-  bitmap_clear (&env.snap->access, 3, 6);
+  bitmap_clear (&env.s->snap->access, 3, 6);
   env_guest (&env, GUEST_WRITE, 3 * CS, 3 * CS, 0xaa);
   check_done (0, 0);
   CHECK_EQ (env.disk.fake.reads, 0);
   env_guest (&env, GUEST_WRITE, 0, 10 * CS, 0xbb);
-  CHECK_EQ (env.entry.copied_clusters, 7);
+  CHECK_EQ (env.s->entry.copied_clusters, 7);
   CHECK (!env_done (&env, 3) && !env_done (&env, 5));
   CHECK (env_done (&env, 2) && env_done (&env, 6));
   env_end (&env);
@@ -235,10 +235,10 @@ test_would_copy (void)
 static void
 check_broken (int num, uint64_t offset)
 {
-  CHECK_EQ (env.entry.state, CBW_SNAPSHOT_BROKEN);
-  CHECK_EQ (env.entry.error_reason, CBW_BROKEN_COPY);
-  CHECK_EQ (env.entry.error_num, num);
-  CHECK_EQ (env.entry.error_offset, offset);
+  CHECK_EQ (env.s->entry.state, CBW_SNAPSHOT_BROKEN);
+  CHECK_EQ (env.s->entry.error_reason, CBW_BROKEN_COPY);
+  CHECK_EQ (env.s->entry.error_num, num);
+  CHECK_EQ (env.s->entry.error_offset, offset);
   CHECK_EQ (env_view (&env, 0, 1), EIO);
 }
 
@@ -266,7 +266,7 @@ static void
 test_target_fails (void)
 {
   env_start (&env, 10 * CS, CS, 1);
-  env.target->fake.fail = ENOSPC;
+  env.s->target->fake.fail = ENOSPC;
   env_guest (&env, GUEST_WRITE, CS, 4 * CS, 0xaa);
   check_broken (ENOSPC, CS);
   check_done (0, 0);
@@ -279,7 +279,7 @@ static void
 fail_now (void *unused)
 {
   (void) unused;
-  env.target->fake.fail = ENOSPC;
+  env.s->target->fake.fail = ENOSPC;
 }
 
 static void
@@ -339,14 +339,14 @@ test_two_in_one_cluster (void)
   env_guest (&env, GUEST_WRITE, 2 * CS, 1, 0xaa);
   pthread_join (other, NULL);
   CHECK_EQ (env.disk.fake.reads, 1);
-  CHECK_EQ (env.target->fake.writes, 1);
+  CHECK_EQ (env.s->target->fake.writes, 1);
   check_done (2, 3);
   CHECK (env_view (&env, 0, 10 * CS) == 0);
   env_end (&env);
 
   /* The same while the target is being written. */
   env_start (&env, 10 * CS, CS, 1);
-  hook_set (&env.target->fake.amid, start_other_in_cluster, &offset);
+  hook_set (&env.s->target->fake.amid, start_other_in_cluster, &offset);
   env_guest (&env, GUEST_WRITE, 2 * CS, 1, 0xaa);
   pthread_join (other, NULL);
   CHECK_EQ (env.disk.fake.reads, 1);
@@ -414,8 +414,8 @@ test_long_is_in_pieces (void)
     env_end (&env);
 
     env_start (&env, 40 * CS, CS, 1);
-    hook_set (&env.target->fake.amid, run_other, &ahead);
-    env.target->fake.amid.skip = 4;
+    hook_set (&env.s->target->fake.amid, run_other, &ahead);
+    env.s->target->fake.amid.skip = 4;
     env_guest (&env, ops[i], 0, 40 * CS, 0xaa);
     check_done (0, 40);
     CHECK (env_view (&env, 0, 40 * CS) == 0);

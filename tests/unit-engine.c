@@ -58,7 +58,7 @@ reader (void *opaque)
     else
       r = env_view (&env, offset, count);
     /* Right, or refused because it is broken. */
-    CHECK (r == 0 || (r == EIO && env.entry.state == CBW_SNAPSHOT_BROKEN));
+    CHECK (r == 0 || (r == EIO && env.s->entry.state == CBW_SNAPSHOT_BROKEN));
   } while (atomic_load (&guests_running) > 0);
   return NULL;
 }
@@ -67,7 +67,7 @@ static void
 fail_target (void *unused)
 {
   (void) unused;
-  atomic_store (&env.target->fake.fail_writes, ENOSPC);
+  atomic_store (&env.s->target->fake.fail_writes, ENOSPC);
 }
 
 static void
@@ -79,8 +79,8 @@ run_round (unsigned seed, bool break_it)
 
   env_start (&env, SIZE, CS, seed);
   if (break_it) {
-    hook_set (&env.target->fake.amid, fail_target, NULL);
-    atomic_store (&env.target->fake.amid.skip, 5 + seed % 10);
+    hook_set (&env.s->target->fake.amid, fail_target, NULL);
+    atomic_store (&env.s->target->fake.amid.skip, 5 + seed % 10);
   }
   atomic_store (&guests_running, GUESTS);
   for (i = 0; i < GUESTS + READERS; ++i) {
@@ -94,8 +94,8 @@ run_round (unsigned seed, bool break_it)
   CHECK_EQ (env_view (&env, 0, SIZE), break_it ? EIO : 0);
   for (c = 0; c < CLUSTERS; ++c)
     env_done (&env, c);
-  CHECK_EQ (bitmap_count (&env.snap->done, 0, CLUSTERS),
-            env.entry.copied_clusters);
+  CHECK_EQ (bitmap_count (&env.s->snap->done, 0, CLUSTERS),
+            env.s->entry.copied_clusters);
   env_end (&env);
 }
 
@@ -150,7 +150,7 @@ test_copied_once (void)
     pthread_join (threads[i], NULL);
   pthread_barrier_destroy (&barrier);
   CHECK_EQ (env.disk.fake.reads, CLUSTERS);
-  CHECK_EQ (env.entry.copied_clusters, CLUSTERS);
+  CHECK_EQ (env.s->entry.copied_clusters, CLUSTERS);
   CHECK (env_view (&env, 0, SIZE) == 0);
   env_end (&env);
 }

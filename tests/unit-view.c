@@ -25,7 +25,7 @@ test_untouched (void)
   env_start (&env, SIZE, CS, 1);
   CHECK (env_view (&env, 0, SIZE) == 0);
   CHECK_EQ (env.disk.fake.reads, 1);
-  CHECK_EQ (env.target->fake.reads, 0);
+  CHECK_EQ (env.s->target->fake.reads, 0);
   CHECK (env_view (&env, 5, 1) == 0);
   CHECK_EQ (env.disk.fake.last_count, 1);
   env_end (&env);
@@ -40,7 +40,7 @@ test_all_done (void)
   atomic_store (&env.disk.fake.reads, 0);
   CHECK (env_view (&env, 2 * CS + 1, 4 * CS - 2) == 0);
   CHECK_EQ (env.disk.fake.reads, 0);
-  CHECK_EQ (env.target->fake.reads, 1);
+  CHECK_EQ (env.s->target->fake.reads, 1);
   env_end (&env);
 }
 
@@ -117,7 +117,7 @@ test_read_in_mid_copy (void)
 
   for (i = 0; i < 6; ++i) {
     env_start (&env, SIZE, CS, 1);
-    hook_set (hook_of (i < 3 ? &env.disk.fake : &env.target->fake, i % 3),
+    hook_set (hook_of (i < 3 ? &env.disk.fake : &env.s->target->fake, i % 3),
               read_all, NULL);
     env_guest (&env, GUEST_WRITE, 2 * CS, CS, 0xaa);
     CHECK (env_done (&env, 2));
@@ -135,7 +135,7 @@ test_change_in_mid_target_read (void)
     env_start (&env, SIZE, CS, 1);
     env_guest (&env, GUEST_WRITE, 0, SIZE, 0x11);
     op = GUEST_WRITE;
-    hook_set (hook_of (&env.target->fake, i), change_all, NULL);
+    hook_set (hook_of (&env.s->target->fake, i), change_all, NULL);
     CHECK (env_view (&env, 0, SIZE) == 0);
     env_end (&env);
   }
@@ -150,9 +150,9 @@ static void
 break_and_change (void *unused)
 {
   (void) unused;
-  env.target->fake.fail = ENOSPC;
+  env.s->target->fake.fail = ENOSPC;
   env_guest (&env, GUEST_WRITE, 0, SIZE, 0xaa);
-  env.target->fake.fail = 0;
+  env.s->target->fake.fail = 0;
 }
 
 static void
@@ -176,7 +176,7 @@ test_break_in_mid_read (void)
     /* And while it reads the target, of the part that is done. */
     env_start (&env, SIZE, CS, 1);
     env_guest (&env, GUEST_WRITE, 0, CS, 0x11);
-    hook_set (hook_of (&env.target->fake, i), break_and_change, NULL);
+    hook_set (hook_of (&env.s->target->fake, i), break_and_change, NULL);
     CHECK_EQ (env_view (&env, 0, SIZE), EIO);
     env_end (&env);
   }
@@ -200,7 +200,7 @@ test_source_fails (void)
   env_start (&env, SIZE, CS, 1);
   hook_set (&env.disk.fake.after, change_then_fail, &all);
   CHECK (env_view (&env, 0, SIZE) == 0);
-  CHECK_EQ (env.entry.state, CBW_SNAPSHOT_LIVE);
+  CHECK_EQ (env.s->entry.state, CBW_SNAPSHOT_LIVE);
   env_end (&env);
 
   env_start (&env, SIZE, CS, 1);
@@ -218,7 +218,7 @@ test_target_fails (void)
 {
   env_start (&env, SIZE, CS, 1);
   env_guest (&env, GUEST_WRITE, 0, CS, 0xaa);
-  env.target->fake.fail = ENXIO;
+  env.s->target->fake.fail = ENXIO;
   CHECK_EQ (env_view (&env, 0, SIZE), EIO);
   CHECK (env_view (&env, CS, SIZE - CS) == 0);
   env_end (&env);
@@ -249,7 +249,7 @@ test_access (void)
   uint64_t length;
 
   env_start (&env, SIZE, CS, 1);
-  bitmap_clear (&env.snap->access, 3, 4);
+  bitmap_clear (&env.s->snap->access, 3, 4);
   CHECK (env_view (&env, 0, 3 * CS) == 0);
   CHECK (env_view (&env, 4 * CS, SIZE - 4 * CS) == 0);
   CHECK_EQ (env_view (&env, 3 * CS - 1, 2), EPERM);
@@ -330,7 +330,7 @@ test_many_extents (void)
   env_start (&env, size, cs, 1);
   for (c = 0; c < CBW_EXTENTS_MAX + 100; ++c)
     memset (env.disk.fake.data + c * cs, c % 2, cs);
-  memcpy (env.old, env.disk.fake.data, size);
+  memcpy (env.s->old, env.disk.fake.data, size);
   env_guest (&env, GUEST_WRITE, 0, size, 0xaa);
   CHECK (env_view_extents (&env, 0, size, &length) == 0);
   CHECK_EQ (length, CBW_EXTENTS_MAX * cs);
