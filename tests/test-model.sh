@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Random sequences of everything there is, against a model that keeps a
+# full copy of the disk for each snapshot.
+
+. ./functions.sh
+. "$top_srcdir/tests/live.sh"
+set -e
+
+size=1500777
+truncate -s $size "$tmp/disk.img"
+head -c 700000 /dev/urandom | dd of="$tmp/disk.img" conv=notrunc status=none
+run_file disk --filter="$filter" file "$tmp/disk.img" cbw-shm="$shm" \
+         cbw-cluster-size=4k
+run_file snap "$plugin" "$shm" timeout=60
+live model size=$size steps=5000
