@@ -59,6 +59,16 @@ punch_useless (const struct chain *chain, size_t j)
   }
 }
 
+void
+punch_hidden (const struct chain *chain)
+{
+  size_t i;
+
+  for (i = 0; chain && i < chain->len; ++i)
+    if (snapshot_state (chain->snaps[i]) == CBW_SNAPSHOT_HIDDEN)
+      punch_useless (chain, i);
+}
+
 /* Drop snap, which is in the current chain; engine->control is held. */
 static int
 drop (struct engine *engine, struct snapshot *snap, struct error *e)

@@ -46,6 +46,11 @@ extern int create_snapshot (struct engine *engine, struct segment *segment,
 extern int drop_snapshot (struct engine *engine, struct segment *segment,
                           uint64_t id, struct error *e);
 
+/* Give back what the hidden snapshots of the chain hold and nobody needs,
+ * where a server has ended before it had.  engine->control is held.
+ */
+extern void punch_hidden (const struct chain *chain);
+
 /* Drop the snapshots whose owner is gone; alive() tells of a client. */
 extern void drop_orphans (struct engine *engine, struct segment *segment,
                           bool (*alive) (void *opaque, unsigned client),
