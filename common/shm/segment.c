@@ -243,11 +243,16 @@ void
 segment_publish (struct segment *s)
 {
   struct cbw_header *h = map_header (&s->map);
+  uint8_t boot_id[16];
 
+  /* In one go, and the same as before unless the host was rebooted: who is
+   * killed here must not make the next one believe that it was.
+   */
+  segment_boot_id (boot_id);
+  memcpy (h->boot_id, boot_id, sizeof h->boot_id);
   h->server_pid = (uint32_t) getpid ();
   h->server_start_ns = now_realtime_ns ();
   h->generation++;
-  segment_boot_id (h->boot_id);
   h->clean = 0;
   atomic_store_explicit (&h->state, CBW_SERVER_RUNNING, memory_order_release);
   if (!segment_is_volatile (s))
