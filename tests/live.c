@@ -129,8 +129,18 @@ server_start (struct server *s)
   REQUIRE (server_ready (s), "%s did not start", s->run);
 }
 
-static int
-await (struct server *s)
+static bool
+was_killed (const struct server *s, int status)
+{
+  const bool killed = WIFSIGNALED (status) && WTERMSIG (status) == SIGKILL;
+
+  REQUIRE (killed || (WIFEXITED (status) && WEXITSTATUS (status) == 0),
+           "%s ended with status %#x", s->run, (unsigned) status);
+  return killed;
+}
+
+bool
+server_await (struct server *s)
 {
   const uint64_t give_up = now_monotonic_ns () + PATIENCE;
   int status;
@@ -139,28 +149,25 @@ await (struct server *s)
     REQUIRE (now_monotonic_ns () < give_up, "%s does not end", s->run);
     live_sleep_us (1000);
   }
-  return status;
+  return !was_killed (s, status);
+}
+
+bool
+server_killed (struct server *s)
+{
+  int status;
+
+  if (!server_ended (s, &status))
+    return false;
+  REQUIRE (was_killed (s, status), "%s ended", s->run);
+  return true;
 }
 
 void
 server_stop (struct server *s, int signal)
 {
-  int status;
-
   kill (s->pid, signal);
-  status = await (s);
-  REQUIRE (signal == SIGKILL || (WIFEXITED (status) &&
-                                 WEXITSTATUS (status) == 0),
-           "%s ended with status %#x", s->run, (unsigned) status);
-}
-
-void
-server_await_kill (struct server *s)
-{
-  const int status = await (s);
-
-  REQUIRE (WIFSIGNALED (status) && WTERMSIG (status) == SIGKILL,
-           "%s ended with status %#x", s->run, (unsigned) status);
+  server_await (s);
 }
 
 struct nbd_handle *

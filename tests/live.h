@@ -49,8 +49,11 @@ extern bool server_ready (struct server *s);
  */
 extern void server_stop (struct server *s, int signal);
 
-/* Wait for a server which is about to be killed by SIGKILL. */
-extern void server_await_kill (struct server *s);
+/* Has it been killed by SIGKILL?  It must not have ended otherwise. */
+extern bool server_killed (struct server *s);
+
+/* Wait until it has ended, in good order (true) or killed by SIGKILL. */
+extern bool server_await (struct server *s);
 
 /* A connection, or NULL if the server refuses. */
 extern struct nbd_handle *live_connect (const struct server *s,

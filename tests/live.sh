@@ -5,14 +5,20 @@
 # CBW_STRESS_SECONDS makes each run last longer; CBW_STRESS_SEED makes
 # another run of it.
 
-# run_file NAME ARGS...: how server NAME is started.
+# run_file NAME ARGS...: how server NAME is started; with $preload
+# loaded into it.
+preload=
 run_file ()
 {
-    local name=$1 arg args=
+    local name=$1 arg args= env= SANITIZER_PRELOAD=$SANITIZER_PRELOAD
     shift
     for arg; do args="$args '$arg'"; done
+    if [ "$preload" ]; then
+        env="env CBW_FAULT='$tmp/fault' LD_PRELOAD='$preload' "
+        SANITIZER_PRELOAD="$SANITIZER_PRELOAD $preload"
+    fi
     { echo "#!/bin/sh"
-      echo "exec $(nbdkit_command) -f -U '$tmp/$name.sock'$args"
+      echo "exec $env$(nbdkit_command) -f -U '$tmp/$name.sock'$args"
     } >"$tmp/run-$name"
     chmod +x "$tmp/run-$name"
 }

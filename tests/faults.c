@@ -1,0 +1,407 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+/* The filter is killed at every call that it makes of the C library
+ * (fault.c, preloaded) while it makes or drops a snapshot, copies, ends or
+ * starts, and is started again.  What was asked for is then done if the
+ * client is still there; if not, it is done or it is not, and never half.
+ *
+ *   faults dir=DIR size=BYTES
+ *
+ * DIR/fault is the file that arms fault.c.
+ */
+
+#include <config.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include "control.h"
+#include "live-model.h"
+#include "slots.h"
+#include "unit.h"
+
+#define CS 4096
+
+static uint64_t seed = 1;
+static _Atomic (int) *countdown;
+static unsigned nr_kills;
+
+/* ---- A disk with three snapshots ---- */
+
+/* Clusters [from, to) get other bytes. */
+static struct change
+change (unsigned from, unsigned to)
+{
+  struct change c = {
+    .op = WRITE, .offset = from * CS, .count = (to - from) * CS
+  };
+  uint64_t i;
+
+  c.data = malloc (c.count);
+  CHECK (c.data != NULL);
+  for (i = 0; i < c.count; ++i)
+    c.data[i] = (unsigned char) (unit_random (&seed) | 1);
+  return c;
+}
+
+static void
+write_disk (unsigned from, unsigned to)
+{
+  struct change c = change (from, to);
+
+  REQUIRE (nbd_pwrite (model.guest, c.data, c.count, c.offset, 0) == 0, "%s",
+           nbd_get_error ());
+  c.acknowledged = true;
+  apply (&c);
+}
+
+static void
+create (void)
+{
+  struct snap *s = snap_new ();
+  uint64_t held_ns;
+  struct error e;
+
+  REQUIRE (control_create (&model.patient, s->name, s->target, 0, &held_ns,
+                           &e) == 0, "%s", e.msg);
+  snap_add (s, model.disk);
+}
+
+static void
+drop (unsigned i)
+{
+  struct error e;
+
+  REQUIRE (control_drop (&model.patient, model.snaps[i].name, &e) == 0, "%s",
+           e.msg);
+  snap_remove (&model.snaps[i]);
+}
+
+enum { OLDEST, MIDDLE, NEWEST };
+
+/* The middle one holds cluster 1, which nobody else needs, and 2 and 3,
+ * which the oldest does.
+ */
+static void
+prepare (void)
+{
+  create ();
+  write_disk (0, 2);
+  create ();
+  write_disk (1, 4);
+  create ();
+  write_disk (3, 6);
+}
+
+/* ---- What is tried ---- */
+
+enum what { CREATE, CREATE_FORCED, DROP, DROP_TWO, CHANGE, STOP, START };
+
+struct trial {
+  enum what what;
+  unsigned which;               /* snapshot to be dropped */
+  struct snap *snap;
+  struct change change;
+  struct client *client;
+  int result;
+  struct error error;
+  _Atomic (bool) finished;
+};
+
+static void *
+run (void *opaque)
+{
+  struct trial *t = opaque;
+  uint64_t held_ns;
+
+  switch (t->what) {
+  case CREATE: case CREATE_FORCED:
+    t->result = control_create (t->client, t->snap->name, t->snap->target,
+                                t->what == CREATE ? 0 : CBW_CREATE_FORCE,
+                                &held_ns, &t->error);
+    break;
+  case DROP: case DROP_TWO:
+    t->result = control_drop (t->client, t->snap->name, &t->error);
+    break;
+  case CHANGE:
+    t->change.acknowledged =
+      nbd_pwrite (model.guest, t->change.data, t->change.count,
+                  t->change.offset, 0) == 0;
+    break;
+  default:
+    break;
+  }
+  atomic_store (&t->finished, true);
+  return NULL;
+}
+
+static void
+old_file (const char *path)
+{
+  const int fd = open (path, O_WRONLY | O_CREAT, 0600);
+
+  CHECK (fd >= 0 && write (fd, "old", 3) == 3);
+  close (fd);
+}
+
+static void
+get_ready (struct trial *t)
+{
+  switch (t->what) {
+  case CREATE_FORCED:
+    t->snap = snap_new ();
+    snprintf (t->snap->target, sizeof t->snap->target, "%s/forced", model.dir);
+    old_file (t->snap->target);
+    break;
+  case CREATE:
+    t->snap = snap_new ();
+    break;
+  case DROP_TWO:
+    drop (MIDDLE);              /* the last takes its place */
+    /* fallthrough */
+  case DROP:
+    t->snap = &model.snaps[t->which];
+    snap_connect (t->snap);
+    break;
+  case CHANGE:
+    t->change = change (2, 10);
+    break;
+  default:
+    break;
+  }
+}
+
+/* ---- What came of it ---- */
+
+static bool
+is_hole (const char *path, unsigned cluster)
+{
+  const int fd = open (path, O_RDONLY);
+  off_t data;
+
+  REQUIRE (fd >= 0, "%s: %m", path);
+  data = lseek (fd, cluster * CS, SEEK_DATA);
+  close (fd);
+  return data == -1 || data >= (off_t) (cluster + 1) * CS;
+}
+
+static void
+check_create (struct trial *t, bool certain)
+{
+  const bool there = is_listed (t->snap->name);
+
+  REQUIRE (there || !certain, "%s: it was made, and is not there",
+           t->snap->name);
+  if (there)
+    snap_add (t->snap, model.disk);
+  else if (t->what == CREATE_FORCED)
+    unlink (t->snap->target);   /* removed, or not yet */
+}
+
+static void
+check_drop (struct trial *t, bool certain)
+{
+  const bool there = is_listed (t->snap->name);
+
+  REQUIRE (!there || !certain, "%s: it was dropped, and is there",
+           t->snap->name);
+  if (there)
+    return;
+  check_dropped (t->snap);
+  if (t->what == DROP && t->which == MIDDLE) {
+    REQUIRE (is_hole (t->snap->target, 1), "%s holds what nobody needs",
+             t->snap->target);
+    REQUIRE (!is_hole (t->snap->target, 2), "%s lacks what was needed",
+             t->snap->target);
+  }
+  snap_remove (t->snap);
+}
+
+static void
+check (struct trial *t, bool certain)
+{
+  live_wait_slots (map (), 0);
+  switch (t->what) {
+  case CREATE: case CREATE_FORCED: check_create (t, certain); break;
+  case DROP: case DROP_TWO: check_drop (t, certain); break;
+  case CHANGE: apply (&t->change); break;
+  default: break;
+  }
+  live_check_targets (map (), model.dir);
+  compare_all ();
+  write_disk (0, 8);
+  compare_all ();
+}
+
+/* ---- Killing ---- */
+
+/* Wait for the end, of the trial (false) or of the filter. */
+static bool
+killed (struct trial *t)
+{
+  while (!atomic_load (&t->finished)) {
+    if (server_killed (&model.filter))
+      return true;
+    live_sleep_us (200);
+  }
+  /* The last point is behind the reply. */
+  if (atomic_load (countdown) > 0)
+    return false;
+  REQUIRE (!server_await (&model.filter), "the filter ended");
+  return true;
+}
+
+/* The client that waits goes away with its filter, and the next filter
+ * will find that its request belongs to nobody.
+ */
+static void
+give_up (const struct client *c)
+{
+  unsigned i;
+
+  for (i = 0; i < CBW_NR_SLOTS; ++i)
+    slot_abandon (&c->segment.map, i, c->owner);
+  slots_wake_all (&c->segment.map);
+}
+
+static void
+restart (void)
+{
+  server_start (&model.filter);
+  guest_connect ();
+}
+
+/* Run it in a thread and kill the filter at point n; false if it ended
+ * before that.
+ */
+static bool
+try_request (struct trial *t, int n, bool patient)
+{
+  pthread_t thread;
+  bool r;
+
+  t->client = patient ? &model.patient : &model.impatient;
+  atomic_store (countdown, n);
+  CHECK (pthread_create (&thread, NULL, run, t) == 0);
+  r = killed (t);
+  atomic_store (countdown, 0);
+  if (r) {
+    if (!patient && t->what != CHANGE)
+      give_up (t->client);
+    if (!patient || t->what == CHANGE) {
+      pthread_join (thread, NULL);
+      restart ();
+    }
+    else {
+      restart ();
+      pthread_join (thread, NULL);
+    }
+  }
+  else
+    pthread_join (thread, NULL);
+  REQUIRE (t->what == CHANGE || (r && !patient) || t->result == 0, "%s",
+           t->error.msg);
+  return r;
+}
+
+static bool
+try_stop (int n)
+{
+  bool r;
+
+  nbd_close (model.guest);
+  model.guest = NULL;
+  atomic_store (countdown, n);
+  kill (model.filter.pid, SIGTERM);
+  r = !server_await (&model.filter);
+  atomic_store (countdown, 0);
+  restart ();
+  return r;
+}
+
+/* Kill the start of a filter that has something to clear away. */
+static bool
+try_start (int n)
+{
+  struct trial create = { .what = CREATE }, drop = { .what = DROP };
+  bool r;
+
+  get_ready (&create);
+  CHECK (try_request (&create, 8, false));
+  check_create (&create, false);
+  get_ready (&drop);
+  CHECK (try_request (&drop, 2, false));
+  check_drop (&drop, false);
+
+  server_stop (&model.filter, SIGKILL);
+  atomic_store (countdown, n);
+  server_launch (&model.filter);
+  r = !server_ready (&model.filter);
+  atomic_store (countdown, 0);
+  if (r)
+    server_start (&model.filter);
+  guest_connect ();
+  return r;
+}
+
+static void
+trials (const char *name, enum what what, unsigned which, bool patient)
+{
+  bool more = true;
+  int n;
+
+  for (n = 1; more; ++n) {
+    struct trial t = { .what = what, .which = which };
+
+    snprintf (live_context, sizeof live_context, "%s, %s, point %d", name,
+              patient ? "answered" : "lost", n);
+    prepare ();
+    get_ready (&t);
+    more = what == STOP ? try_stop (n) : what == START ? try_start (n) :
+      try_request (&t, n, patient);
+    check (&t, patient || !more);
+    drop_all (&seed);
+    nr_kills += more;
+  }
+  printf ("%s, %s: %d points\n", name, patient ? "answered" : "lost", n - 2);
+  REQUIRE (n > 2, "it was never killed");
+}
+
+int
+main (int argc, char **argv)
+{
+  char path[256];
+  int fd;
+
+  (void) argc;
+  snprintf (path, sizeof path, "%s/fault", live_arg (argv, "dir", NULL));
+  fd = open (path, O_RDWR | O_CREAT, 0600);
+  CHECK (fd >= 0 && ftruncate (fd, sizeof (int)) == 0);
+  countdown = mmap (NULL, sizeof (int), PROT_READ | PROT_WRITE, MAP_SHARED,
+                    fd, 0);
+  CHECK (countdown != MAP_FAILED);
+
+  model_start (argv);
+  trials ("create", CREATE, 0, true);
+  trials ("create", CREATE, 0, false);
+  trials ("create over a file", CREATE_FORCED, 0, true);
+  trials ("create over a file", CREATE_FORCED, 0, false);
+  trials ("drop the oldest", DROP, OLDEST, true);
+  trials ("drop the oldest", DROP, OLDEST, false);
+  trials ("drop the middle", DROP, MIDDLE, true);
+  trials ("drop the middle", DROP, MIDDLE, false);
+  trials ("drop the newest", DROP, NEWEST, true);
+  trials ("drop the newest", DROP, NEWEST, false);
+  trials ("drop a hidden one too", DROP_TWO, OLDEST, true);
+  trials ("drop a hidden one too", DROP_TWO, OLDEST, false);
+  trials ("write", CHANGE, 0, true);
+  trials ("stop", STOP, 0, true);
+  trials ("start", START, 0, true);
+  printf ("killed %u times\n", nr_kills);
+  model_end ();
+  return 0;
+}

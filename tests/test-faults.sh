@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
+# The filter is killed at every step of making and dropping snapshots, and
+# nothing is half made or half dropped when it is back.
+
+. ./functions.sh
+. "$top_srcdir/tests/live.sh"
+set -e
+
+size=100777
+random_file "$tmp/disk.img" $size
+preload=$PWD/.libs/fault.so
+run_file disk --filter="$filter" file "$tmp/disk.img" cbw-shm="$shm" \
+         cbw-cluster-size=4k
+preload=
+run_file snap "$plugin" "$shm" timeout=60
+live faults size=$size
