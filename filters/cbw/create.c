@@ -56,8 +56,7 @@ check_size (const struct segment *segment, uint64_t size, struct error *e)
 {
   const struct cbw_geometry *g = &segment->map.geometry;
 
-  if (bitmap_bytes ((size + g->cluster_size - 1) / g->cluster_size) >
-      g->bitmap_size)
+  if (!layout_has_room (g, size))
     return error_set (e, EFBIG, "%s: was made for a disk of %" PRIu64
                       " bytes, and it has grown to %" PRIu64
                       "; remove the segment to take new snapshots",

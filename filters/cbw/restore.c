@@ -26,7 +26,7 @@ check_entry (const struct segment *segment, unsigned i, struct error *e)
       memchr (entry->name, '\0', sizeof entry->name) == NULL ||
       memchr (entry->target, '\0', sizeof entry->target) == NULL ||
       entry->target_kind != CBW_TARGET_RAW ||
-      entry->size > m->geometry.disk_size ||
+      !layout_has_room (&m->geometry, entry->size) ||
       !segment_has_bitmaps (segment, i))
     return error_set (e, EBADMSG, "%s: is corrupt: entry %u of its snapshot "
                       "table is damaged; remove the segment to start anew",
