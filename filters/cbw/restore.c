@@ -36,16 +36,17 @@ check_entry (const struct segment *segment, unsigned i, struct error *e)
 
 /* A reservation that never became live.  If there was no file before, the
  * target which stands there now is removed, provided it is surely ours:
- * a regular file without a single block.
+ * a regular file without a single block.  The sum says nothing: the server
+ * may have died while it noted in the entry which file it had made.
  */
 static void
 undo_reservation (struct cbw_snapshot *entry)
 {
   struct stat st;
 
-  if (entry->sum == snaptab_sum (entry) && entry->target_created &&
-      lstat (entry->target, &st) == 0 && S_ISREG (st.st_mode) &&
-      st.st_blocks == 0)
+  if (memchr (entry->target, '\0', sizeof entry->target) != NULL &&
+      entry->target_created && lstat (entry->target, &st) == 0 &&
+      S_ISREG (st.st_mode) && st.st_blocks == 0)
     unlink (entry->target);
   atomic_store (&entry->state, CBW_SNAPSHOT_EMPTY);
 }
