@@ -7,6 +7,7 @@
 
 #include "commands.h"
 #include "lifecycle.h"
+#include "slots.h"
 #include "snaptab.h"
 
 /* Our own copy of the request: the client may write while we look. */
@@ -43,6 +44,9 @@ create (struct engine *engine, struct segment *segment, uint64_t disk_size,
     .owner = rq->flags & CBW_CREATE_OWNED ? owner : 0,
   };
 
+  /* Else it would be nobody's, and stay. */
+  if ((rq->flags & CBW_CREATE_OWNED) && owner == SLOT_OWNER_NONE)
+    return error_set (e, ESHUTDOWN, "who wanted the snapshot is gone");
   memcpy (p.uuid, rq->uuid, sizeof p.uuid);
   if (snaptab_check_name (rq->name, e) == -1)
     return -1;
