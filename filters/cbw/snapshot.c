@@ -45,10 +45,13 @@ snapshot_unref (struct snapshot *snap)
   if (snap == NULL ||
       atomic_fetch_sub_explicit (&snap->refs, 1, memory_order_acq_rel) > 1)
     return;
-  if (snap->target)
-    snap->target->ops->close (snap->target);
+  /* Before the file goes: another of the same name may get its inode, and
+   * must not be taken for this entry's target if the server dies now.
+   */
   if (atomic_load (&snap->retired))
     atomic_store (&snap->entry->state, CBW_SNAPSHOT_EMPTY);
+  if (snap->target)
+    snap->target->ops->close (snap->target);
   free (snap);
 }
 
