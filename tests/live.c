@@ -267,25 +267,37 @@ live_check_targets (const struct cbw_map *m, const char *dir)
              CBW_SNAPSHOT_RESERVED, "entry %u is half made", i);
 }
 
-void
-live_check_open_files (const struct server *s)
+static bool
+has_open (const struct server *s, char *file, size_t size)
 {
-  char path[PATH_MAX], file[PATH_MAX];
+  char path[64];
   struct dirent *fd;
+  bool found = false;
   ssize_t len;
   DIR *d;
 
   snprintf (path, sizeof path, "/proc/%d/fd", s->pid);
   d = opendir (path);
   REQUIRE (d != NULL, "%s: %m", path);
-  while ((fd = readdir (d)) != NULL) {
-    len = readlinkat (dirfd (d), fd->d_name, file, sizeof file - 1);
-    if (len > 0) {
-      file[len] = '\0';
-      REQUIRE (!strstr (file, ".cow"), "%s is still open", file);
-    }
+  while (!found && (fd = readdir (d)) != NULL) {
+    len = readlinkat (dirfd (d), fd->d_name, file, size - 1);
+    file[len > 0 ? len : 0] = '\0';
+    found = strstr (file, ".cow") != NULL;
   }
   closedir (d);
+  return found;
+}
+
+void
+live_check_open_files (const struct server *s)
+{
+  const uint64_t give_up = now_monotonic_ns () + 5 * NS_PER_SEC;
+  char file[PATH_MAX];
+
+  while (has_open (s, file, sizeof file)) {
+    REQUIRE (now_monotonic_ns () < give_up, "%s is still open", file);
+    live_sleep_us (1000);
+  }
 }
 
 /* ---- Arguments ---- */

@@ -1,0 +1,348 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+/* What a filter finds in a segment whose earlier one was killed, and what
+ * it makes of it.
+ */
+
+#include <config.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include "engine-env.h"
+#include "lifecycle.h"
+#include "snaptab.h"
+#include "unit.h"
+#include "view.h"
+
+#define CS 4096
+#define SIZE (10 * CS - 5)
+
+static char *dir, *path;
+static struct env env;          /* its disk and source alone */
+static struct engine engine;
+static struct segment segment;
+
+static char *
+target (const char *name)
+{
+  static char buf[4][CBW_TARGET_MAX];
+  static unsigned n;
+
+  n = (n + 1) % 4;
+  snprintf (buf[n], sizeof buf[n], "%s/%s.cow", dir, name);
+  return buf[n];
+}
+
+static void
+serve (void)
+{
+  struct error e;
+
+  segment = (struct segment) SEGMENT_INIT;
+  CHECK (segment_serve (&segment, path, SIZE, CS, &e) == 0);
+  engine_init (&engine);
+  if (!segment.fresh)
+    CHECK (restore_snapshots (&engine, &segment, &e) == 0);
+  segment_publish (&segment);
+}
+
+/* The filter is gone, and nothing was said. */
+static void
+vanish (void)
+{
+  engine_destroy (&engine);
+  segment_close (&segment, false);
+}
+
+static void
+start (void)
+{
+  dir = unit_tmpdir ();
+  CHECK (asprintf (&path, "%s/shm", dir) != -1);
+  env_start_bare (&env, 12 * CS, CS, 1);
+  serve ();
+}
+
+static void
+end (void)
+{
+  vanish ();
+  env_end (&env);
+  CHECK (unlink (path) == 0);
+  free (path);
+  unit_rmdir (dir);
+}
+
+static struct cbw_snapshot *
+create (const char *name, uint64_t size)
+{
+  struct create_params p = { .name = name, .target = target (name) };
+  struct snapshot_info info;
+  uint64_t held_ns;
+  struct error e;
+
+  memcpy (p.uuid, name, strlen (name));
+  CHECK (create_snapshot (&engine, &segment, &p, size, &held_ns, &e) == 0);
+  CHECK (snaptab_find (&segment.map, name, &info));
+  return map_snapshot (&segment.map, info.index);
+}
+
+static struct cbw_snapshot *
+find (const char *name)
+{
+  struct snapshot_info info;
+
+  CHECK (snaptab_find (&segment.map, name, &info));
+  return map_snapshot (&segment.map, info.index);
+}
+
+static void
+drop (const char *name)
+{
+  struct error e;
+
+  CHECK (drop_snapshot (&engine, &segment, find (name)->id, &e) == 0);
+}
+
+static void
+change (uint64_t cluster)
+{
+  const unsigned ticket = engine_guest_begin (&engine, &env.source,
+                                              cluster * CS, 1, GUEST_WRITE);
+
+  env.disk.fake.data[cluster * CS]++;
+  engine_guest_end (&engine, ticket);
+}
+
+static unsigned
+used (void)
+{
+  unsigned i, nr = 0;
+
+  for (i = 0; i < CBW_NR_SNAPSHOTS; ++i)
+    nr += map_snapshot (&segment.map, i)->state != CBW_SNAPSHOT_EMPTY;
+  return nr;
+}
+
+static bool
+there (const char *name)
+{
+  return access (target (name), F_OK) == 0;
+}
+
+static void
+test_all_come_back (void)
+{
+  unsigned char old = 0, now = 0;
+  uint64_t id;
+
+  start ();
+  old = env.disk.fake.data[0];
+  create ("a", SIZE);
+  change (0);
+  id = create ("b", SIZE)->id;
+  change (0);
+  vanish ();
+  serve ();
+  CHECK_EQ (used (), 2);
+  CHECK_EQ (find ("a")->state, CBW_SNAPSHOT_LIVE);
+  CHECK_EQ (find ("b")->id, id);
+  CHECK (view_read (&engine, &env.source, find ("a")->id, &now, 1, 0) == 0);
+  CHECK_EQ (now, old);
+  CHECK (view_read (&engine, &env.source, id, &now, 1, 0) == 0);
+  CHECK_EQ (now, (unsigned char) (old + 1));
+  CHECK (create ("c", SIZE)->id > id);
+  drop ("b");
+  drop ("c");
+  drop ("a");
+  CHECK_EQ (used (), 0);
+  CHECK (!there ("a") && !there ("b") && !there ("c"));
+  end ();
+}
+
+/* A snapshot of a disk which had grown since the segment was made was
+ * taken for damage.
+ */
+static void
+test_grown_disk (void)
+{
+  start ();
+  create ("a", SIZE);
+  create ("b", SIZE + CS + 17);
+  vanish ();
+  serve ();
+  CHECK_EQ (find ("b")->state, CBW_SNAPSHOT_LIVE);
+  CHECK_EQ (find ("b")->size, SIZE + CS + 17);
+  drop ("a");
+  drop ("b");
+  end ();
+}
+
+/* Killed while a snapshot was being made: its target goes too, if it is
+ * surely ours.
+ */
+static void
+test_reservation (void)
+{
+  struct cbw_snapshot *entry;
+
+  start ();
+  create ("a", SIZE)->state = CBW_SNAPSHOT_RESERVED;
+  vanish ();
+  serve ();
+  CHECK_EQ (used (), 0);
+  CHECK (!there ("a"));
+
+  /* There before, empty. */
+  entry = create ("a", SIZE);
+  entry->state = CBW_SNAPSHOT_RESERVED;
+  entry->target_created = 0;
+  entry->sum = snaptab_sum (entry);
+  vanish ();
+  serve ();
+  CHECK_EQ (used (), 0);
+  CHECK (there ("a"));
+  CHECK (unlink (target ("a")) == 0);
+
+  /* Something else has come to stand there. */
+  create ("a", SIZE)->state = CBW_SNAPSHOT_RESERVED;
+  vanish ();
+  CHECK (truncate (target ("a"), 0) == 0);
+  {
+    const int fd = open (target ("a"), O_WRONLY);
+
+    CHECK (write (fd, "data", 4) == 4);
+    close (fd);
+  }
+  serve ();
+  CHECK_EQ (used (), 0);
+  CHECK (there ("a"));
+  CHECK (unlink (target ("a")) == 0);
+  end ();
+}
+
+/* Killed while it was noted in the entry which file the target is: the
+ * file stayed behind.
+ */
+static void
+test_reservation_half_noted (void)
+{
+  struct cbw_snapshot *entry;
+
+  start ();
+  entry = create ("a", SIZE);
+  entry->state = CBW_SNAPSHOT_RESERVED;
+  entry->target_inode = 0;      /* not yet; nor is the sum right */
+  vanish ();
+  serve ();
+  CHECK_EQ (used (), 0);
+  CHECK (!there ("a"));
+  end ();
+}
+
+/* Killed in a drop: who is hidden and needed stays; who is not goes. */
+static void
+test_hidden (void)
+{
+  start ();
+  create ("a", SIZE);
+  create ("b", SIZE);
+  change (0);
+  change (1);
+  create ("c", SIZE);
+  change (2);
+  drop ("b");
+  vanish ();
+  serve ();
+  CHECK_EQ (used (), 3);
+  find ("a")->state = CBW_SNAPSHOT_HIDDEN;
+  vanish ();
+  serve ();
+  CHECK_EQ (used (), 1);
+  CHECK (!there ("a") && !there ("b") && there ("c"));
+  drop ("c");
+  end ();
+}
+
+/* A target is gone: its own snapshot is lost, and the older ones which
+ * look through it, but no others.
+ */
+static void
+test_target_gone (void)
+{
+  unsigned char byte;
+
+  start ();
+  create ("a", SIZE);
+  change (0);
+  create ("b", SIZE);
+  change (0);
+  change (1);
+  create ("c", SIZE);
+  change (1);                   /* b has it */
+  create ("d", SIZE);
+  change (2);
+  vanish ();
+  CHECK (unlink (target ("b")) == 0);
+  serve ();
+  CHECK_EQ (find ("a")->state, CBW_SNAPSHOT_BROKEN);
+  CHECK_EQ (find ("a")->error_reason, CBW_BROKEN_TARGET);
+  CHECK_EQ (find ("a")->error_offset, CS);
+  CHECK_EQ (find ("b")->state, CBW_SNAPSHOT_BROKEN);
+  CHECK_EQ (find ("c")->state, CBW_SNAPSHOT_LIVE);
+  CHECK_EQ (find ("d")->state, CBW_SNAPSHOT_LIVE);
+  CHECK_EQ (view_read (&engine, &env.source, find ("a")->id, &byte, 1, 0),
+            EIO);
+  drop ("a");
+  drop ("b");
+  drop ("c");
+  drop ("d");
+  CHECK_EQ (used (), 0);
+  end ();
+}
+
+static void
+test_damaged (void)
+{
+  struct cbw_snapshot *entry;
+  struct error e;
+  unsigned n;
+
+  for (n = 0; n < 5; ++n) {
+    start ();
+    entry = create ("a", SIZE);
+    switch (n) {
+    case 0: entry->id++; break;
+    case 1: entry->state = 99; break;
+    case 2: entry->size = UINT64_MAX; break;
+    case 3: memset (entry->target, 'x', sizeof entry->target); break;
+    default: entry->target_kind = 77;
+    }
+    if (n >= 2)
+      entry->sum = snaptab_sum (entry);
+    vanish ();
+    CHECK (segment_serve (&segment, path, SIZE, CS, &e) == 0);
+    engine_init (&engine);
+    CHECK (restore_snapshots (&engine, &segment, &e) == -1);
+    CHECK_ERROR (&e, EBADMSG, "is damaged");
+    CHECK (there ("a"));
+    CHECK (unlink (target ("a")) == 0);
+    end ();
+  }
+}
+
+int
+main (void)
+{
+  unit_start ();
+  RUN (test_all_come_back);
+  RUN (test_grown_disk);
+  RUN (test_reservation);
+  RUN (test_reservation_half_noted);
+  RUN (test_hidden);
+  RUN (test_target_gone);
+  RUN (test_damaged);
+  return unit_end ();
+}
