@@ -290,6 +290,56 @@ test_no_directory (void)
   free (p);
 }
 
+/* Looking needs no server, leaves no trace, sees the bitmaps and cannot
+ * write.
+ */
+static void
+test_look (void)
+{
+  struct segment s, l = SEGMENT_INIT;
+  struct bitmap done;
+  struct error e;
+  pid_t pid;
+  int status;
+
+  CHECK (segment_look (&l, path, &e) == -1);
+  CHECK_ERROR (&e, ENOENT, "no such segment");
+  s = serve ();
+  CHECK (segment_look (&l, path, &e) == -1);
+  CHECK_ERROR (&e, EAGAIN, "not finished");
+  segment_publish (&s);
+  CHECK (segment_allocate_bitmaps (&s, 0, &e) == 0);
+  done = map_bitmap (&s.map, 0, CBW_BITMAP_DONE, SIZE);
+  bitmap_set (&done, 3, 4);
+
+  CHECK (segment_look (&l, path, &e) == 0);
+  CHECK (segment_has_bitmaps (&l, 0));
+  CHECK (!segment_has_bitmaps (&l, 1));
+  CHECK (liveness_server (l.fd));
+  done = map_bitmap (&l.map, 0, CBW_BITMAP_DONE, SIZE);
+  CHECK (bitmap_test (&done, 3) && !bitmap_test (&done, 4));
+  pid = fork ();
+  CHECK (pid >= 0);
+  if (pid == 0) {
+    map_doorbell (&l.map)->submitted = 1;
+    _exit (0);
+  }
+  CHECK (waitpid (pid, &status, 0) == pid);
+  CHECK (!WIFEXITED (status) || WEXITSTATUS (status) != 0);
+
+  /* What the server adds is seen without mapping it again. */
+  CHECK (segment_allocate_bitmaps (&s, 1, &e) == 0);
+  CHECK (segment_has_bitmaps (&l, 1));
+  done = map_bitmap (&l.map, 1, CBW_BITMAP_DONE, SIZE);
+  CHECK (!bitmap_test (&done, 0));
+
+  segment_close (&s, false);
+  CHECK (!liveness_server (l.fd));
+  segment_close (&l, false);
+  CHECK (segment_look (&l, path, &e) == 0);
+  segment_close (&l, true);
+}
+
 static void
 test_boot_id (void)
 {
@@ -316,6 +366,7 @@ main (void)
   RUN (test_foreign);
   RUN (test_damaged);
   RUN (test_no_directory);
+  RUN (test_look);
   RUN (test_boot_id);
   free (path);
   unit_rmdir (dir);

@@ -59,6 +59,32 @@ test_states (void)
   end ();
 }
 
+/* Unlike snaptab_read, snaptab_copy sees what users do not. */
+static void
+test_copy (void)
+{
+  struct cbw_snapshot copy;
+  struct snapshot_info info;
+  uint32_t state;
+  char buf[256];
+
+  start ();
+  make (3, 7, "a", CBW_SNAPSHOT_EMPTY);
+  for (state = 0; state < 10; ++state) {
+    atomic_store (&map_snapshot (m, 3)->state, state);
+    CHECK_EQ (snaptab_copy (m, 3, &copy),
+              state >= CBW_SNAPSHOT_RESERVED && state <= CBW_SNAPSHOT_HIDDEN);
+    CHECK_EQ (copy.state, state);
+  }
+  atomic_store (&map_snapshot (m, 3)->state, CBW_SNAPSHOT_HIDDEN);
+  CHECK (snaptab_copy (m, 3, &copy));
+  snaptab_info (&copy, 3, &info);
+  CHECK (info.id == 7 && info.index == 3 && strcmp (info.name, "a") == 0);
+  snaptab_describe (&info, buf, sizeof buf);
+  CHECK (strncmp (buf, "hidden", 6) == 0);
+  end ();
+}
+
 static void
 test_damaged (void)
 {
@@ -150,14 +176,20 @@ test_torn (void)
 static void
 test_names (void)
 {
-  static const char *const bad[] = { "", "a/b", "..", "a..b", "x\n", "\x7f" };
+  static const char *const bad[] = {
+    "", "a/b", "..", "a..b", "x\n", "\x7f",
+    "\xc2\x9b", /* a control character too */
+    /* No UTF-8: cut, overlong, a surrogate, too large. */
+    "\xff", "a\xc3", "\xc0\xaf", "\xed\xa0\x80", "\xf4\x90\x80\x80",
+  };
   char name[CBW_NAME_MAX + 1];
   struct error e;
   size_t i;
 
   CHECK (snaptab_check_name ("monday", &e) == 0);
   CHECK (snaptab_check_name ("2026-01-01 0:00", &e) == 0);
-  CHECK (snaptab_check_name ("\xc3\xa4", &e) == 0); /* UTF-8 */
+  CHECK (snaptab_check_name ("\xc3\xa4\xe2\x82\xac\xf0\x9f\x92\xbe",
+                             &e) == 0); /* UTF-8 */
   for (i = 0; i < sizeof bad / sizeof bad[0]; ++i) {
     CHECK (snaptab_check_name (bad[i], &e) == -1);
     CHECK_EQ (e.num, EINVAL);
@@ -199,6 +231,7 @@ main (void)
 {
   unit_start ();
   RUN (test_states);
+  RUN (test_copy);
   RUN (test_damaged);
   RUN (test_find);
   RUN (test_torn);

@@ -310,6 +310,23 @@ layout_file_size (const struct cbw_geometry *g, unsigned nr_entries)
   return g->bitmaps_offset + nr_entries * 3 * g->bitmap_size;
 }
 
+/* How many clusters a disk of "size" bytes has. */
+static inline uint64_t
+layout_clusters (const struct cbw_geometry *g, uint64_t size)
+{
+  return size / g->cluster_size + (size % g->cluster_size != 0);
+}
+
+/* Have the bitmaps room for a snapshot of "size" bytes?  The disk may have
+ * grown since the segment was made; bitmaps are whole pages.
+ */
+static inline int
+layout_size_fits (const struct cbw_geometry *g, uint64_t size)
+{
+  return size <= CBW_DISK_SIZE_MAX &&
+    bitmap_bytes (layout_clusters (g, size)) <= g->bitmap_size;
+}
+
 static inline struct cbw_header *
 map_header (const struct cbw_map *m)
 {

@@ -313,45 +313,54 @@ segment_is_volatile (const struct segment *s)
     (fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC);
 }
 
+/* Open a segment that was made before, and check its header. */
+static int
+open_existing (struct segment *s, const char *path, int flags, int no_file,
+               struct cbw_header *h, struct error *e)
+{
+  uint64_t size;
+
+  s->path = strdup (path);
+  if (s->path == NULL)
+    return error_set_errno (e, ENOMEM, "%s", path);
+  s->fd = open (path, flags | O_CLOEXEC);
+  if (s->fd == -1 && errno == ENOENT)
+    return error_set (e, no_file, "%s: there is no such segment; "
+                      "start nbdkit --filter=cbw with cbw-shm=%s", path, path);
+  if (s->fd == -1)
+    return error_set_errno (e, errno, "%s: cannot open the segment", path);
+  if (read_header (s->fd, path, h, &size, e) == -1)
+    return -1;
+  if (is_blank (h, size))
+    return error_set (e, EAGAIN, "%s: its server has not finished making it",
+                      path);
+  return layout_check (h, size, path, e);
+}
+
+static int
+map_existing (struct segment *s, const struct cbw_header *h, uint64_t size,
+              struct error *e)
+{
+  void *base = mmap (NULL, size, PROT_READ, MAP_SHARED | MAP_NORESERVE,
+                     s->fd, 0);
+
+  if (base == MAP_FAILED)
+    return error_set_errno (e, errno, "%s: cannot map", s->path);
+  s->mapped = size;
+  s->map.base = base;
+  s->map.geometry = h->geometry;
+  return 0;
+}
+
 int
 segment_attach (struct segment *s, const char *path, struct error *e)
 {
   struct cbw_header h;
   const struct cbw_geometry *g = &h.geometry;
-  uint64_t size;
-  void *base;
 
-  s->path = strdup (path);
-  if (s->path == NULL)
-    return error_set_errno (e, ENOMEM, "%s", path);
-  s->fd = open (path, O_RDWR | O_CLOEXEC);
-  if (s->fd == -1 && errno == ENOENT) {
-    error_set (e, EAGAIN, "%s: there is no such segment; "
-               "start nbdkit --filter=cbw with cbw-shm=%s", path, path);
+  if (open_existing (s, path, O_RDWR, EAGAIN, &h, e) == -1 ||
+      map_existing (s, &h, g->bitmaps_offset, e) == -1)
     goto fail;
-  }
-  if (s->fd == -1) {
-    error_set_errno (e, errno, "%s: cannot open the segment", path);
-    goto fail;
-  }
-  if (read_header (s->fd, path, &h, &size, e) == -1)
-    goto fail;
-  if (is_blank (&h, size)) {
-    error_set (e, EAGAIN, "%s: its server has not finished making it", path);
-    goto fail;
-  }
-  if (layout_check (&h, size, path, e) == -1)
-    goto fail;
-
-  s->mapped = g->bitmaps_offset;
-  base = mmap (NULL, s->mapped, PROT_READ, MAP_SHARED, s->fd, 0);
-  if (base == MAP_FAILED) {
-    s->mapped = 0;
-    error_set_errno (e, errno, "%s: cannot map", path);
-    goto fail;
-  }
-  s->map.base = base;
-  s->map.geometry = *g;
   if (mprotect (s->map.base + g->doorbell_offset,
                 g->snapshots_offset - g->doorbell_offset,
                 PROT_READ | PROT_WRITE) == -1) {
@@ -361,6 +370,20 @@ segment_attach (struct segment *s, const char *path, struct error *e)
   return 0;
 
  fail:
+  segment_close (s, false);
+  return -1;
+}
+
+int
+segment_look (struct segment *s, const char *path, struct error *e)
+{
+  struct cbw_header h;
+
+  if (open_existing (s, path, O_RDONLY, ENOENT, &h, e) == 0 &&
+      map_existing (s, &h, layout_file_size (&h.geometry,
+                                             h.geometry.nr_snapshots),
+                    e) == 0)
+    return 0;
   segment_close (s, false);
   return -1;
 }

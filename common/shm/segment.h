@@ -77,6 +77,14 @@ extern bool segment_is_volatile (const struct segment *s);
 extern int segment_attach (struct segment *s, const char *path,
                            struct error *e);
 
+/* Look at a segment, whether it is served or not: everything is mapped
+ * read-only, the bitmaps too, and nobody notices.  The mapping is as large
+ * as the file can become: ask segment_has_bitmaps before touching those of
+ * an entry.  Errors: EAGAIN if it is not made yet, ENOENT, and others.
+ */
+extern int segment_look (struct segment *s, const char *path,
+                         struct error *e);
+
 /* Unmap, and close the file, which gives up the liveness lock.  Safe on
  * SEGMENT_INIT and if called twice.  With "discard" the file is removed:
  * for a fresh segment whose server failed to start.

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "snaptab.h"
+#include "utf8.h"
 
 uint64_t
 snaptab_sum (const struct cbw_snapshot *entry)
@@ -34,27 +35,47 @@ copy_entry (struct cbw_snapshot *entry, struct cbw_snapshot *copy)
 }
 
 bool
-snaptab_read (const struct cbw_map *m, unsigned i, struct snapshot_info *info)
+snaptab_copy (const struct cbw_map *m, unsigned i, struct cbw_snapshot *copy)
 {
-  struct cbw_snapshot copy;
-  const uint32_t state = copy_entry (map_snapshot (m, i), &copy);
+  const uint32_t state = copy_entry (map_snapshot (m, i), copy);
 
-  if ((state != CBW_SNAPSHOT_LIVE && state != CBW_SNAPSHOT_BROKEN) ||
-      copy.sum != snaptab_sum (&copy) ||
-      memchr (copy.name, '\0', sizeof copy.name) == NULL)
-    return false;
+  atomic_init (&copy->state, state);
+  return state > CBW_SNAPSHOT_EMPTY && state <= CBW_SNAPSHOT_HIDDEN &&
+    copy->sum == snaptab_sum (copy) &&
+    memchr (copy->name, '\0', sizeof copy->name) != NULL &&
+    memchr (copy->target, '\0', sizeof copy->target) != NULL;
+}
 
+void
+snaptab_info (const struct cbw_snapshot *copy, unsigned i,
+              struct snapshot_info *info)
+{
   *info = (struct snapshot_info) {
     .index = i,
-    .state = state,
-    .id = copy.id,
-    .size = copy.size,
-    .created_ns = copy.created_ns,
-    .error_num = copy.error_num,
-    .error_reason = copy.error_reason,
-    .error_offset = copy.error_offset,
+    .state = atomic_load_explicit (&((struct cbw_snapshot *) copy)->state,
+                                   memory_order_relaxed),
+    .id = copy->id,
+    .size = copy->size,
+    .created_ns = copy->created_ns,
+    .error_num = copy->error_num,
+    .error_reason = copy->error_reason,
+    .error_offset = copy->error_offset,
   };
-  memcpy (info->name, copy.name, sizeof info->name);
+  memcpy (info->name, copy->name, sizeof info->name);
+}
+
+bool
+snaptab_read (const struct cbw_map *m, unsigned i, struct snapshot_info *info)
+{
+  struct snapshot_info found;
+  struct cbw_snapshot copy;
+
+  if (!snaptab_copy (m, i, &copy))
+    return false;
+  snaptab_info (&copy, i, &found);
+  if (found.state != CBW_SNAPSHOT_LIVE && found.state != CBW_SNAPSHOT_BROKEN)
+    return false;
+  *info = found;
   return true;
 }
 
@@ -80,7 +101,9 @@ snaptab_find (const struct cbw_map *m, const char *name,
 int
 snaptab_check_name (const char *name, struct error *e)
 {
-  const unsigned char *p;
+  const char *p;
+  uint32_t c;
+  size_t len;
 
   if (name[0] == '\0')
     return error_set (e, EINVAL, "a snapshot's name cannot be empty");
@@ -89,10 +112,15 @@ snaptab_check_name (const char *name, struct error *e)
                       "than %d bytes", name, CBW_NAME_MAX - 1);
   if (strstr (name, "..") != NULL)
     return error_set (e, EINVAL, "snapshot name \"%s\" contains \"..\"", name);
-  for (p = (const unsigned char *) name; *p; ++p)
-    if (*p == '/' || *p < 0x20 || *p == 0x7f)
+  for (p = name; *p; p += len) {
+    len = utf8_char (p, &c);
+    if (len == 0)
+      return error_set (e, EINVAL, "a snapshot's name must be UTF-8, since it "
+                        "is the name of an NBD export");
+    if (c == '/' || c < 0x20 || (c >= 0x7f && c < 0xa0))
       return error_set (e, EINVAL, "a snapshot's name cannot contain "
-                        "the character %#04x", *p);
+                        "the character %#04" PRIx32, c);
+  }
   return 0;
 }
 
@@ -101,7 +129,16 @@ snaptab_describe (const struct snapshot_info *info, char *buf, size_t len)
 {
   char text[128];
 
-  if (info->state != CBW_SNAPSHOT_BROKEN) {
+  switch (info->state) {
+  case CBW_SNAPSHOT_RESERVED:
+    snprintf (buf, len, "being made");
+    return;
+  case CBW_SNAPSHOT_HIDDEN:
+    snprintf (buf, len, "hidden: dropped, but older snapshots need its data");
+    return;
+  case CBW_SNAPSHOT_BROKEN:
+    break;
+  default:
     snprintf (buf, len, "live");
     return;
   }

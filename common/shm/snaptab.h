@@ -18,7 +18,7 @@
 
 struct snapshot_info {
   unsigned index;
-  enum cbw_snapshot_state state; /* LIVE or BROKEN */
+  enum cbw_snapshot_state state; /* LIVE or BROKEN, if seen by users */
   uint64_t id;
   uint64_t size;                /* bytes */
   uint64_t created_ns;
@@ -32,6 +32,16 @@ struct snapshot_info {
 extern bool snaptab_read (const struct cbw_map *m, unsigned i,
                           struct snapshot_info *info);
 
+/* Copy all of entry i, of whatever state but empty: hidden ones and
+ * reservations too.  Returns false if it is empty or damaged.
+ */
+extern bool snaptab_copy (const struct cbw_map *m, unsigned i,
+                          struct cbw_snapshot *copy);
+
+/* What a copy of entry i says, for snaptab_describe and others. */
+extern void snaptab_info (const struct cbw_snapshot *copy, unsigned i,
+                          struct snapshot_info *info);
+
 /* Find the snapshot called "name"; with NULL, the newest there is. */
 extern bool snaptab_find (const struct cbw_map *m, const char *name,
                           struct snapshot_info *info);
@@ -39,12 +49,13 @@ extern bool snaptab_find (const struct cbw_map *m, const char *name,
 /* The checksum that belongs into entry->sum. */
 extern uint64_t snaptab_sum (const struct cbw_snapshot *entry);
 
-/* Is the name good?  1 to 63 bytes without "/", control characters or
- * "..", so that it can be an export name and part of a file name.
+/* Is the name good?  1 to 63 bytes of UTF-8 without "/", control
+ * characters or "..", so that it can be an export name and part of a file
+ * name.
  */
 extern int snaptab_check_name (const char *name, struct error *e);
 
-/* In words, for people: "live" or "broken: ...". */
+/* The state in words, for people: "live", "broken: ..." and so on. */
 extern void snaptab_describe (const struct snapshot_info *info,
                               char *buf, size_t len);
 
