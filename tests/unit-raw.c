@@ -195,6 +195,32 @@ test_locked (void)
   unlink (path);
 }
 
+/* What this process has open is no target, replaced or not: it may be the
+ * disk itself.
+ */
+static void
+test_open_here (void)
+{
+  struct image_id id;
+  struct error e;
+  bool created;
+  int fd;
+
+  write_file ("precious");
+  fd = open (path, O_RDONLY);
+  CHECK (fd >= 0);
+  CHECK (image_raw_create (path, SIZE, &id, &created, &e) == NULL);
+  CHECK_ERROR (&e, EBUSY, "in use by this server");
+  CHECK (!created);
+  CHECK (image_raw_remove_old (path, &e) == -1);
+  CHECK_ERROR (&e, EBUSY, "in use by this server");
+  CHECK (access (path, F_OK) == 0);
+  close (fd);
+  CHECK (image_raw_remove_old (path, &e) == 0);
+  CHECK (access (path, F_OK) == -1);
+  CHECK (image_raw_remove_old (path, &e) == 0);
+}
+
 static void
 test_replaced (void)
 {
@@ -238,6 +264,7 @@ main (void)
   RUN (test_too_long);
   RUN (test_not_a_file);
   RUN (test_locked);
+  RUN (test_open_here);
   RUN (test_replaced);
   free (path);
   unit_rmdir (dir);

@@ -11,12 +11,16 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "cleanup.h"
 #include "image.h"
 #include "ofdlock.h"
 #include "rounding.h"
+
+/* Bytes that must be free for a new target: a cluster of the usual size. */
+#define ROOM_MIN (64 * 1024)
 
 struct raw_image {
   struct image image;
@@ -187,6 +191,50 @@ raw_new (int *fd, const char *path, struct stat *st, struct error *e)
   return &raw->image;
 }
 
+/* Has this process the file open, as the disk it serves perhaps? */
+static bool
+open_here (const struct stat *st)
+{
+  DIR *dir = opendir ("/proc/self/fd");
+  struct dirent *d;
+  struct stat other;
+  bool r = false;
+
+  while (dir && !r && (d = readdir (dir)) != NULL)
+    r = fstatat (dirfd (dir), d->d_name, &other, 0) == 0 &&
+      other.st_dev == st->st_dev && other.st_ino == st->st_ino;
+  if (dir)
+    closedir (dir);
+  return r;
+}
+
+/* What stands at a target's path is in use here: is it? */
+static int
+check_not_open_here (const char *path, const struct stat *st, struct error *e)
+{
+  if (!open_here (st))
+    return 0;
+  return error_set (e, EBUSY, "%s: is in use by this server, as its disk, "
+                    "its segment or another target; choose another file",
+                    path);
+}
+
+/* Is there room for the first copies?  Without, the snapshot would break
+ * as soon as it is needed.
+ */
+static int
+check_room (int fd, const char *path, struct error *e)
+{
+  struct statvfs fs;
+
+  if (fstatvfs (fd, &fs) == -1 || fs.f_blocks == 0)
+    return 0;                   /* it does not know */
+  if ((uint64_t) fs.f_bfree * fs.f_frsize >= ROOM_MIN)
+    return 0;
+  return error_set_errno (e, ENOSPC, "%s: its file system is full; make room, "
+                          "or choose another target", path);
+}
+
 struct image *
 image_raw_create (const char *path, uint64_t size, struct image_id *id,
                   bool *created, struct error *e)
@@ -197,8 +245,12 @@ image_raw_create (const char *path, uint64_t size, struct image_id *id,
 
   fd = open (path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
   *created = fd >= 0;
-  if (fd == -1 && errno == EEXIST)
+  if (fd == -1 && errno == EEXIST) {
+    if (stat (path, &st) == 0 && S_ISREG (st.st_mode) &&
+        check_not_open_here (path, &st, e) == -1)
+      return NULL;
     fd = open (path, O_RDWR | O_CLOEXEC);
+  }
   if (fd == -1) {
     error_set_errno (e, errno, "%s: cannot create the target", path);
     return NULL;
@@ -212,6 +264,8 @@ image_raw_create (const char *path, uint64_t size, struct image_id *id,
                "remove it, or choose another target", path);
     goto undo;
   }
+  if (check_room (((struct raw_image *) image)->fd, path, e) == -1)
+    goto undo;
   if (ftruncate (((struct raw_image *) image)->fd, (off_t) size) == -1) {
     error_set_errno (e, errno, "%s: cannot make it %" PRIu64 " bytes long",
                      path, size);
@@ -260,23 +314,6 @@ image_raw_open (const char *path, uint64_t size, const struct image_id *id,
   return image;
 }
 
-/* Has this process the file open, as the disk it serves perhaps? */
-static bool
-open_here (const struct stat *st)
-{
-  DIR *dir = opendir ("/proc/self/fd");
-  struct dirent *d;
-  struct stat other;
-  bool r = false;
-
-  while (dir && !r && (d = readdir (dir)) != NULL)
-    r = fstatat (dirfd (dir), d->d_name, &other, 0) == 0 &&
-      other.st_dev == st->st_dev && other.st_ino == st->st_ino;
-  if (dir)
-    closedir (dir);
-  return r;
-}
-
 int
 image_raw_remove_old (const char *path, struct error *e)
 {
@@ -290,9 +327,8 @@ image_raw_remove_old (const char *path, struct error *e)
   }
   if (!S_ISREG (st.st_mode))
     return error_set (e, EINVAL, "%s: a target must be a regular file", path);
-  if (open_here (&st))
-    return error_set (e, EBUSY, "%s: is in use by this server: "
-                      "it is the disk itself or another target", path);
+  if (check_not_open_here (path, &st, e) == -1)
+    return -1;
   fd = open (path, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
   if (fd == -1)
     return error_set_errno (e, errno, "%s: cannot open", path);

@@ -290,17 +290,6 @@ extern int layout_is_unfinished (const struct cbw_header *h);
 /* FNV-1a, 64 bits: tells flipped bits, not attackers. */
 extern uint64_t layout_sum (const void *data, size_t len);
 
-/* Is there room in a bitmap for a disk of "size" bytes?  It may have grown
- * since the segment was made.
- */
-static inline bool
-layout_has_room (const struct cbw_geometry *g, uint64_t size)
-{
-  return size <= CBW_DISK_SIZE_MAX &&
-    bitmap_bytes ((size + g->cluster_size - 1) / g->cluster_size) <=
-    g->bitmap_size;
-}
-
 /* Length of the file while entries [0, nr_entries) may be in use, and of
  * the largest file there can be, which is what the filter maps.
  */
@@ -320,8 +309,8 @@ layout_clusters (const struct cbw_geometry *g, uint64_t size)
 /* Have the bitmaps room for a snapshot of "size" bytes?  The disk may have
  * grown since the segment was made; bitmaps are whole pages.
  */
-static inline int
-layout_size_fits (const struct cbw_geometry *g, uint64_t size)
+static inline bool
+layout_has_room (const struct cbw_geometry *g, uint64_t size)
 {
   return size <= CBW_DISK_SIZE_MAX &&
     bitmap_bytes (layout_clusters (g, size)) <= g->bitmap_size;

@@ -86,12 +86,18 @@ reserve (const struct cbw_map *m, struct cbw_snapshot *entry,
 
 /* Make the target and note in the entry which file it is. */
 static struct image *
-make_target (struct cbw_snapshot *entry, uint64_t size, bool *created,
-             struct error *e)
+make_target (struct cbw_snapshot *entry, uint64_t size, bool force,
+             bool *created, struct error *e)
 {
   struct image_id id;
   struct image *target;
 
+  if (force) {
+    if (image_raw_remove_old (entry->target, e) == -1)
+      return NULL;
+    entry->target_created = true;
+    entry->sum = snaptab_sum (entry);
+  }
   target = image_raw_create (entry->target, size, &id, created, e);
   if (target) {
     entry->target_created = *created;
@@ -122,9 +128,6 @@ create_snapshot (struct engine *engine, struct segment *segment,
     return 0;
   if (check_size (segment, size, e) == -1)
     return -1;
-  if ((p->flags & CBW_CREATE_FORCE) &&
-      image_raw_remove_old (p->target, e) == -1)
-    return -1;
 
   reserve (m, entry, p, size);
   if (segment_allocate_bitmaps (segment, i, e) == -1)
@@ -134,7 +137,8 @@ create_snapshot (struct engine *engine, struct segment *segment,
     error_set_errno (e, ENOMEM, "snapshot \"%s\"", p->name);
     goto undo;
   }
-  snap->target = make_target (entry, size, &created, e);
+  snap->target = make_target (entry, size, p->flags & CBW_CREATE_FORCE,
+                              &created, e);
   if (snap->target == NULL)
     goto undo;
   bitmap_set (&snap->access, 0, snap->access.nbits);
