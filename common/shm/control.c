@@ -22,8 +22,12 @@ run (struct client *c, enum cbw_request_kind kind, uint64_t snapshot,
 
   if (r == 0)
     return 0;
+  if (r == ESHUTDOWN)
+    return error_set (e, r, "%s: its server ended before it answered; start "
+                      "it again, and look whether the request was carried out",
+                      c->segment.path);
   if (rq->message[0] == '\0')
-    return error_set_errno (e, r, "%s: the filter did not answer",
+    return error_set_errno (e, r, "%s: the server does not know this request",
                             c->segment.path);
   return error_set (e, r, "%s", rq->message);
 }
@@ -37,8 +41,9 @@ control_create (struct client *c, const char *name, const char *target,
   if (snaptab_check_name (name, e) == -1)
     return -1;
   if (strlen (target) >= sizeof rq.target)
-    return error_set (e, ENAMETOOLONG, "%s: the path of a target cannot be "
-                      "longer than %zu bytes", target, sizeof rq.target - 1);
+    return error_set (e, ENAMETOOLONG, "%.64s...: the path of a target "
+                      "cannot be longer than %zu bytes", target,
+                      sizeof rq.target - 1);
   strcpy (rq.name, name);
   strcpy (rq.target, target);
   if (getrandom (rq.uuid, sizeof rq.uuid, 0) != sizeof rq.uuid)
