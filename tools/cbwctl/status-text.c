@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+#include <config.h>
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "format.h"
+#include "status.h"
+
+static uint64_t
+since (const struct status *s, uint64_t then_ns)
+{
+  return s->now_ns > then_ns ? s->now_ns - then_ns : 0;
+}
+
+static void
+print_server (const struct status *s)
+{
+  char a[FORMAT_MAX], text[FORMAT_TEXT_MAX];
+
+  if (s->alive) {
+    printf ("  server     running for %s: process %" PRIu32
+            ", number %" PRIu64 " on this segment\n",
+            format_duration (since (s, s->start_ns), a), s->pid,
+            s->generation);
+    return;
+  }
+  printf ("  server     %s: process %" PRIu32 ", started %s\n",
+          s->clean ? "stopped" : "dead, without a clean end", s->pid,
+          format_date (s->start_ns, a));
+  printf ("             to go on, start nbdkit --filter=cbw with cbw-shm=%s "
+          "on the same disk\n", format_text (s->path, text));
+}
+
+static void
+print_disk (const struct status *s)
+{
+  const struct cbw_geometry *g = &s->geometry;
+  char a[FORMAT_MAX], b[FORMAT_MAX];
+
+  printf ("  disk       %s (%" PRIu64 " bytes), clusters of %s\n",
+          format_size (g->disk_size, a), g->disk_size,
+          format_size (g->cluster_size, b));
+}
+
+static void
+print_requests (const struct status *s)
+{
+  char a[FORMAT_MAX];
+
+  printf ("  requests   %u waiting, %u running; %" PRIu64 " done, %s read",
+          s->slots[SLOT_SUBMITTED], s->slots[SLOT_RUNNING], s->requests,
+          format_size (s->read_bytes, a));
+  if (s->reaped)
+    printf (", %" PRIu64 " taken from clients that died", s->reaped);
+  printf ("\n");
+}
+
+static void
+print_clients (const struct status *s)
+{
+  const struct status_client *c;
+  char a[FORMAT_MAX], text[FORMAT_TEXT_MAX];
+  unsigned i, n = 0;
+
+  for (i = 0; i < s->nr_clients; ++i) {
+    c = &s->clients[i];
+    if (c->alive)
+      printf ("  %s    %s: process %" PRIu32 ", for %s\n",
+              n++ == 0 ? "clients" : "       ", format_text (c->name, text),
+              c->pid, format_duration (since (s, c->start_ns), a));
+  }
+  if (n == 0)
+    printf ("  clients    none\n");
+}
+
+static void
+print_snapshot_count (const struct status *s)
+{
+  const unsigned visible = status_visible (s);
+
+  printf ("  snapshots  %u of at most %u", visible, CBW_NR_SNAPSHOTS);
+  if (s->nr_snapshots > visible)
+    printf (", and %u that cannot be read but take a place",
+            s->nr_snapshots - visible);
+  if (s->nr_damaged)
+    printf (", and %u damaged: see cbwctl check", s->nr_damaged);
+  printf ("\n");
+}
+
+static void
+print_snapshot (const struct status *s, const struct status_snapshot *snap)
+{
+  char a[FORMAT_MAX], b[FORMAT_MAX], c[FORMAT_MAX], text[FORMAT_TEXT_MAX];
+  char state[256];
+
+  snaptab_describe (&snap->info, state, sizeof state);
+  printf ("\n%s: %s", format_text (snap->info.name, text), state);
+  if (snap->info.state == CBW_SNAPSHOT_BROKEN)
+    printf (" (%s)", format_date (snap->error_ns, a));
+  printf ("\n  taken      %s, %s ago; the disk had %s%s\n",
+          format_date (snap->info.created_ns, a),
+          format_duration (since (s, snap->info.created_ns), b),
+          format_size (snap->info.size, c),
+          snap->owned ? "; to be dropped when its client ends" : "");
+  printf ("  copied     %" PRIu64 " of %" PRIu64 " clusters (%s), %s written\n",
+          snap->copied_clusters, snap->clusters,
+          format_percent (snap->copied_clusters, snap->clusters, a),
+          format_size (snap->copied_bytes, b));
+  printf ("  target     %s: ", format_text (snap->target, text));
+  if (snap->target_found)
+    printf ("%s used, %s free in its file system\n",
+            format_size (snap->target_used, a),
+            format_size (snap->target_free, b));
+  else
+    printf ("missing, or another file than it was\n");
+}
+
+void
+status_print_text (const struct status *s)
+{
+  char text[FORMAT_TEXT_MAX];
+  unsigned i;
+
+  printf ("%s\n", format_text (s->path, text));
+  print_server (s);
+  print_disk (s);
+  print_requests (s);
+  print_clients (s);
+  print_snapshot_count (s);
+  for (i = 0; i < s->nr_snapshots; ++i)
+    print_snapshot (s, &s->snapshots[i]);
+}

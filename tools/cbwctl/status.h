@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+/* The status of a segment at one moment, as plain values: collected in
+ * one file, shown in others.
+ */
+
+#ifndef CBW_STATUS_H
+#define CBW_STATUS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "error.h"
+#include "layout.h"
+#include "slots.h"
+#include "snaptab.h"
+
+#define STATUS_SLOT_STATES (SLOT_DONE + 1)
+
+struct status_snapshot {
+  struct snapshot_info info;    /* hidden ones and reservations too */
+  bool owned;                   /* by a client: dropped when that ends */
+  uint64_t clusters;            /* of its disk */
+  uint64_t copied_clusters;
+  uint64_t copied_bytes;
+  uint64_t error_ns;            /* if broken: when */
+  char target[CBW_TARGET_MAX];
+  bool target_found;            /* it is there, and the same file */
+  uint64_t target_used;         /* bytes allocated */
+  uint64_t target_free;         /* bytes, in its file system */
+};
+
+struct status_client {
+  unsigned index;
+  bool alive;
+  uint32_t pid;
+  uint64_t start_ns;
+  char name[sizeof ((struct cbw_client *) 0)->name + 1];
+};
+
+struct status {
+  char *path;
+  uint64_t now_ns;              /* time of day */
+  uint64_t monotonic_ns;
+  uint8_t uuid[16];
+  struct cbw_geometry geometry;
+
+  bool alive;                   /* its lock says so */
+  bool clean;                   /* not alive: it ended in good order */
+  uint32_t pid;
+  uint64_t start_ns;
+  uint64_t generation;
+
+  uint64_t requests, read_bytes, reaped; /* counters */
+  unsigned slots[STATUS_SLOT_STATES]; /* how many are in each state */
+  struct status_client clients[CBW_NR_CLIENTS]; /* alive or gone */
+  unsigned nr_clients;
+  struct status_snapshot snapshots[CBW_NR_SNAPSHOTS]; /* oldest first */
+  unsigned nr_snapshots;
+  unsigned nr_damaged;          /* entries that cannot be read */
+};
+
+/* Look at the segment; free with status_free.  0, or -1 with the error
+ * set.
+ */
+extern int status_collect (const char *path, struct status *s,
+                           struct error *e);
+extern void status_free (struct status *s);
+
+/* How many clusters, and bytes, were copied to all the targets. */
+extern uint64_t status_copied_clusters (const struct status *s);
+extern uint64_t status_copied_bytes (const struct status *s);
+
+/* How many snapshots are to be seen by users. */
+extern unsigned status_visible (const struct status *s);
+
+/* The state of a snapshot in one word. */
+extern const char *status_state_name (const struct status_snapshot *snap);
+
+extern void status_print_text (const struct status *s);
+
+/* As a document, or in one line. */
+extern void status_print_json (const struct status *s, bool line);
+
+/* Show it again and again, "count" times (0: for ever), each interval_ns,
+ * until ^C or q.
+ */
+extern int status_watch (const char *path, uint64_t interval_ns,
+                         uint64_t count, bool json, struct error *e);
+
+#endif /* CBW_STATUS_H */
