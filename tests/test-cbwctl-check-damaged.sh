@@ -1,0 +1,147 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
+# cbwctl check finds damage, says what it is, one line each, with exit
+# status 1; and no command crashes on any segment, however damaged: cut off
+# anywhere, foreign, or with bits flipped.
+
+. ./functions.sh
+set -e
+
+random_file "$tmp/disk" 4M
+start_disk file "$tmp/disk" cbw-shm="$shm"
+cbwctl create "$shm" one >/dev/null
+cbwctl create "$shm" two >/dev/null
+guest <<PY
+h.pwrite (b"1" * 65536 * 4, 0)
+PY
+stop_server disk
+cp "$shm" "$tmp/good"
+
+# As common/shm/layout.h has them, for this disk.
+cat >"$tmp/damage.py" <<'PY'
+import struct, sys
+path, what = sys.argv[1], sys.argv[2]
+f = open (path, "r+b")
+snapshots = struct.unpack ("<QQQQQ", f.read (16 + 88)[16 + 32:16 + 72])[4]
+f.seek (16 + 72); bitmaps, size = struct.unpack ("<QQ", f.read (16))
+def poke (offset, data):
+    f.seek (offset); f.write (data)
+def entry (i): return snapshots + 2048 * i
+def bitmap (i, kind): return bitmaps + (3 * i + kind) * size
+def fnv (data):
+    s = 0xcbf29ce484222325
+    for b in data:
+        s = (s ^ b) * 0x100000001b3 & (1 << 64) - 1
+    return s
+def summed (i, offset, data):
+    poke (entry (i) + offset, data)
+    f.seek (entry (i)); poke (entry (i) + 1160, struct.pack ("<Q", fnv (f.read (1160))))
+{
+    "magic": lambda: poke (0, b"X"),
+    "version": lambda: poke (8, b"\x09"),
+    "geometry": lambda: poke (20, b"\x09"),
+    "state": lambda: poke (128, b"\x07"),
+    "counter": lambda: poke (128 + 3 * 64 + 8, b"\xff" * 4),
+    "entry-sum": lambda: poke (entry (0) + 30, b"\x55"),
+    "entry-state": lambda: poke (entry (0) + 1216, b"\x09"),
+    "same-name": lambda: summed (1, 40, b"one\0"),
+    "bad-name": lambda: summed (1, 40, b"a/b\0"),
+    "same-id": lambda: summed (1, 0, b"\x01"),
+    "high-id": lambda: summed (1, 0, b"\x99"),
+    "size": lambda: summed (1, 8, b"\xff" * 7),
+    "target-path": lambda: summed (1, 128, b"x"),
+    "padding": lambda: poke (bitmap (1, 1) + size - 1, b"\x80"),
+    "dirty": lambda: poke (bitmap (1, 2) + 3, b"\x01"),
+    "done": lambda: poke (bitmap (1, 1), b"\x0e"),
+    "slot": lambda: poke (4096 * 3 , b"\x7f"),
+    "long": lambda: f.truncate (bitmaps + 64 * 3 * size + 1),
+    "truncated": lambda: f.truncate (bitmaps + 3 * size + 1),
+    "truncated-head": lambda: f.truncate (5000),
+    "truncated-header": lambda: f.truncate (100),
+}[what] ()
+PY
+
+finds ()
+{
+    local rc=0
+    cp "$tmp/good" "$shm"
+    "$PYTHON" "$tmp/damage.py" "$shm" "$1"
+    cbwctl check "$shm" >"$tmp/out" 2>"$tmp/err" || rc=$?
+    [ $rc -eq 1 ] || { cat "$tmp/out"; fail "$1: status $rc"; }
+    expect_in "$tmp/out" "$2"
+    rc=0
+    cbwctl check "$shm" --json >"$tmp/json" 2>"$tmp/err" || rc=$?
+    [ $rc -eq 1 ] || fail "$1: status $rc with --json"
+    json "j['corruptions'] == len (j['problems']) > 0" <"$tmp/json"
+}
+
+finds magic "is not a segment"
+finds version "is a segment of another version"
+finds geometry "checksum of its header is wrong"
+finds state "the server's state is 7"
+finds counter "requests cannot have read"
+finds entry-sum "entry 0: its checksum is wrong"
+finds entry-state "entry 0: it is in state 9"
+finds same-name 'entries 0 and 1 have the same name, "one"'
+finds bad-name "entry 1: a snapshot's name cannot contain"
+finds same-id "entries 0 and 1 have the same id"
+finds high-id "entry 1: its id is 153"
+finds size "entry 1: bitmaps have no room for a disk of"
+finds target-path "entry 1: the path of its target is not absolute"
+finds padding "of its done bitmap is set, but it has only 64 clusters"
+finds dirty "cluster 24 was written to since, but its old data was not copied"
+finds done "counted 4 clusters copied, but only 3 are marked as done"
+finds slot "request list: slot 0 is in state 127"
+finds long "more than any segment of its geometry"
+finds truncated "entry 1: its bitmaps are missing"
+finds truncated-head "is truncated"
+finds truncated-header "is not a segment"
+
+# Targets that are not what they were.
+cp "$tmp/good" "$shm"
+mv "$tmp/two.cow" "$tmp/saved"
+cbwctl check "$shm" >"$tmp/out" && fail "a target is gone" || :
+expect_in "$tmp/out" "its target $tmp/two.cow cannot be found"
+cp "$tmp/saved" "$tmp/two.cow"
+cbwctl check "$shm" >"$tmp/out" && fail "a target was replaced" || :
+expect_in "$tmp/out" "its target $tmp/two.cow is not the file"
+mv "$tmp/saved" "$tmp/two.cow"
+cbwctl check "$shm" >/dev/null
+truncate -s +1 "$tmp/two.cow"
+cbwctl check "$shm" >"$tmp/out" && fail "a target was resized" || :
+expect_in "$tmp/out" "bytes, not 4194304"
+
+# Anything: no crash, no hang, and status 0 or 1.
+"$PYTHON" - "$cbwctl" "$tmp/good" "$tmp/bad" "${CBW_FUZZ:-60}" <<'PY'
+import os, random, subprocess, sys
+cbwctl, good, bad, rounds = sys.argv[1:4] + [int (sys.argv[4])]
+data = open (good, "rb").read ()
+random.seed (7)
+interesting = [(0, 512), (4096, 4096 * 6), (len (data) - 6 * 4096 - 64 * 2048,
+                                            len (data))]
+for i in range (rounds):
+    d = bytearray (data)
+    for n in range (random.choice ([1, 1, 2, 10, 300])):
+        d[random.randrange (*random.choice (interesting))] ^= \
+            1 << random.randrange (8)
+    if i % 3 == 0:
+        del d[random.choice ([random.randrange (len (d)),
+                              random.randrange (20000)]):]
+    with open (bad, "wb") as f:
+        f.write (d)
+    for args in ["check", bad], ["status", bad, "--json"], ["status", bad], \
+                ["map", bad, "one"], ["map", bad, "two", "--json"]:
+        r = subprocess.run ([cbwctl] + args, stdout = subprocess.DEVNULL,
+                            stderr = subprocess.PIPE, timeout = 60)
+        assert r.returncode in (0, 1) and b"Sanitizer" not in r.stderr, \
+            (i, args, r)
+PY
+for file in /dev/null "$tmp" "$tmp/disk" "$cbwctl"; do
+    for command in check status "map 1" "create 1" "drop 1"; do
+        # shellcheck disable=SC2086
+        set -- $command
+        rc=0
+        cbwctl "$1" "$file" ${2:+"$2"} >"$tmp/out" 2>&1 || rc=$?
+        [ $rc -eq 1 ] || fail "$command of $file: status $rc"
+    done
+done
