@@ -36,7 +36,7 @@ check_fixed (struct check *c, unsigned i, const struct cbw_snapshot *copy)
   if (copy->target[0] != '/')
     check_add (&c->problems, "entry %u: the path of its target is not "
                "absolute: \"%s\"", i, copy->target);
-  if (!layout_size_fits (&c->segment.map.geometry, copy->size)) {
+  if (!layout_has_room (&c->segment.map.geometry, copy->size)) {
     check_add (&c->problems, "entry %u: bitmaps have no room for a disk of %"
                PRIu64 " bytes", i, copy->size);
     return false;

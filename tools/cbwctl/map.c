@@ -146,7 +146,7 @@ gather (const struct segment *segment, struct map *map,
     if (table->ids[i] == 0 || table->ids[i] < map->info.id)
       continue;
     if (!segment_has_bitmaps (segment, i) ||
-        !layout_size_fits (&m->geometry, table->sizes[i]))
+        !layout_has_room (&m->geometry, table->sizes[i]))
       return error_set (e, EBADMSG, "%s: is damaged: the bitmaps of entry %u "
                         "are missing; cbwctl check says more", segment->path,
                         i);
@@ -176,7 +176,7 @@ try_map (const struct segment *segment, const char *name, struct map *map,
   read_table (m, &table);
   if (table.ids[map->info.index] != map->info.id)
     return 0;
-  if (!layout_size_fits (&m->geometry, map->info.size))
+  if (!layout_has_room (&m->geometry, map->info.size))
     return error_set (e, EBADMSG, "%s: is damaged: snapshot \"%s\" has an "
                       "impossible size; cbwctl check says more",
                       segment->path, name);
