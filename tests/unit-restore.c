@@ -162,6 +162,75 @@ test_all_come_back (void)
   end ();
 }
 
+/* The age counts, not the place in the table. */
+static void
+test_order (void)
+{
+  unsigned char old, now;
+
+  start ();
+  create ("a", SIZE);
+  create ("b", SIZE);
+  drop ("a");
+  old = env.disk.fake.data[0];
+  create ("c", SIZE);           /* where "a" was */
+  change (0);
+  vanish ();
+  serve ();
+  CHECK (find ("c") < find ("b"));
+  CHECK (view_read (&engine, &env.source, find ("b")->id, &now, 1, 0) == 0);
+  CHECK_EQ (now, old);
+  drop ("b");
+  drop ("c");
+  CHECK_EQ (used (), 0);
+  end ();
+}
+
+/* An entry that is used again has nothing of its predecessor. */
+static void
+test_reused_entry (void)
+{
+  struct cbw_snapshot *entry;
+  unsigned char old, now;
+
+  start ();
+  entry = create ("a", SIZE);
+  change (0);
+  drop ("a");
+  old = env.disk.fake.data[0];
+  CHECK (create ("b", SIZE) == entry);
+  CHECK_EQ (entry->copied_clusters, 0);
+  CHECK (view_read (&engine, &env.source, entry->id, &now, 1, 0) == 0);
+  CHECK_EQ (now, old);
+  change (0);
+  CHECK (view_read (&engine, &env.source, entry->id, &now, 1, 0) == 0);
+  CHECK_EQ (now, old);
+  drop ("b");
+  end ();
+}
+
+/* A request that is run again, since nobody knows if it was. */
+static void
+test_create_again (void)
+{
+  struct create_params p = { .name = "a" };
+  uint64_t held_ns;
+  struct error e;
+
+  start ();
+  p.target = target ("a");
+  CHECK (create_snapshot (&engine, &segment, &p, SIZE, &held_ns, &e) == 0);
+  CHECK (create_snapshot (&engine, &segment, &p, SIZE, &held_ns, &e) == 0);
+  CHECK_EQ (used (), 1);
+  p.uuid[0] = 1;                /* another one */
+  CHECK (create_snapshot (&engine, &segment, &p, SIZE, &held_ns, &e) == -1);
+  CHECK_ERROR (&e, EEXIST, "there is a snapshot");
+  CHECK_EQ (used (), 1);
+  CHECK (there ("a"));
+  drop ("a");
+  end ();
+}
+
 /* A snapshot of a disk which had grown since the segment was made was
  * taken for damage.
  */
@@ -338,6 +407,9 @@ main (void)
 {
   unit_start ();
   RUN (test_all_come_back);
+  RUN (test_order);
+  RUN (test_reused_entry);
+  RUN (test_create_again);
   RUN (test_grown_disk);
   RUN (test_reservation);
   RUN (test_reservation_half_noted);
