@@ -22,8 +22,10 @@
 /* Not all of them where each takes twenty times as long. */
 #ifdef __SANITIZE_THREAD__
 #define STRIDE 13
+#define WALKS 4
 #else
 #define STRIDE 1
+#define WALKS 30
 #endif
 
 static struct env env;
@@ -349,8 +351,8 @@ test_random_walk (void)
   uint64_t seed, size, offset;
   unsigned walk, n, j;
 
-  for (walk = 0, seed = 1; walk < 30; ++walk) {
-    env_start_bare (&env, 20 * CS - 100, CS, walk);
+  for (walk = 0, seed = 1; walk < WALKS; ++walk) {
+    env_start_bare (&env, 12 * CS - 100, CS, walk);
     size = walk % 2 ? env.disk.fake.size : 3 * CS + 50;
     for (n = 0; n < 250; ++n) {
       switch (unit_random (&seed) % 8) {
