@@ -18,8 +18,8 @@
  *   - it holds what had been acknowledged before the snapshot was asked
  *     for, and nothing that was sent after it had been made.
  *
- * Snapshots are read again before they are dropped, in any order, when
- * more have come and gone.  The disk is DIR/disk.img; see live.h.
+ * Snapshots are read again and again while others come and go, and dropped
+ * in any order.  The disk is DIR/disk.img; see live.h.
  */
 
 #include <config.h>
@@ -27,6 +27,7 @@
 #include <pthread.h>
 #include <signal.h>
 
+#include "cleanup.h"
 #include "client.h"
 #include "clock.h"
 #include "control.h"
@@ -39,6 +40,7 @@
 #define BLOCK 4096
 #define SIZE (NR_BLOCKS * BLOCK)
 #define KEPT 6                  /* snapshots at a time */
+#define READERS 2
 
 /* All of a block; writes count from 1, and 0 is a block never written. */
 struct block {
@@ -50,8 +52,9 @@ struct block {
 static_assert (sizeof (struct block) == BLOCK, "block");
 
 struct snap {
+  pthread_mutex_t lock;
   char name[32];
-  struct block *data;
+  struct block *data;           /* NULL: there is none */
 };
 
 static const char *dir;
@@ -59,6 +62,8 @@ static struct server filter, plugin;
 static struct client client;
 static _Atomic (uint64_t) sent[LANES], acknowledged[LANES];
 static _Atomic (bool) stop;
+static struct snap snaps[KEPT];
+static _Atomic (uint64_t) nr_reads;
 static uint64_t seed;
 
 /* ---- The guest ---- */
@@ -205,15 +210,43 @@ take (struct snap *s, uint64_t n, uint64_t *held_ns)
 }
 
 static void
+read_again (const struct snap *s, struct block *again)
+{
+  read_view (s, again);
+  REQUIRE (memcmp (again, s->data, SIZE) == 0, "%s: it has changed", s->name);
+  nr_reads++;
+}
+
+static void *
+reader (void *opaque)
+{
+  struct block *again = malloc (SIZE);
+  uint64_t my_seed = *(unsigned *) opaque;
+  struct snap *s;
+
+  CHECK (again != NULL);
+  while (!atomic_load (&stop)) {
+    s = &snaps[unit_random (&my_seed) % KEPT];
+    pthread_mutex_lock (&s->lock);
+    if (s->data)
+      read_again (s, again);
+    pthread_mutex_unlock (&s->lock);
+    live_sleep_us (200);        /* so that others get the lock */
+  }
+  free (again);
+  return NULL;
+}
+
+static void
 drop (struct snap *s)
 {
   static struct block again[NR_BLOCKS];
   struct error e;
 
-  read_view (s, again);
-  REQUIRE (memcmp (again, s->data, SIZE) == 0, "%s: it has changed", s->name);
+  read_again (s, again);
   REQUIRE (control_drop (&client, s->name, &e) == 0, "%s", e.msg);
   free (s->data);
+  s->data = NULL;
 }
 
 static int
@@ -227,22 +260,23 @@ compare_ns (const void *a, const void *b)
 static void
 come_and_go (uint64_t creates, uint64_t deadline)
 {
-  struct snap snaps[KEPT];
   uint64_t n, i, *held = NULL;
 
   for (n = 0; n < creates || now_monotonic_ns () < deadline; ++n) {
-    i = n;
-    if (n >= KEPT) {
-      i = unit_random (&seed) % KEPT;
-      drop (&snaps[i]);
-    }
+    i = n < KEPT ? n : unit_random (&seed) % KEPT;
     held = realloc (held, (n + 1) * sizeof *held);
     CHECK (held != NULL);
     snprintf (live_context, sizeof live_context, "create %" PRIu64, n);
+    LOCK_FOR_SCOPE (&snaps[i].lock);
+    if (snaps[i].data)
+      drop (&snaps[i]);
     take (&snaps[i], n, &held[n]);
   }
-  for (i = 0; i < n && i < KEPT; ++i)
-    drop (&snaps[i]);
+  for (i = 0; i < KEPT; ++i) {
+    LOCK_FOR_SCOPE (&snaps[i].lock);
+    if (snaps[i].data)
+      drop (&snaps[i]);
+  }
   qsort (held, n, sizeof *held, compare_ns);
   printf ("%" PRIu64 " snapshots; writes were held for %" PRIu64
           " us (median), %" PRIu64 " us (most)\n", n, held[n / 2] / 1000,
@@ -271,24 +305,27 @@ start (char **argv)
 int
 main (int argc, char **argv)
 {
-  unsigned numbers[LANES], l;
-  pthread_t threads[LANES];
+  unsigned numbers[LANES + READERS], i;
+  pthread_t threads[LANES + READERS];
   uint64_t writes = 0;
 
   (void) argc;
   start (argv);
-  for (l = 0; l < LANES; ++l) {
-    numbers[l] = l;
-    CHECK (pthread_create (&threads[l], NULL, lane, &numbers[l]) == 0);
+  for (i = 0; i < KEPT; ++i)
+    pthread_mutex_init (&snaps[i].lock, NULL);
+  for (i = 0; i < LANES + READERS; ++i) {
+    numbers[i] = i;
+    CHECK (pthread_create (&threads[i], NULL, i < LANES ? lane : reader,
+                           &numbers[i]) == 0);
   }
   come_and_go (live_number (argv, "creates", 40), now_monotonic_ns () +
                live_number (argv, "seconds", 0) * NS_PER_SEC);
   atomic_store (&stop, true);
-  for (l = 0; l < LANES; ++l) {
-    pthread_join (threads[l], NULL);
-    writes += atomic_load (&sent[l]);
-  }
-  printf ("%" PRIu64 " writes\n", writes);
+  for (i = 0; i < LANES + READERS; ++i)
+    pthread_join (threads[i], NULL);
+  for (i = 0; i < LANES; ++i)
+    writes += atomic_load (&sent[i]);
+  printf ("%" PRIu64 " writes, %" PRIu64 " reads\n", writes, nr_reads);
 
   live_wait_entries (&client.segment.map, 0);
   live_wait_slots (&client.segment.map, 0);
