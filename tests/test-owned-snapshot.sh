@@ -49,22 +49,24 @@ stamps = [n for n in stamps if n < 1 << 32]
 assert max (stamps) in (newest, newest - 1), (max (stamps), newest)
 PY
 
-# Killed: the filter finds out.
-start_nbdkit own "$plugin" "$shm" create=true snapshot=mine target="$tmp/own"
-cbwctl status "$shm" --json |
-    json "[(s['name'], s['owned'], s['state']) for s in j['snapshots']] ==
-          [('mine', True, 'live')]"
-start=$(date +%s%N)
-kill_server own KILL
+# Killed: the filter finds out, within two seconds unless the machine is busy.
 gone ()
 {
     [ ! -e "$tmp/own" ] &&
         "$cbwctl" status "$shm" | grep -q 'snapshots  0 of'
 }
-wait_for 10 gone || fail "the snapshot is still there"
-ms=$(( ($(date +%s%N) - start) / 1000000 ))
-[ $ms -lt 2000 ] || [ "$SANITIZERS" != no ] || [ -n "${CBW_VALGRIND:-}" ] ||
-    fail "it took $ms ms"
+for try in 1 2 3 late; do
+    [ $try != late ] || fail "it took $ms ms"
+    start_nbdkit own "$plugin" "$shm" create=true snapshot=mine target="$tmp/own"
+    cbwctl status "$shm" --json |
+        json "[(s['name'], s['owned'], s['state']) for s in j['snapshots']] ==
+              [('mine', True, 'live')]"
+    start=$(date +%s%N)
+    kill_server own KILL
+    wait_for 10 gone || fail "the snapshot is still there"
+    ms=$(( ($(date +%s%N) - start) / 1000000 ))
+    [ $ms -ge 2000 ] || break
+done
 
 # Stopped in good order: at once.
 start_nbdkit own "$plugin" "$shm" create=true
