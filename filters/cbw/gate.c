@@ -6,7 +6,8 @@
 #include "gate.h"
 
 static _Atomic (unsigned) next_stripe;
-static _Thread_local unsigned my_stripe; /* 1 + stripe, 0: none yet */
+static _Thread_local unsigned my_stripe
+  __attribute__ ((tls_model ("initial-exec"))); /* 1 + stripe, 0: none yet */
 
 void
 gate_init (struct gate *g)
