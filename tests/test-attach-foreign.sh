@@ -94,7 +94,7 @@ do
     segment resum "$tmp/bad"
     refuse "$tmp/bad" "is "     # corrupt, or truncated
 done
-for edit in "entry.size 0x100001" "entry.size 0xffffffffffffffff" \
+for edit in "entry.size 0x100000000" "entry.size 0xffffffffffffffff" \
             "entry.target_kind 77"; do
     cp "$tmp/good" "$tmp/bad"
     segment set "$tmp/bad" $edit
@@ -102,7 +102,7 @@ for edit in "entry.size 0x100001" "entry.size 0xffffffffffffffff" \
     refuse "$tmp/bad" "is corrupt: entry 0" "no server has this segment"
 done
 cp "$tmp/good" "$tmp/bad"
-segment set "$tmp/bad" entry.state 4
+segment set "$tmp/bad" entry.state 5
 refuse "$tmp/bad" "is corrupt: entry 0" "no server has this segment"
 
 # -- Empty: fine

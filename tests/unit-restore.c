@@ -44,7 +44,7 @@ serve (void)
   CHECK (segment_serve (&segment, path, SIZE, CS, &e) == 0);
   engine_init (&engine);
   if (!segment.fresh)
-    CHECK (restore_snapshots (&engine, &segment, &e) == 0);
+    CHECK (restore_snapshots (&engine, &segment, env.disk.fake.size, &e) == 0);
   segment_publish (&segment);
 }
 
@@ -237,6 +237,8 @@ test_create_again (void)
 static void
 test_grown_disk (void)
 {
+  struct error e;
+
   start ();
   create ("a", SIZE);
   create ("b", SIZE + CS + 17);
@@ -244,6 +246,16 @@ test_grown_disk (void)
   serve ();
   CHECK_EQ (find ("b")->state, CBW_SNAPSHOT_LIVE);
   CHECK_EQ (find ("b")->size, SIZE + CS + 17);
+  vanish ();
+
+  /* It must not be smaller again. */
+  CHECK (segment_serve (&segment, path, SIZE, CS, &e) == 0);
+  engine_init (&engine);
+  CHECK (restore_snapshots (&engine, &segment, SIZE + CS + 16, &e) == -1);
+  CHECK_ERROR (&e, EINVAL, "has only");
+  vanish ();
+  serve ();
+  CHECK_EQ (used (), 2);
   drop ("a");
   drop ("b");
   end ();
@@ -394,7 +406,7 @@ test_damaged (void)
     vanish ();
     CHECK (segment_serve (&segment, path, SIZE, CS, &e) == 0);
     engine_init (&engine);
-    CHECK (restore_snapshots (&engine, &segment, &e) == -1);
+    CHECK (restore_snapshots (&engine, &segment, SIZE, &e) == -1);
     CHECK_ERROR (&e, EBADMSG, "is damaged");
     CHECK (there ("a"));
     CHECK (unlink (target ("a")) == 0);

@@ -58,9 +58,10 @@ extern void drop_orphans (struct engine *engine, struct segment *segment,
 
 /* Bring back every snapshot of a segment taken over.  One whose target is
  * gone, or that lived through an unclean reboot, comes back broken.
- * Returns -1 with EBADMSG if the table is damaged.
+ * Returns -1, with nothing changed, and EBADMSG if the table is damaged, or
+ * EINVAL if the disk is smaller now than one of them.
  */
 extern int restore_snapshots (struct engine *engine, struct segment *segment,
-                              struct error *e);
+                              uint64_t disk_size, struct error *e);
 
 #endif /* CBW_LIFECYCLE_H */

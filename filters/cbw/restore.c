@@ -14,7 +14,8 @@
 #include "snaptab.h"
 
 static int
-check_entry (const struct segment *segment, unsigned i, struct error *e)
+check_entry (const struct segment *segment, unsigned i, uint64_t disk_size,
+             struct error *e)
 {
   const struct cbw_map *m = &segment->map;
   const struct cbw_snapshot *entry = map_snapshot (m, i);
@@ -31,6 +32,12 @@ check_entry (const struct segment *segment, unsigned i, struct error *e)
     return error_set (e, EBADMSG, "%s: is corrupt: entry %u of its snapshot "
                       "table is damaged; remove the segment to start anew",
                       segment->path, i);
+  if (entry->size > disk_size)  /* it had grown before the snapshot */
+    return error_set (e, EINVAL, "%s: has a snapshot of a disk of %" PRIu64
+                      " bytes, and this one has only %" PRIu64
+                      "; is it the right disk?  If so, end its snapshots by "
+                      "removing the segment", segment->path, entry->size,
+                      disk_size);
   return 0;
 }
 
@@ -145,7 +152,7 @@ restore_targets (const struct chain *chain, bool unclean_reboot)
 
 int
 restore_snapshots (struct engine *engine, struct segment *segment,
-                   struct error *e)
+                   uint64_t disk_size, struct error *e)
 {
   const struct cbw_map *m = &segment->map;
   const struct cbw_header *h = map_header (m);
@@ -157,7 +164,7 @@ restore_snapshots (struct engine *engine, struct segment *segment,
 
   /* First look, then touch. */
   for (i = 0; i < CBW_NR_SNAPSHOTS; ++i)
-    if (check_entry (segment, (unsigned) i, e) == -1)
+    if (check_entry (segment, (unsigned) i, disk_size, e) == -1)
       return -1;
 
   LOCK_FOR_SCOPE (&engine->control);

@@ -14,7 +14,6 @@
 
 #include "cleanup.h"
 #include "lifecycle.h"
-#include "rounding.h"
 #include "server.h"
 #include "snaptab.h"
 
@@ -54,37 +53,24 @@ server_probe (const struct params *p)
   return 0;
 }
 
-/* How long the disk must be: it may have grown before a snapshot. */
-static uint64_t
-least_disk_size (const struct cbw_map *m)
-{
-  uint64_t size = m->geometry.disk_size;
-  unsigned i;
-
-  for (i = 0; i < CBW_NR_SNAPSHOTS; ++i)
-    if (atomic_load (&map_snapshot (m, i)->state) != CBW_SNAPSHOT_EMPTY)
-      size = max_u64 (size, map_snapshot (m, i)->size);
-  return size;
-}
-
 /* Does the segment that we took over fit the disk and the parameters? */
 static int
 check_geometry (const struct segment *seg, const struct params *p,
                 uint64_t disk_size, struct error *e)
 {
   const struct cbw_geometry *g = &seg->map.geometry;
-  const uint64_t least = least_disk_size (&seg->map);
 
   if (p->cluster_size != 0 && p->cluster_size != g->cluster_size)
     return error_set (e, EINVAL, "%s: was made with cbw-cluster-size=%" PRIu32
                       ", not %" PRIu32 "; go on with that size, or end its "
                       "snapshots by removing the segment", seg->path,
                       g->cluster_size, p->cluster_size);
-  if (disk_size < least)
+  if (disk_size < g->disk_size)
     return error_set (e, EINVAL, "%s: was made for a disk of %" PRIu64
                       " bytes, and this one has only %" PRIu64
                       "; is it the right disk?  If so, end its snapshots by "
-                      "removing the segment", seg->path, least, disk_size);
+                      "removing the segment", seg->path, g->disk_size,
+                      disk_size);
   return 0;
 }
 
@@ -118,7 +104,7 @@ prepare_snapshots (struct server *s, const struct params *p,
 
   if (!s->segment.fresh &&
       (check_geometry (&s->segment, p, disk_size, e) == -1 ||
-       restore_snapshots (&s->engine, &s->segment, e) == -1))
+       restore_snapshots (&s->engine, &s->segment, disk_size, e) == -1))
     return -1;
   if (p->target == NULL)
     return 0;
