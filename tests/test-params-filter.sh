@@ -85,10 +85,10 @@ bad "$tmp/fifo: exists and is not empty"        "$@" cbw-target="$tmp/fifo"
 start_disk file "$tmp/disk" "$@"
 stop_server disk
 sum=$(checksum "$shm")
-for f in "$tmp/precious" "$tmp/disk"; do
-    refused --filter="$filter" file "$tmp/disk" "$@" cbw-target="$f"
-    expect_in "$tmp/refused.log" "$f: exists and is not empty"
-done
+refused --filter="$filter" file "$tmp/disk" "$@" cbw-target="$tmp/precious"
+expect_in "$tmp/refused.log" "$tmp/precious: exists and is not empty"
+refused --filter="$filter" file "$tmp/disk" "$@" cbw-target="$tmp/disk"
+expect_in "$tmp/refused.log" "$tmp/disk: is in use by this server"
 for f in "$tmp/fifo" /dev/null; do
     refused --filter="$filter" file "$tmp/disk" "$@" cbw-target="$f"
     expect_in "$tmp/refused.log" "$f: a target must be a regular file"

@@ -56,9 +56,7 @@ refuse "$shm: was made for a disk of 1048576 bytes, and this one has only 104857
        memory 1048575 cbw-target="$tmp/target"
 refuse "the target of snapshot \"snapshot\" is $tmp/target, not $tmp/other" \
        file "$tmp/disk" cbw-target="$tmp/other"
-refuse "$shm: holds the snapshot \"snapshot\" with target $tmp/target already" \
-       file "$tmp/disk" cbw-target="$tmp/other" cbw-snapshot=second
-refuse "$shm: holds the snapshot \"snapshot\" with target $tmp/target already" \
+refuse "$tmp/target: is in use by this server" \
        file "$tmp/disk" cbw-target="$tmp/target" cbw-snapshot=second
 [ "$(stat -c %s "$tmp/target")" = 1048576 ] || fail "the target was changed"
 
