@@ -14,6 +14,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <glob.h>
+#include <limits.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -177,12 +179,22 @@ get_ready (struct trial *t)
 
 /* ---- What came of it ---- */
 
+/* Of a dropped snapshot's target, wherever it is now. */
 static bool
-is_hole (const char *path, unsigned cluster)
+is_hole (const char *target, unsigned cluster)
 {
-  const int fd = open (path, O_RDONLY);
+  char path[PATH_MAX];
+  glob_t found;
   off_t data;
+  int fd;
 
+  snprintf (path, sizeof path, "%s.dropped-*", target);
+  if (glob (path, 0, NULL, &found) == 0)
+    snprintf (path, sizeof path, "%s", found.gl_pathv[0]);
+  else
+    snprintf (path, sizeof path, "%s", target);
+  globfree (&found);
+  fd = open (path, O_RDONLY);
   REQUIRE (fd >= 0, "%s: %m", path);
   data = lseek (fd, cluster * CS, SEEK_DATA);
   close (fd);
@@ -342,6 +354,8 @@ try_start (int n)
   server_launch (&model.filter);
   r = !server_ready (&model.filter);
   atomic_store (countdown, 0);
+  if (!r)                       /* it may have died since it was ready */
+    r = !server_ready (&model.filter);
   if (r)
     server_start (&model.filter);
   guest_connect ();

@@ -17,6 +17,7 @@
 
 #include "clock.h"
 #include "live.h"
+#include "snaptab.h"
 
 #define PATIENCE (60 * NS_PER_SEC)
 
@@ -235,13 +236,14 @@ live_wait_entries (const struct cbw_map *m, unsigned nr)
 static bool
 in_table (const struct cbw_map *m, const char *target)
 {
-  const struct cbw_snapshot *entry;
+  char path[SNAPTAB_TARGET_MAX];
+  uint32_t state;
   unsigned i;
 
   for (i = 0; i < CBW_NR_SNAPSHOTS; ++i) {
-    entry = map_snapshot (m, i);
-    if (atomic_load (&map_snapshot (m, i)->state) != CBW_SNAPSHOT_EMPTY &&
-        strcmp (entry->target, target) == 0)
+    state = atomic_load (&map_snapshot (m, i)->state);
+    snaptab_target (map_snapshot (m, i), state, path);
+    if (state != CBW_SNAPSHOT_EMPTY && strcmp (path, target) == 0)
       return true;
   }
   return false;

@@ -38,7 +38,7 @@ bad ()
 
 here="is in use by this server, as its disk, its segment or another target"
 for target in "$tmp/disk" "$tmp/dir/hard" "$shm" "$tmp/other.cow" \
-              "$tmp/hidden.cow"; do
+              "$(echo "$tmp"/hidden.cow.dropped-*)"; do
     bad "$target: $here" "$target"
     bad "$target: $here" "$target" --force
 done
@@ -49,7 +49,7 @@ for target in "$tmp/dir" /dev/null "$tmp/dir/fifo"; do
     bad "$target: " "$target"
     bad "must be a regular file" "$target" --force
 done
-bad "exists and is not empty; remove it, or choose another" \
+bad "exists and is not empty" \
     "$tmp/dir/precious"
 bad "No such file or directory" "$tmp/nowhere/target"
 bad "Not a directory" "$tmp/disk/target"

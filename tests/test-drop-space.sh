@@ -9,9 +9,13 @@ set -e
 
 MB=$(( 1 << 20 ))
 
+# The target of a dropped snapshot, if it is still needed, is moved aside.
 used ()
 {
-    echo $(( $(stat -c %b "$1") * 512 ))
+    local file=$1
+
+    [ -f "$file" ] || file=$(echo "$1".dropped-*)
+    echo $(( $(stat -c %b "$file") * 512 ))
 }
 # is_used FILE CLUSTERS
 is_used ()
@@ -87,7 +91,7 @@ is_used "$tmp/middle.cow" 16
 is_used "$tmp/new.cow" 32
 views_are_right old
 cbwctl drop "$shm" old >/dev/null
-absent "$tmp"/*.cow
+absent "$tmp"/*.cow*
 teardown
 
 # The middle one first: 1M of it is of no use, old has its own.
@@ -98,20 +102,20 @@ is_used "$tmp/new.cow" 48
 views_are_right old new
 # Without old, middle goes too.
 cbwctl drop "$shm" old >/dev/null
-absent "$tmp/old.cow" "$tmp/middle.cow"
+absent "$tmp"/old.cow* "$tmp"/middle.cow*
 is_used "$tmp/new.cow" 48
 views_are_right new
 cbwctl drop "$shm" new >/dev/null
-absent "$tmp"/*.cow
+absent "$tmp"/*.cow*
 teardown
 
 # The oldest: all of it at once, nothing else.
 setup
 cbwctl drop "$shm" old >/dev/null
-absent "$tmp/old.cow"
+absent "$tmp"/old.cow*
 is_used "$tmp/middle.cow" 32
 is_used "$tmp/new.cow" 48
 views_are_right middle new
 cbwctl drop "$shm" middle new >/dev/null
-absent "$tmp"/*.cow
+absent "$tmp"/*.cow*
 teardown

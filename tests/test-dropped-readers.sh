@@ -56,4 +56,4 @@ for name in "bca":
     run ("drop", shm, name)
 PY
 cbwctl status "$shm" --json | json "j['snapshots'] == []"
-absent "$tmp"/*.cow "$tmp"/again-*
+absent "$tmp"/*.cow* "$tmp"/again-*

@@ -75,6 +75,12 @@ extern struct image *image_raw_create (const char *path, uint64_t size,
  */
 extern int image_raw_remove_old (const char *path, struct error *e);
 
+/* Move the file with this id from one path to another, where nothing may
+ * be.  -1 with the error set if that cannot be; then it is where it was.
+ */
+extern int image_raw_move (const char *from, const char *to,
+                           const struct image_id *id, struct error *e);
+
 /* The image is not needed any more: remove the file at "path" if it is
  * still the one with this id.
  */

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -260,8 +261,9 @@ image_raw_create (const char *path, uint64_t size, struct image_id *id,
   if (image == NULL)
     goto undo;
   if (st.st_size != 0) {
-    error_set (e, EEXIST, "%s: exists and is not empty; "
-               "remove it, or choose another target", path);
+    error_set (e, EEXIST, "%s: exists and is not empty; choose another "
+               "file, or if it is left from an earlier snapshot, remove it",
+               path);
     goto undo;
   }
   if (check_room (((struct raw_image *) image)->fd, path, e) == -1)
@@ -340,12 +342,29 @@ image_raw_remove_old (const char *path, struct error *e)
   return 0;
 }
 
-void
-image_raw_discard (const char *path, const struct image_id *id)
+static bool
+is_file (const char *path, const struct image_id *id)
 {
   struct stat st;
 
-  if (lstat (path, &st) == 0 && st.st_dev == id->device &&
-      st.st_ino == id->inode)
+  return lstat (path, &st) == 0 && st.st_dev == id->device &&
+    st.st_ino == id->inode;
+}
+
+int
+image_raw_move (const char *from, const char *to, const struct image_id *id,
+                struct error *e)
+{
+  if (!is_file (from, id))
+    return error_set (e, ESTALE, "%s: is another file now", from);
+  if (renameat2 (AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE) == -1)
+    return error_set_errno (e, errno, "%s: cannot rename to %s", from, to);
+  return 0;
+}
+
+void
+image_raw_discard (const char *path, const struct image_id *id)
+{
+  if (is_file (path, id))
     unlink (path);
 }

@@ -6,6 +6,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "snaptab.h"
 #include "utf8.h"
@@ -96,6 +97,24 @@ snaptab_find (const struct cbw_map *m, const char *name,
     }
   }
   return any;
+}
+
+void
+snaptab_hidden_target (const struct cbw_snapshot *entry,
+                       char path[SNAPTAB_TARGET_MAX])
+{
+  snprintf (path, SNAPTAB_TARGET_MAX, "%s.dropped-%" PRIu64, entry->target,
+            entry->id);
+}
+
+void
+snaptab_target (const struct cbw_snapshot *entry,
+                enum cbw_snapshot_state state, char path[SNAPTAB_TARGET_MAX])
+{
+  /* A server may have ended between hiding the entry and moving the file. */
+  snaptab_hidden_target (entry, path);
+  if (state != CBW_SNAPSHOT_HIDDEN || access (path, F_OK) == -1)
+    snprintf (path, SNAPTAB_TARGET_MAX, "%s", entry->target);
 }
 
 int

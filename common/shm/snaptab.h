@@ -49,6 +49,21 @@ extern bool snaptab_find (const struct cbw_map *m, const char *name,
 /* The checksum that belongs into entry->sum. */
 extern uint64_t snaptab_sum (const struct cbw_snapshot *entry);
 
+/* Room for the path of a target, moved aside or not. */
+#define SNAPTAB_TARGET_MAX (CBW_TARGET_MAX + 32)
+
+/* Where the target of a dropped snapshot is moved to while an older one
+ * needs it, so that another snapshot may have its name and its target's:
+ * "TARGET.dropped-ID".
+ */
+extern void snaptab_hidden_target (const struct cbw_snapshot *entry,
+                                   char path[SNAPTAB_TARGET_MAX]);
+
+/* Where the target of an entry in this state is now. */
+extern void snaptab_target (const struct cbw_snapshot *entry,
+                            enum cbw_snapshot_state state,
+                            char path[SNAPTAB_TARGET_MAX]);
+
 /* Is the name good?  1 to 63 bytes of UTF-8 without "/", control
  * characters or "..", so that it can be an export name and part of a file
  * name.

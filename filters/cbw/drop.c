@@ -10,6 +10,27 @@
 #include "cleanup.h"
 #include "lifecycle.h"
 #include "slots.h"
+#include "snaptab.h"
+
+static struct image_id
+target_id (const struct cbw_snapshot *entry)
+{
+  return (struct image_id) {
+    .device = entry->target_device, .inode = entry->target_inode
+  };
+}
+
+void
+move_target_aside (const struct cbw_snapshot *entry)
+{
+  const struct image_id id = target_id (entry);
+  char path[SNAPTAB_TARGET_MAX];
+  struct error e;
+
+  snaptab_hidden_target (entry, path);
+  if (image_raw_move (entry->target, path, &id, &e) == -1)
+    nbdkit_debug ("cbw: %s", e.msg);
+}
 
 /* A snapshot that is off the chain: remove its target; the entry is free
  * when the last reader has gone.  Takes over the reference.
@@ -17,12 +38,11 @@
 static void
 retire (struct snapshot *snap)
 {
-  const struct image_id id = {
-    .device = snap->entry->target_device,
-    .inode = snap->entry->target_inode,
-  };
+  const struct image_id id = target_id (snap->entry);
+  char path[SNAPTAB_TARGET_MAX];
 
-  image_raw_discard (snap->entry->target, &id);
+  snaptab_target (snap->entry, CBW_SNAPSHOT_HIDDEN, path);
+  image_raw_discard (path, &id);
   atomic_store (&snap->retired, true);
   snapshot_unref (snap);
 }
@@ -82,6 +102,8 @@ drop (struct engine *engine, struct snapshot *snap, struct error *e)
     return error_set_errno (e, ENOMEM, "cannot drop the snapshot");
   for (i = 0; i < nr_gone; ++i)
     retire (gone[i]);
+  if (chain_find (engine->chain.current, id) >= 0)
+    move_target_aside (snap->entry);
 
   /* Who looked through it now looks through the hidden ones behind it. */
   chain = engine->chain.current;

@@ -51,6 +51,12 @@ extern int drop_snapshot (struct engine *engine, struct segment *segment,
  */
 extern void punch_hidden (const struct chain *chain);
 
+/* A dropped snapshot that older ones need: its target must not be in the
+ * way of the next with the same name.  It is no error if it cannot be
+ * moved, or has been.
+ */
+extern void move_target_aside (const struct cbw_snapshot *entry);
+
 /* Drop the snapshots whose owner is gone; alive() tells of a client. */
 extern void drop_orphans (struct engine *engine, struct segment *segment,
                           bool (*alive) (void *opaque, unsigned client),

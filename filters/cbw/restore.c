@@ -75,6 +75,7 @@ collect (const struct cbw_map *m, struct cbw_snapshot **entries)
 {
   struct cbw_header *h = map_header (m);
   struct cbw_snapshot *entry;
+  char path[SNAPTAB_TARGET_MAX];
   struct image_id id;
   size_t nr = 0, i;
 
@@ -95,7 +96,8 @@ collect (const struct cbw_map *m, struct cbw_snapshot **entries)
     id = (struct image_id) {
       .device = entries[i]->target_device, .inode = entries[i]->target_inode
     };
-    image_raw_discard (entries[i]->target, &id);
+    snaptab_target (entries[i], CBW_SNAPSHOT_HIDDEN, path);
+    image_raw_discard (path, &id);
     atomic_store (&entries[i]->state, CBW_SNAPSHOT_EMPTY);
   }
   memmove (entries, entries + i, (nr - i) * sizeof *entries);
@@ -131,6 +133,7 @@ break_dependents (const struct chain *chain, size_t j, const struct error *e)
 static void
 restore_targets (const struct chain *chain, bool unclean_reboot)
 {
+  char path[SNAPTAB_TARGET_MAX];
   struct snapshot *snap;
   struct image_id id;
   struct error e;
@@ -144,7 +147,10 @@ restore_targets (const struct chain *chain, bool unclean_reboot)
     id = (struct image_id) {
       .device = snap->entry->target_device, .inode = snap->entry->target_inode
     };
-    snap->target = image_raw_open (snap->entry->target, snap->size, &id, &e);
+    if (snapshot_state (snap) == CBW_SNAPSHOT_HIDDEN)
+      move_target_aside (snap->entry); /* the last server had no time to */
+    snaptab_target (snap->entry, snapshot_state (snap), path);
+    snap->target = image_raw_open (path, snap->size, &id, &e);
     if (snap->target == NULL)
       break_dependents (chain, j, &e);
   }

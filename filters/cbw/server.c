@@ -35,8 +35,8 @@ probe_target (const struct params *p, struct error *e)
   if (access (p->shm, F_OK) == -1 && stat (p->target, &st) == 0 &&
       (!S_ISREG (st.st_mode) || st.st_size > 0))
     return error_set (e, EEXIST, "%s: exists and is not empty, and is no "
-                      "snapshot's target; remove it, or choose another",
-                      p->target);
+                      "snapshot's target; choose another file, or if it is "
+                      "left from an earlier snapshot, remove it", p->target);
   return 0;
 }
 

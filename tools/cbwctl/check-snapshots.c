@@ -143,18 +143,20 @@ static void
 check_target (struct check *c, const struct check_entry *entry)
 {
   const struct cbw_snapshot *copy = &entry->copy;
+  char path[SNAPTAB_TARGET_MAX];
   struct stat st;
 
-  if (stat (copy->target, &st) == -1)
+  snaptab_target (copy, atomic_load (&entry->copy.state), path);
+  if (stat (path, &st) == -1)
     check_add (&c->problems, "snapshot \"%s\": its target %s cannot be "
-               "found: %s", name_of (entry), copy->target, strerror (errno));
+               "found: %s", name_of (entry), path, strerror (errno));
   else if (!S_ISREG (st.st_mode) || st.st_dev != copy->target_device ||
            st.st_ino != copy->target_inode)
     check_add (&c->problems, "snapshot \"%s\": its target %s is not the file "
-               "it was made with", name_of (entry), copy->target);
+               "it was made with", name_of (entry), path);
   else if ((uint64_t) st.st_size != copy->size)
     check_add (&c->problems, "snapshot \"%s\": its target %s has %" PRIu64
-               " bytes, not %" PRIu64, name_of (entry), copy->target,
+               " bytes, not %" PRIu64, name_of (entry), path,
                (uint64_t) st.st_size, copy->size);
 }
 

@@ -96,7 +96,7 @@ collect_snapshot (struct cbw_snapshot *entry, unsigned i, struct status *s)
     .error_ns = entry->error_ns,
   };
   snaptab_info (entry, i, &snap->info);
-  memcpy (snap->target, entry->target, sizeof snap->target);
+  snaptab_target (entry, snap->info.state, snap->target);
   look_at_target (entry, snap);
 }
 

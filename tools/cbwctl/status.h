@@ -24,7 +24,7 @@ struct status_snapshot {
   uint64_t copied_clusters;
   uint64_t copied_bytes;
   uint64_t error_ns;            /* if broken: when */
-  char target[CBW_TARGET_MAX];
+  char target[SNAPTAB_TARGET_MAX];
   bool target_found;            /* it is there, and the same file */
   uint64_t target_used;         /* bytes allocated */
   uint64_t target_free;         /* bytes, in its file system */
