@@ -249,8 +249,8 @@ test_source_fails (void)
 
   env_start (&env, 10 * CS, CS, 1);
   env.disk.fake.fail = ENOMEM;
-  ticket = engine_guest_begin (&env.engine, &env.source, 2 * CS + 1, 1,
-                               GUEST_WRITE);
+  CHECK_EQ (engine_guest_begin (&env.engine, &env.source, 2 * CS + 1, 1,
+                                GUEST_WRITE, &ticket), 0);
   check_broken (ENOMEM, 2 * CS);
   engine_guest_end (&env.engine, ticket);
   check_done (0, 0);
@@ -305,8 +305,8 @@ other_guest (void *opaque)
   const uint64_t offset = *(uint64_t *) opaque;
   unsigned ticket;
 
-  ticket = engine_guest_begin (&env.engine, &env.source, offset, 1,
-                               GUEST_WRITE);
+  CHECK_EQ (engine_guest_begin (&env.engine, &env.source, offset, 1,
+                                GUEST_WRITE, &ticket), 0);
   atomic_store (&other_began, true);
   env.disk.fake.data[offset] = 0xbb;
   engine_guest_end (&env.engine, ticket);

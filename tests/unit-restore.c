@@ -109,9 +109,10 @@ drop (const char *name)
 static void
 change (uint64_t cluster)
 {
-  const unsigned ticket = engine_guest_begin (&engine, &env.source,
-                                              cluster * CS, 1, GUEST_WRITE);
+  unsigned ticket;
 
+  CHECK_EQ (engine_guest_begin (&engine, &env.source, cluster * CS, 1,
+                                GUEST_WRITE, &ticket), 0);
   env.disk.fake.data[cluster * CS]++;
   engine_guest_end (&engine, ticket);
 }

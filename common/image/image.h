@@ -41,6 +41,11 @@ struct image_ops {
   int (*punch) (struct image *, uint64_t offset, uint64_t count,
                 struct error *e);
 
+  /* Is the image still where and what it was when it was opened?  -1 with
+   * ESTALE or another error if it was removed, replaced or resized.
+   */
+  int (*check) (struct image *, struct error *e);
+
   /* Everything written so far is on stable storage when it returns. */
   int (*flush) (struct image *, struct error *e);
 

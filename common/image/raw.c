@@ -27,6 +27,7 @@ struct raw_image {
   struct image image;
   int fd;
   char *path;
+  uint64_t size;                /* bytes */
 
   /* Held around writes.  The kernel lets one buffered write at a time into
    * a file anyway, but has the others spin meanwhile: a sleeping lock
@@ -126,6 +127,26 @@ raw_punch (struct image *image, uint64_t offset, uint64_t count,
 }
 
 static int
+raw_check (struct image *image, struct error *e)
+{
+  struct raw_image *raw = (struct raw_image *) image;
+  struct stat there, here;
+
+  if (stat (raw->path, &there) == -1)
+    return error_set_errno (e, errno, "%s: the target is gone", raw->path);
+  if (fstat (raw->fd, &here) == -1)
+    return error_set_errno (e, errno, "%s: fstat", raw->path);
+  if (there.st_dev != here.st_dev || there.st_ino != here.st_ino)
+    return error_set (e, ESTALE, "%s: the target was replaced by another "
+                      "file", raw->path);
+  if ((uint64_t) here.st_size != raw->size)
+    return error_set (e, ESTALE, "%s: the target is %" PRIu64 " bytes long, "
+                      "not %" PRIu64 ": something resized it", raw->path,
+                      (uint64_t) here.st_size, raw->size);
+  return 0;
+}
+
+static int
 raw_flush (struct image *image, struct error *e)
 {
   struct raw_image *raw = (struct raw_image *) image;
@@ -151,6 +172,7 @@ static const struct image_ops raw_ops = {
   .pwrite = raw_pwrite,
   .extent = raw_extent,
   .punch = raw_punch,
+  .check = raw_check,
   .flush = raw_flush,
   .close = raw_close,
 };
@@ -273,6 +295,7 @@ image_raw_create (const char *path, uint64_t size, struct image_id *id,
                      path, size);
     goto undo;
   }
+  ((struct raw_image *) image)->size = size;
   id->device = st.st_dev;
   id->inode = st.st_ino;
   return image;
@@ -313,6 +336,7 @@ image_raw_open (const char *path, uint64_t size, const struct image_id *id,
     raw_close (image);
     return NULL;
   }
+  ((struct raw_image *) image)->size = size;
   return image;
 }
 

@@ -142,6 +142,7 @@ enum cbw_request_kind {
   CBW_REQUEST_READ = 1,         /* data of the view into the buffer */
   CBW_REQUEST_EXTENTS = 2,      /* struct cbw_extent[count] into it */
   CBW_REQUEST_CACHE = 3,        /* prefetch */
+  CBW_REQUEST_DISCARD = 4,      /* will not be read any more */
   CBW_REQUEST_CREATE = 16,      /* take a snapshot; struct cbw_control */
   CBW_REQUEST_DROP = 17,        /* drop one; struct cbw_control */
 };
@@ -202,6 +203,22 @@ enum cbw_broken_reason {
 
 #define CBW_TARGET_RAW 1u       /* kinds of target */
 
+/* What a copy that fails does. */
+enum cbw_on_error {
+  CBW_ON_ERROR_BREAK_SNAPSHOT = 0,
+  CBW_ON_ERROR_BREAK_GUEST_WRITE = 1,
+};
+
+/* How a snapshot behaves; fixed when it is made. */
+struct cbw_options {
+  uint32_t on_error;            /* enum cbw_on_error */
+  uint32_t reserved;
+  uint64_t timeout_ns;          /* of a copy; 0: none */
+  uint64_t stall_ns;            /* how long a full target is waited for */
+  uint64_t quota;               /* bytes the target may hold; 0: any */
+};
+static_assert (sizeof (struct cbw_options) == 32, "cbw_options");
+
 #define CBW_CREATE_FORCE 1u     /* replace a target file that exists */
 #define CBW_CREATE_OWNED 2u     /* drop it when the creating client dies */
 
@@ -212,14 +229,16 @@ enum cbw_broken_reason {
 struct cbw_control {
   char name[CBW_NAME_MAX];      /* CREATE: NUL-terminated */
   char target[CBW_TARGET_MAX];  /* CREATE: absolute path, NUL-terminated */
+  char access[CBW_TARGET_MAX];  /* CREATE: absolute path, or "": all */
   uint8_t uuid[16];             /* CREATE: of the new snapshot, random */
+  struct cbw_options options;   /* CREATE */
   uint32_t flags;               /* CREATE: CBW_CREATE_* */
   uint32_t reserved;
 
   uint64_t held_ns;             /* reply: how long guests' writes waited */
   char message[ERROR_MSG_MAX];  /* reply: if it failed, why */
 };
-static_assert (sizeof (struct cbw_control) == 2144, "cbw_control");
+static_assert (sizeof (struct cbw_control) == 3200, "cbw_control");
 
 struct cbw_snapshot {
   /* Written in state RESERVED, then fixed; sum covers them. */
@@ -235,28 +254,37 @@ struct cbw_snapshot {
   char target[CBW_TARGET_MAX];  /* absolute path */
   uint32_t owner;               /* client's tag (slots.h), or 0: nobody */
   uint32_t reserved;
+  struct cbw_options options;
   uint64_t sum;                 /* layout_sum of all before it */
 
   _Alignas (CBW_CACHE_LINE)
   _Atomic (uint32_t) state;     /* enum cbw_snapshot_state */
 
-  /* The first failure; written before state becomes BROKEN (release). */
+  /* The first failure, whether or not it broke the snapshot: written
+   * once, then "failed" is set (release).
+   */
+  _Atomic (uint32_t) failed;
   int32_t error_num;            /* errno */
   uint32_t error_reason;        /* enum cbw_broken_reason */
-  uint32_t reserved2;
   uint64_t error_offset;        /* bytes */
   uint64_t error_ns;            /* time of day */
+
+  /* When guest writes that wait for space give up, time of day; 0: none
+   * waits.  Relaxed.
+   */
+  _Atomic (uint64_t) stalled_until_ns;
 
   /* Counters, relaxed. */
   _Alignas (CBW_CACHE_LINE)
   _Atomic (uint64_t) copied_clusters; /* done, zero ones included */
   _Atomic (uint64_t) copied_bytes; /* written to the target */
+  _Atomic (uint64_t) held_bytes; /* the same, less what was given back */
 
   _Alignas (CBW_CACHE_LINE)
   uint8_t reserved3[704];
 };
 static_assert (sizeof (struct cbw_snapshot) == 2048, "cbw_snapshot");
-static_assert (offsetof (struct cbw_snapshot, sum) == 1160, "cbw_snapshot");
+static_assert (offsetof (struct cbw_snapshot, sum) == 1192, "cbw_snapshot");
 
 #define CBW_STRUCT_SIZES                                                \
   ((uint32_t) (sizeof (struct cbw_header) / 64 << 24 |                  \

@@ -11,6 +11,8 @@
 
 #define LIVENESS_SERVER_BYTE 0
 #define LIVENESS_CLIENT_BYTE(i) (1 + (uint64_t) (i))
+/* Held by the one client that reads snapshot entry i and discards it. */
+#define LIVENESS_CONSUMER_BYTE(i) (4096 + (uint64_t) (i))
 
 /* Become the server of the segment open at fd, or client i.
  * Returns 1 if so, 0 if another process is, -1 on error (errno).
@@ -25,6 +27,19 @@ static inline int
 liveness_take_client (int fd, unsigned i)
 {
   return ofdlock_try (fd, LIVENESS_CLIENT_BYTE (i), 1);
+}
+
+/* Become the one consumer of snapshot entry i, or stop being it. */
+static inline int
+liveness_take_consumer (int fd, unsigned i)
+{
+  return ofdlock_try (fd, LIVENESS_CONSUMER_BYTE (i), 1);
+}
+
+static inline void
+liveness_release_consumer (int fd, unsigned i)
+{
+  ofdlock_release (fd, LIVENESS_CONSUMER_BYTE (i), 1);
 }
 
 /* Seen from another open of the file: is the server, or client i, alive?

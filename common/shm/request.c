@@ -240,18 +240,33 @@ request_extents (struct client *c, uint64_t snapshot, uint64_t count,
   return r;
 }
 
-int
-request_cache (struct client *c, uint64_t snapshot, uint64_t count,
-               uint64_t offset)
+/* A request without data. */
+static int
+run_simple (struct client *c, enum cbw_request_kind kind, uint64_t snapshot,
+            uint64_t count, uint64_t offset)
 {
   unsigned i;
   bool held;
   int r;
 
-  r = run_one (c, CBW_REQUEST_CACHE, snapshot, count, offset, NULL, &i, &held);
+  r = run_one (c, kind, snapshot, count, offset, NULL, &i, &held);
   if (held)
     release (c, i);
   return r;
+}
+
+int
+request_cache (struct client *c, uint64_t snapshot, uint64_t count,
+               uint64_t offset)
+{
+  return run_simple (c, CBW_REQUEST_CACHE, snapshot, count, offset);
+}
+
+int
+request_discard (struct client *c, uint64_t snapshot, uint64_t count,
+                 uint64_t offset)
+{
+  return run_simple (c, CBW_REQUEST_DISCARD, snapshot, count, offset);
 }
 
 int

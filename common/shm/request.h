@@ -29,6 +29,10 @@ extern int request_extents (struct client *c, uint64_t snapshot,
                                         uint64_t length, uint32_t type),
                             void *opaque);
 
+/* Discard a range: it will not be read any more. */
+extern int request_discard (struct client *c, uint64_t snapshot,
+                            uint64_t count, uint64_t offset);
+
 /* Prefetch a range. */
 extern int request_cache (struct client *c, uint64_t snapshot,
                           uint64_t count, uint64_t offset);

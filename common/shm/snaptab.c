@@ -58,7 +58,7 @@ snaptab_info (const struct cbw_snapshot *copy, unsigned i,
     .id = copy->id,
     .size = copy->size,
     .created_ns = copy->created_ns,
-    .error_num = copy->error_num,
+    .error_num = copy->failed ? copy->error_num : 0,
     .error_reason = copy->error_reason,
     .error_offset = copy->error_offset,
   };
@@ -143,6 +143,14 @@ snaptab_check_name (const char *name, struct error *e)
   return 0;
 }
 
+/* strerror would speak of a connection. */
+static const char *
+error_text (int num, char *text, size_t len)
+{
+  return num == ETIMEDOUT ? "it took longer than the snapshot's timeout" :
+    strerror_r (num, text, len);
+}
+
 void
 snaptab_describe (const struct snapshot_info *info, char *buf, size_t len)
 {
@@ -158,7 +166,12 @@ snaptab_describe (const struct snapshot_info *info, char *buf, size_t len)
   case CBW_SNAPSHOT_BROKEN:
     break;
   default:
-    snprintf (buf, len, "live");
+    if (info->error_num == 0)
+      snprintf (buf, len, "live");
+    else
+      snprintf (buf, len, "live, but a guest's write failed: "
+                "copy at offset %" PRIu64 ": %s", info->error_offset,
+                error_text (info->error_num, text, sizeof text));
     return;
   }
   switch (info->error_reason) {
@@ -168,11 +181,11 @@ snaptab_describe (const struct snapshot_info *info, char *buf, size_t len)
     break;
   case CBW_BROKEN_TARGET:
     snprintf (buf, len, "broken: its target is gone or was changed: %s",
-              strerror_r (info->error_num, text, sizeof text));
+              error_text (info->error_num, text, sizeof text));
     break;
   default:
     snprintf (buf, len, "broken: copy failed at offset %" PRIu64 ": %s",
               info->error_offset,
-              strerror_r (info->error_num, text, sizeof text));
+              error_text (info->error_num, text, sizeof text));
   }
 }

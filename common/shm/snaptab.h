@@ -23,7 +23,7 @@ struct snapshot_info {
   uint64_t size;                /* bytes */
   uint64_t created_ns;
   char name[CBW_NAME_MAX];
-  int error_num;                /* if BROKEN: why */
+  int error_num;                /* the first failure, broken or not; or 0 */
   enum cbw_broken_reason error_reason;
   uint64_t error_offset;
 };

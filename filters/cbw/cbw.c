@@ -21,6 +21,7 @@
 
 #include <config.h>
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -147,13 +148,26 @@ begin_request (nbdkit_next *next, struct handle *h, int *err)
   return 0;
 }
 
+/* A thread of ours cannot be ended: this code must not be unloaded. */
+static void
+keep_loaded (void)
+{
+  Dl_info info;
+
+  if (dladdr (&params, &info) != 0)
+    dlopen (info.dli_fname, RTLD_NOW | RTLD_NODELETE);
+}
+
 static void
 cbw_cleanup (nbdkit_backend *backend)
 {
   (void) backend;
   if (!atomic_load (&started))
     return;
-  server_stop (&server);
+  if (!server_stop (&server)) {
+    keep_loaded ();
+    return;
+  }
   if (params.export)
     return;                     /* lent: see the top */
   background->finalize (background);
@@ -220,15 +234,21 @@ guest_source (nbdkit_next *next)
   };
 }
 
-/* A guest's change begins; the result goes to guest_end. */
-static unsigned
+/* A guest's change begins.  0, or -1 with *err set if it must fail. */
+static int
 guest_begin (nbdkit_next *next, const struct handle *h, uint64_t offset,
-             uint32_t count, enum guest_op op)
+             uint32_t count, enum guest_op op, unsigned *ticket, int *err)
 {
   const struct source source = guest_source (next);
+  int r;
 
-  return h->protected ?
-    engine_guest_begin (&server.engine, &source, offset, count, op) : 0;
+  if (!h->protected)
+    return 0;
+  r = engine_guest_begin (&server.engine, &source, offset, count, op, ticket);
+  if (r == 0)
+    return 0;
+  *err = r == ETIMEDOUT ? EIO : r; /* NBD has no such error */
+  return -1;
 }
 
 static void
@@ -255,9 +275,10 @@ cbw_pwrite (nbdkit_next *next, void *handle, const void *buf, uint32_t count,
   unsigned ticket;
   int r;
 
-  if (begin_request (next, handle, err) == -1)
+  if (begin_request (next, handle, err) == -1 ||
+      guest_begin (next, handle, offset, count, GUEST_WRITE, &ticket,
+                   err) == -1)
     return -1;
-  ticket = guest_begin (next, handle, offset, count, GUEST_WRITE);
   {
     LOCK_FOR_SCOPE (serial);
     r = next->pwrite (next, buf, count, offset, flags, err);
@@ -282,7 +303,8 @@ cbw_zero (nbdkit_next *next, void *handle, uint32_t count, uint64_t offset,
     *err = ENOTSUP;
     return -1;
   }
-  ticket = guest_begin (next, h, offset, count, GUEST_ZERO);
+  if (guest_begin (next, h, offset, count, GUEST_ZERO, &ticket, err) == -1)
+    return -1;
   {
     LOCK_FOR_SCOPE (serial);
     r = next->zero (next, count, offset, flags, err);
@@ -298,9 +320,10 @@ cbw_trim (nbdkit_next *next, void *handle, uint32_t count, uint64_t offset,
   unsigned ticket;
   int r;
 
-  if (begin_request (next, handle, err) == -1)
+  if (begin_request (next, handle, err) == -1 ||
+      guest_begin (next, handle, offset, count, GUEST_TRIM, &ticket,
+                   err) == -1)
     return -1;
-  ticket = guest_begin (next, handle, offset, count, GUEST_TRIM);
   {
     LOCK_FOR_SCOPE (serial);
     r = next->trim (next, count, offset, flags, err);

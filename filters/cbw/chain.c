@@ -94,16 +94,6 @@ chain_find (const struct chain *chain, uint64_t id)
   return -1;
 }
 
-int
-chain_live (const struct chain *chain, size_t j)
-{
-  int k = (int) j;
-
-  while (k >= 0 && snapshot_state (chain->snaps[k]) != CBW_SNAPSHOT_LIVE)
-    k--;
-  return k;
-}
-
 size_t
 chain_holder (const struct chain *chain, size_t k, uint64_t c, uint64_t end,
               uint64_t *run)
@@ -123,17 +113,18 @@ chain_holder (const struct chain *chain, size_t k, uint64_t c, uint64_t end,
   return j;
 }
 
-/* Who needs cluster c to be copied: a live snapshot that may be read there
- * and has it from the source.  Of several, the newest; NULL if none does.
- * The answer is the same for [c, *run).
+/* Who sees cluster c through all snapshots from itself up to j-1: a live
+ * one which may be read there, and no done bit is set in between.  Of
+ * several, the newest; NULL if there is none.  The answer is the same for
+ * [c, *run), with c < *run <= end.
  */
 static struct snapshot *
-who_needs (const struct chain *chain, uint64_t c, uint64_t end, uint64_t *run)
+who_sees (const struct chain *chain, size_t j, uint64_t c, uint64_t end,
+          uint64_t *run)
 {
   struct snapshot *snap;
-  size_t j;
 
-  for (j = chain->len; j-- > 0 && c < snapshot_clusters (chain->snaps[j]);) {
+  while (j-- > 0 && c < snapshot_clusters (chain->snaps[j])) {
     snap = chain->snaps[j];
     end = min_u64 (end, snapshot_clusters (snap));
     if (bitmap_test (&snap->done, c)) { /* older ones have it from here */
@@ -159,9 +150,48 @@ chain_next_needed (const struct chain *chain, uint64_t start, uint64_t end,
 {
   for (; start < end; start = need->end) {
     need->start = start;
-    need->by = who_needs (chain, start, end, &need->end);
+    need->by = who_sees (chain, chain->len, start, end, &need->end);
     if (need->by)
       return true;
   }
   return false;
+}
+
+void
+chain_punch (const struct chain *chain, size_t j, uint64_t start,
+             uint64_t end)
+{
+  struct snapshot *snap = chain->snaps[j];
+  uint64_t c, run;
+
+  if (snap->target == NULL)
+    return;
+  for (c = bitmap_next_set (&snap->done, start, end); c < end;
+       c = bitmap_next_set (&snap->done, run, end))
+    if (!who_sees (chain, j, c, bitmap_next_clear (&snap->done, c, end),
+                   &run))
+      snapshot_punch (snap, c, run);
+}
+
+void
+chain_lose_target (const struct chain *chain, size_t j,
+                   const struct error *e)
+{
+  const struct bitmap *done = &chain->snaps[j]->done;
+  struct snapshot *snap;
+  uint64_t c, end, run;
+  size_t k;
+
+  snapshot_break (chain->snaps[j], CBW_BROKEN_TARGET, e->num, 0, e->msg);
+  for (k = 0; k < j; ++k) {
+    snap = chain->snaps[k];
+    end = snapshot_clusters (snap);
+    for (c = bitmap_next_set (done, 0, end); c < end;
+         c = bitmap_next_set (done, run, end))
+      if (chain_holder (chain, k, c, end, &run) == j) {
+        snapshot_break (snap, CBW_BROKEN_TARGET, e->num,
+                        c * snap->cluster_size, e->msg);
+        break;
+      }
+  }
 }

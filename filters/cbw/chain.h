@@ -67,15 +67,24 @@ chain_newest (const struct chain *chain)
   return chain->snaps[chain->len - 1];
 }
 
-/* The nearest live snapshot at index j or older; -1 if there is none. */
-extern int chain_live (const struct chain *chain, size_t j);
-
 /* Who holds the data of cluster c for snapshot k?  Returns an index into
  * snaps, or chain->len for the source.  *run is set so that the answer is
  * the same for [c, *run), with c < *run <= end, and end within snapshot k.
  */
 extern size_t chain_holder (const struct chain *chain, size_t k,
                             uint64_t c, uint64_t end, uint64_t *run);
+
+/* Give the space of those clusters of [start, end) in j's target back
+ * which no live snapshot older than j reads.  Of no use to j any more.
+ */
+extern void chain_punch (const struct chain *chain, size_t j,
+                         uint64_t start, uint64_t end);
+
+/* The target of snapshot j is lost: break it, and the older ones that look
+ * through it.
+ */
+extern void chain_lose_target (const struct chain *chain, size_t j,
+                               const struct error *e);
 
 /* A run of clusters that must be copied to the newest snapshot, because
  * "by", a live one which may be read there, has them from the source.

@@ -19,6 +19,7 @@ copy_request (const void *buf)
   memcpy (&rq, buf, sizeof rq);
   rq.name[sizeof rq.name - 1] = '\0';
   rq.target[sizeof rq.target - 1] = '\0';
+  rq.access[sizeof rq.access - 1] = '\0';
   rq.held_ns = 0;
   memset (rq.message, 0, sizeof rq.message);
   return rq;
@@ -40,6 +41,8 @@ create (struct engine *engine, struct segment *segment, uint64_t disk_size,
   struct create_params p = {
     .name = rq->name,
     .target = rq->target,
+    .access = rq->access[0] ? rq->access : NULL,
+    .options = rq->options,
     .flags = rq->flags,
     .owner = rq->flags & CBW_CREATE_OWNED ? owner : 0,
   };
@@ -53,6 +56,11 @@ create (struct engine *engine, struct segment *segment, uint64_t disk_size,
   if (rq->target[0] != '/')
     return error_set (e, EINVAL, "the path of a target must be absolute, "
                       "not \"%s\"", rq->target);
+  if (rq->access[0] != '\0' && rq->access[0] != '/')
+    return error_set (e, EINVAL, "the path of an access file must be "
+                      "absolute, not \"%s\"", rq->access);
+  if (rq->options.on_error > CBW_ON_ERROR_BREAK_GUEST_WRITE)
+    return error_set (e, EINVAL, "unknown policy %u", rq->options.on_error);
   return create_snapshot (engine, segment, &p, disk_size, &rq->held_ns, e);
 }
 

@@ -3,21 +3,14 @@
 #include <config.h>
 
 #include <errno.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <nbdkit-filter.h>
 
 #include "cleanup.h"
+#include "clock.h"
 #include "copy.h"
-#include "iszero.h"
 #include "rounding.h"
 
-/* A copy moves at most this many bytes, or one cluster if that is more:
- * a neighbour waits no longer than for one piece, and the piece is still
- * in the CPU's cache when it is written.
- */
-#define PIECE_SIZE (256 * 1024)
+/* How long the server waits for stuck copies when it stops. */
+#define STUCK_WAIT (30 * NS_PER_SEC)
 
 struct copy_claim {
   struct copy_claim *next;
@@ -25,92 +18,50 @@ struct copy_claim {
   pthread_cond_t released;
 };
 
-struct copy_buffer {
-  struct copy_buffer *next;
-};
-
 void
 copier_init (struct copier *c)
 {
   pthread_mutex_init (&c->lock, NULL);
   c->claims = NULL;
-  c->buffers = NULL;
+  piece_pool_init (&c->buffers);
+  timed_init (&c->timed, &c->buffers);
 }
 
-void
+bool
 copier_destroy (struct copier *c)
 {
-  struct copy_buffer *buffer;
-
-  while ((buffer = c->buffers) != NULL) {
-    c->buffers = buffer->next;
-    free (buffer);
-  }
+  if (!timed_destroy (&c->timed, STUCK_WAIT))
+    return false;
+  piece_pool_destroy (&c->buffers);
   pthread_mutex_destroy (&c->lock);
+  return true;
 }
 
-static uint64_t
-piece_clusters (const struct snapshot *snap)
-{
-  return max_u64 (PIECE_SIZE / snap->cluster_size, 1);
-}
-
-/* A buffer for one piece, the one used last if there is one. */
-static void *
-buffer_get (struct copier *c, const struct snapshot *snap)
-{
-  struct copy_buffer *buffer;
-  void *p;
-
-  {
-    LOCK_FOR_SCOPE (&c->lock);
-    buffer = c->buffers;
-    if (buffer)
-      c->buffers = buffer->next;
-  }
-  if (buffer == NULL &&
-      posix_memalign (&p, 4096,
-                      piece_clusters (snap) * snap->cluster_size) == 0)
-    buffer = p;
-  return buffer;
-}
-
-static void
-buffer_put (struct copier *c, void *p)
-{
-  struct copy_buffer *buffer = p;
-
-  LOCK_FOR_SCOPE (&c->lock);
-  buffer->next = c->buffers;
-  c->buffers = buffer;
-}
-
-/* Claim the first run of [start, end) that needs copying, or the first
- * "max" clusters of it.  Returns false if none does.  Not inlined: gcc 12
- * would see only that a local variable of the caller goes on the list, not
- * that release takes it off again.
+/* Claim the first run of [start, job->end) that needs copying, or the
+ * first "max" clusters of it.  Returns false if none does.  Not inlined:
+ * gcc 12 would see only that a local variable of the caller goes on the
+ * list, not that release takes it off again.
  */
 __attribute__ ((noinline)) static bool
-claim (struct copier *c, const struct chain *chain,
-       uint64_t start, uint64_t end, uint64_t max,
-       struct copy_claim *mine)
+claim (struct copier *c, const struct copy_job *job, uint64_t start,
+       uint64_t max, struct copy_claim *mine)
 {
+  struct chain_need *need = &mine->need;
   struct copy_claim *other;
 
   LOCK_FOR_SCOPE (&c->lock);
  again:
-  if (!chain_next_needed (chain, start, end, &mine->need))
+  if (!chain_next_needed (job->chain, start, job->end, need))
     return false;
-  if (mine->need.end - mine->need.start > max)
-    mine->need.end = mine->need.start + max;
+  if (need->end - need->start > max)
+    need->end = need->start + max;
   for (other = c->claims; other; other = other->next) {
-    if (other->need.start <= mine->need.start &&
-        mine->need.start < other->need.end) {
+    if (other->need.start <= need->start && need->start < other->need.end) {
       pthread_cond_wait (&other->released, &c->lock);
       goto again;               /* "other" is gone, or smaller */
     }
-    if (other->need.start > mine->need.start)
-      mine->need.end = min_u64 (mine->need.end, other->need.start);
+    if (other->need.start > need->start)
+      need->end = min_u64 (need->end, other->need.start);
   }
 
   pthread_cond_init (&mine->released, NULL);
@@ -145,119 +96,94 @@ release (struct copier *c, struct copy_claim *mine)
   pthread_cond_destroy (&mine->released);
 }
 
-/* Clusters [start, end) are in the target, "written" bytes of them as
- * data and the rest as hole.
+/* If the claim begins with a hole in the source, mark that done.  Returns
+ * false if there is none; the claim is then no longer than a piece.
  */
-static void
-set_done (const struct snapshot *snap, uint64_t start, uint64_t end,
-          uint64_t written)
+static bool
+skip_hole (struct copier *c, const struct copy_job *job,
+           struct copy_claim *mine)
 {
-  bitmap_set (&snap->done, start, end);
-  atomic_fetch_add_explicit (&snap->entry->copied_clusters, end - start,
-                             memory_order_relaxed);
-  atomic_fetch_add_explicit (&snap->entry->copied_bytes, written,
-                             memory_order_relaxed);
+  const struct snapshot *snap = chain_newest (job->chain);
+  const uint64_t cs = snap->cluster_size, offset = mine->need.start * cs;
+  const uint64_t len = min_u64 (mine->need.end * cs, snap->size) - offset;
+  const uint64_t zeroes = source_zeroes (job->source, len, offset);
+
+  if (zeroes == len)
+    piece_skip (snap, mine->need.start, mine->need.end);
+  else if (zeroes >= cs)
+    piece_skip (snap, mine->need.start, mine->need.start + zeroes / cs);
+  else {
+    shrink (c, mine, mine->need.start + piece_clusters (snap));
+    return false;
+  }
+  return true;
 }
 
-/* Write what is not zero of a piece, neighbouring clusters in one go. */
 static int
-write_piece (const struct snapshot *snap, const unsigned char *buf,
-             uint64_t offset, uint64_t len, uint64_t *written,
-             struct error *e)
+copy_claimed (struct copier *c, const struct copy_job *job,
+              const struct copy_claim *mine, struct error *e)
 {
-  struct image *target = snap->target;
-  uint64_t pos, data = 0, n;    /* [data, pos) is yet to be written */
+  struct snapshot *snap = chain_newest (job->chain);
+  const uint64_t timeout_ns = mine->need.by->entry->options.timeout_ns;
 
-  *written = 0;
-  for (pos = 0; pos <= len; pos += n) {
-    n = min_u64 (snap->cluster_size, len - pos);
-    if (n > 0 && !is_zero (buf + pos, n))
-      continue;
-    if (data < pos) {
-      if (target->ops->pwrite (target, buf + data, pos - data, offset + data,
-                               e) == -1)
-        return -1;
-      *written += pos - data;
-    }
-    data = pos + n;
-    if (n == 0)
-      break;
-  }
-  return 0;
+  if (timeout_ns != 0)
+    return timed_copy (&c->timed, snap, mine->need.start, mine->need.end,
+                       timeout_ns, e);
+  return piece_copy (&c->buffers, snap, job->source, mine->need.start,
+                     mine->need.end, NULL, e);
 }
 
-/* Copy the first piece of a claim.  Returns the cluster up to which all
- * is done, or 0 and sets the error; *failed_at is then the offset.
- */
-static uint64_t
-copy_piece (struct copier *c, const struct snapshot *snap,
-            const struct source *source, struct copy_claim *mine,
-            bool sparse, struct error *e)
+/* A copy failed: is the guest to wait for space? */
+static bool
+stalls (const struct copy_job *job, const struct chain_need *need, int num)
 {
-  const uint64_t cs = snap->cluster_size;
-  const uint64_t offset = mine->need.start * cs;
-  uint64_t end = min_u64 (mine->need.end,
-                          mine->need.start + piece_clusters (snap));
-  uint64_t len, zeroes, written = 0;
-  void *buf;
-  int r;
+  return (num == ENOSPC || num == EDQUOT) &&
+    job->stalled_ns < need->by->entry->options.stall_ns;
+}
 
-  if (snap->target == NULL) {
-    error_set (e, EIO, "the target of snapshot \"%s\" is missing",
-               snap->entry->name);
-    return 0;
-  }
-  if (sparse) {
-    len = min_u64 (mine->need.end * cs, snap->size) - offset;
-    zeroes = source_zeroes (source, len, offset);
-    if (zeroes == len || zeroes >= cs) {
-      end = zeroes == len ? mine->need.end : mine->need.start + zeroes / cs;
-      set_done (snap, mine->need.start, end, 0);
-      return end;
+int
+copy_range (struct copier *c, const struct copy_job *job)
+{
+  const struct snapshot *snap = chain_newest (job->chain);
+  /* A hole may be as long as it likes: it takes no time. */
+  const uint64_t max = job->sparse ? UINT64_MAX : piece_clusters (snap);
+  uint64_t start = job->start;
+  struct copy_claim mine;
+  struct error e;
+  int r = 0;
+
+  while (r == 0 && claim (c, job, start, max, &mine)) {
+    start = mine.need.start;
+    if (!(job->sparse && snap->target && skip_hole (c, job, &mine)) &&
+        copy_claimed (c, job, &mine, &e) == -1) {
+      /* Broken first, then released: whoever waited must not think that
+       * the cluster is still to be copied, nor that it was.  Older
+       * snapshots may need it too: they have their own try.
+       */
+      if (stalls (job, &mine.need, e.num)) {
+        snapshot_stall (mine.need.by, job->stalled_ns);
+        r = COPY_STALL;
+      }
+      else
+        r = snapshot_copy_failed (mine.need.by, e.num,
+                                  mine.need.start * snap->cluster_size,
+                                  e.msg);
     }
-    shrink (c, mine, end);
+    release (c, &mine);
   }
-
-  len = min_u64 (end * cs, snap->size) - offset;
-  buf = buffer_get (c, snap);
-  if (buf == NULL) {
-    error_set_errno (e, ENOMEM, "buffer for a copy");
-    return 0;
-  }
-  r = source_pread (source, buf, (uint32_t) len, offset);
-  if (r != 0)
-    error_set_errno (e, r, "cannot read old data from the disk");
-  else
-    r = write_piece (snap, buf, offset, len, &written, e);
-  buffer_put (c, buf);
-  if (r != 0)
-    return 0;
-  set_done (snap, mine->need.start, end, written);
-  return end;
+  return r;
 }
 
 void
-copy_range (struct copier *c, const struct chain *chain,
-            const struct source *source, uint64_t start, uint64_t end,
-            bool sparse)
+copy_wait (struct copier *c, uint64_t start, uint64_t end)
 {
-  const struct snapshot *snap = chain_newest (chain);
-  /* A hole may be as long as it likes: it takes no time. */
-  const uint64_t max = sparse ? end - start : piece_clusters (snap);
-  struct copy_claim mine;
-  struct error e;
-  uint64_t done;
+  struct copy_claim *other;
 
-  while (start < end && claim (c, chain, start, end, max, &mine)) {
-    done = copy_piece (c, snap, source, &mine, sparse, &e);
-    /* Broken first, then released: whoever waited must not think that
-     * the cluster is still to be copied, nor that it was.  Older snapshots
-     * may need it too: they have their own try.
-     */
-    if (done == 0)
-      snapshot_break (mine.need.by, CBW_BROKEN_COPY, e.num,
-                      mine.need.start * snap->cluster_size, e.msg);
-    release (c, &mine);
-    start = done ? done : mine.need.start;
-  }
+  LOCK_FOR_SCOPE (&c->lock);
+ again:
+  for (other = c->claims; other; other = other->next)
+    if (other->need.start < end && start < other->need.end) {
+      pthread_cond_wait (&other->released, &c->lock);
+      goto again;
+    }
 }

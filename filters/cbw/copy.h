@@ -14,7 +14,7 @@
  *   not done ----------> in flight -----------------> done
  *     |    claim (lock)             set bit (release), then
  *     |                             take off the list (lock)
- *     `--- a failed copy goes back to "not done", and breaks the snapshot
+ *     `--- a failed copy goes back to "not done"
  */
 
 #ifndef CBW_COPY_H
@@ -25,30 +25,56 @@
 #include <stdint.h>
 
 #include "chain.h"
+#include "piece.h"
 #include "source.h"
+#include "timed.h"
 
 struct copy_claim;
-struct copy_buffer;
 
 struct copier {
-  pthread_mutex_t lock;         /* for all of the below */
-  struct copy_claim *claims;    /* in flight */
-  struct copy_buffer *buffers;  /* free ones, last used first */
+  pthread_mutex_t lock;
+  struct copy_claim *claims;    /* in flight, under the lock */
+  struct piece_pool buffers;
+  struct timed_pool timed;
 };
 
 extern void copier_init (struct copier *c);
-extern void copier_destroy (struct copier *c);
 
-/* See to it that clusters [start, end) of the newest snapshot need no copy
- * any more: no live snapshot has them from the source.  With "sparse",
- * large holes in the source are looked for first, and not read: for guest
- * trims and zeroes, which may cover most of a disk.
- *
- * A copy that fails breaks the snapshots that needed it.  Called inside
- * the gate.
+/* Returns false if a copy that took too long is still under way, so that
+ * nothing of snapshots and source may be freed.
  */
-extern void copy_range (struct copier *c, const struct chain *chain,
-                        const struct source *source,
-                        uint64_t start, uint64_t end, bool sparse);
+extern bool copier_destroy (struct copier *c);
+
+/* What copy_range is to do. */
+struct copy_job {
+  const struct chain *chain;
+  const struct source *source;
+  uint64_t start, end;          /* clusters of the newest snapshot */
+
+  /* Look for large holes in the source first, and do not read them: for
+   * guest trims and zeroes, which may cover most of a disk.
+   */
+  bool sparse;
+
+  /* How long the guest's write has waited for space already; a snapshot
+   * with a longer cbw-full=stall makes copy_range return.
+   */
+  uint64_t stalled_ns;
+};
+
+#define COPY_STALL -1
+
+/* See to it that the clusters need no copy any more: no live snapshot has
+ * them from the source.  A copy that fails breaks the snapshot that needed
+ * it, or if its policy is break-guest-write, ends this with an errno: the
+ * guest's write must then fail with it.  Clusters copied before stay done.
+ *
+ * Returns 0, an errno, or COPY_STALL if the target is full: leave the
+ * gate, wait a little, and try again.  Called inside the gate.
+ */
+extern int copy_range (struct copier *c, const struct copy_job *job);
+
+/* Wait until no copy of clusters [start, end) is in flight. */
+extern void copy_wait (struct copier *c, uint64_t start, uint64_t end);
 
 #endif /* CBW_COPY_H */

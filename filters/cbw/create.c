@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "access.h"
 #include "cleanup.h"
 #include "clock.h"
 #include "lifecycle.h"
@@ -79,6 +80,7 @@ reserve (const struct cbw_map *m, struct cbw_snapshot *entry,
   entry->target_kind = CBW_TARGET_RAW;
   entry->target_created = access (p->target, F_OK) == -1;
   entry->owner = p->owner;
+  entry->options = p->options;
   entry->sum = snaptab_sum (entry);
   atomic_store_explicit (&entry->state, CBW_SNAPSHOT_RESERVED,
                          memory_order_release);
@@ -106,6 +108,19 @@ make_target (struct cbw_snapshot *entry, uint64_t size, bool force,
     entry->sum = snaptab_sum (entry);
   }
   return target;
+}
+
+static int
+set_access (struct snapshot *snap, const char *path, struct error *e)
+{
+  const uint64_t n = snapshot_clusters (snap);
+
+  if (path == NULL)
+    bitmap_set (&snap->access, 0, n);
+  else if (access_load (path, snap->size, snap->cluster_size, &snap->access,
+                        e) == -1)
+    return -1;
+  return 0;
 }
 
 int
@@ -141,7 +156,8 @@ create_snapshot (struct engine *engine, struct segment *segment,
                               &created, e);
   if (snap->target == NULL)
     goto undo;
-  bitmap_set (&snap->access, 0, snap->access.nbits);
+  if (set_access (snap, p->access, e) == -1)
+    goto undo;
   if (engine_add_snapshot (engine, snap, held_ns) == -1) {
     error_set_errno (e, ENOMEM, "snapshot \"%s\"", p->name);
     goto undo;

@@ -47,38 +47,6 @@ retire (struct snapshot *snap)
   snapshot_unref (snap);
 }
 
-/* Give back what hidden snapshot j holds and nobody needs: what is not
- * read through it by the nearest older live snapshot is not read by any.
- */
-static void
-punch_useless (const struct chain *chain, size_t j)
-{
-  const struct snapshot *snap = chain->snaps[j];
-  const uint64_t cs = snap->cluster_size, end = snapshot_clusters (snap);
-  const int k = chain_live (chain, j);
-  const uint64_t k_end = k >= 0 ? snapshot_clusters (chain->snaps[k]) : 0;
-  struct image *target = snap->target;
-  uint64_t c, run;
-  struct error e;
-
-  if (target == NULL)
-    return;
-  for (c = bitmap_next_set (&snap->done, 0, end); c < end;
-       c = bitmap_next_set (&snap->done, run, end)) {
-    run = bitmap_next_clear (&snap->done, c, end);
-    if (c < k_end &&
-        chain_holder (chain, (size_t) k, c, run < k_end ? run : k_end,
-                      &run) == j)
-      continue;
-    if (target->ops->punch (target, c * cs,
-                            (run * cs < snap->size ? run * cs : snap->size) -
-                            c * cs, &e) == -1) {
-      nbdkit_debug ("cbw: %s", e.msg);
-      return;
-    }
-  }
-}
-
 void
 punch_hidden (const struct chain *chain)
 {
@@ -86,7 +54,7 @@ punch_hidden (const struct chain *chain)
 
   for (i = 0; chain && i < chain->len; ++i)
     if (snapshot_state (chain->snaps[i]) == CBW_SNAPSHOT_HIDDEN)
-      punch_useless (chain, i);
+      chain_punch (chain, i, 0, snapshot_clusters (chain->snaps[i]));
 }
 
 /* Drop snap, which is in the current chain; engine->control is held. */
@@ -94,9 +62,7 @@ static int
 drop (struct engine *engine, struct snapshot *snap, struct error *e)
 {
   struct snapshot *gone[CBW_NR_SNAPSHOTS];
-  const struct chain *chain;
   size_t nr_gone, i;
-  const uint64_t id = snap->id;
 
   if (engine_drop_snapshot (engine, snap, gone, &nr_gone) == -1)
     return error_set_errno (e, ENOMEM, "cannot drop the snapshot");
@@ -105,15 +71,8 @@ drop (struct engine *engine, struct snapshot *snap, struct error *e)
   if (chain_find (engine->chain.current, id) >= 0)
     move_target_aside (snap->entry);
 
-  /* Who looked through it now looks through the hidden ones behind it. */
-  chain = engine->chain.current;
-  for (i = 0; chain && i < chain->len; ++i)
-    if (chain->snaps[i]->id >= id) {
-      if (snapshot_state (chain->snaps[i]) == CBW_SNAPSHOT_LIVE)
-        break;
-      if (snapshot_state (chain->snaps[i]) == CBW_SNAPSHOT_HIDDEN)
-        punch_useless (chain, i);
-    }
+  punch_hidden (engine->chain.current);
+  engine_room (engine);
   return 0;
 }
 
@@ -155,6 +114,23 @@ find_orphan (const struct engine *engine, const struct segment *segment,
       return snap;
   }
   return NULL;
+}
+
+void
+check_targets (struct engine *engine)
+{
+  const struct chain *chain;
+  struct image *target;
+  struct error e;
+  size_t j;
+
+  LOCK_FOR_SCOPE (&engine->control);
+  chain = engine->chain.current;
+  for (j = 0; chain && j < chain->len; ++j) {
+    target = chain->snaps[j]->target;
+    if (target && target->ops->check (target, &e) == -1)
+      chain_lose_target (chain, j, &e);
+  }
 }
 
 void

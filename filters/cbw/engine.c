@@ -2,26 +2,42 @@
 
 #include <config.h>
 
+#include "cleanup.h"
 #include "clock.h"
 #include "engine.h"
 #include "rounding.h"
+
+/* How often a guest's write that waits for space looks for some. */
+#define STALL_INTERVAL (50 * NS_PER_MS)
 
 void
 engine_init (struct engine *e)
 {
   pthread_mutex_init (&e->control, NULL);
+  pthread_mutex_init (&e->room_lock, NULL);
+  pthread_cond_init (&e->room, NULL);
   gate_init (&e->gate);
   chain_head_init (&e->chain);
   copier_init (&e->copier);
 }
 
-void
+bool
 engine_destroy (struct engine *e)
 {
-  copier_destroy (&e->copier);
+  if (!copier_destroy (&e->copier))
+    return false;
   chain_head_destroy (&e->chain);
   gate_destroy (&e->gate);
+  pthread_cond_destroy (&e->room);
+  pthread_mutex_destroy (&e->room_lock);
   pthread_mutex_destroy (&e->control);
+  return true;
+}
+
+void
+engine_set_source (struct engine *e, const struct source *source)
+{
+  e->copier.timed.source = *source;
 }
 
 /* The clusters of the newest snapshot that a change touches; returns the
@@ -45,29 +61,96 @@ newest_touched (const struct engine *e, uint64_t offset, uint64_t count,
   return chain;
 }
 
-unsigned
-engine_guest_begin (struct engine *e, const struct source *source,
-                    uint64_t offset, uint64_t count, enum guest_op op)
+/* Preserve what is there; inside the gate.  Returns as copy_range. */
+static int
+preserve (struct engine *e, const struct source *source, uint64_t offset,
+          uint64_t count, enum guest_op op, uint64_t stalled_ns)
 {
-  const unsigned ticket = gate_enter (&e->gate);
-  const struct chain *chain;
+  struct copy_job job = {
+    .source = source,
+    .sparse = op != GUEST_WRITE,
+    .stalled_ns = stalled_ns,
+  };
   const struct bitmap *dirty;
-  uint64_t start, end;
+  int r;
 
-  chain = newest_touched (e, offset, count, &start, &end);
-  if (chain) {
-    dirty = &chain_newest (chain)->dirty;
-    if (!bitmap_all_set (dirty, start, end)) {
-      copy_range (&e->copier, chain, source, start, end, op != GUEST_WRITE);
-      bitmap_set (dirty, start, end);
-    }
+  job.chain = newest_touched (e, offset, count, &job.start, &job.end);
+  if (job.chain == NULL)
+    return 0;
+  dirty = &chain_newest (job.chain)->dirty;
+  if (bitmap_all_set (dirty, job.start, job.end))
+    return 0;
+  r = copy_range (&e->copier, &job);
+  if (r == 0)
+    bitmap_set (dirty, job.start, job.end);
+  return r;
+}
+
+void
+engine_room (struct engine *e)
+{
+  LOCK_FOR_SCOPE (&e->room_lock);
+
+  pthread_cond_broadcast (&e->room);
+}
+
+/* Wait for room in a target; nobody tells of what other programs free, so
+ * look again after a while.
+ */
+static void
+wait_for_room (struct engine *e)
+{
+  const uint64_t until = now_realtime_ns () + STALL_INTERVAL;
+  const struct timespec ts = {
+    .tv_sec = until / NS_PER_SEC, .tv_nsec = until % NS_PER_SEC
+  };
+
+  LOCK_FOR_SCOPE (&e->room_lock);
+  pthread_cond_timedwait (&e->room, &e->room_lock, &ts);
+}
+
+/* A write that had waited goes on, or has failed. */
+static void
+end_stall (struct engine *e)
+{
+  struct chain *chain = chain_get (&e->chain);
+  size_t i;
+
+  for (i = 0; chain && i < chain->len; ++i)
+    snapshot_unstall (chain->snaps[i]);
+  chain_put (chain);
+}
+
+int
+engine_guest_begin (struct engine *e, const struct source *source,
+                    uint64_t offset, uint64_t count, enum guest_op op,
+                    unsigned *ticket)
+{
+  uint64_t since = 0, stalled_ns = 0;
+  int r;
+
+  for (;;) {
+    *ticket = gate_enter (&e->gate);
+    r = preserve (e, source, offset, count, op, stalled_ns);
+    if (r != 0)
+      gate_leave (&e->gate, *ticket);
+    if (r != COPY_STALL)
+      break;
+    /* Outside the gate, so that snapshots can be dropped to make room. */
+    if (since == 0)
+      since = now_monotonic_ns ();
+    wait_for_room (e);
+    stalled_ns = now_monotonic_ns () - since;
   }
+  if (since != 0)
+    end_stall (e);
+
   /* Pairs with the fence in view.c: who reads from the source what this
    * change puts there also sees the done bits, and the broken state, that
    * were set (here, or seen set here) before it.
    */
   atomic_thread_fence (memory_order_release);
-  return ticket;
+  return r;
 }
 
 void

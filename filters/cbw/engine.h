@@ -19,6 +19,11 @@
 
 struct engine {
   pthread_mutex_t control;      /* around creating and dropping */
+
+  /* Signalled when a target may have got room. */
+  pthread_mutex_t room_lock;
+  pthread_cond_t room;
+
   struct gate gate;
   struct chain_head chain;
   struct copier copier;
@@ -26,22 +31,31 @@ struct engine {
 
 extern void engine_init (struct engine *e);
 
-/* Every thread is gone, and every guest. */
-extern void engine_destroy (struct engine *e);
+/* Every thread is gone, and every guest.  Returns false if a copy that
+ * took too long is still under way: then the source, the segment and the
+ * engine must stay.
+ */
+extern bool engine_destroy (struct engine *e);
+
+/* The source for threads of the engine's own, which copy when there is a
+ * time limit.
+ */
+extern void engine_set_source (struct engine *e, const struct source *source);
 
 enum guest_op { GUEST_WRITE, GUEST_ZERO, GUEST_TRIM };
 
-/* A guest is about to change [offset, offset+count).  When this returns,
+/* A guest is about to change [offset, offset+count).  When this returns 0,
  * the old data there is preserved, or the snapshot marked broken, and the
- * change may go to the source.  Call engine_guest_end with the value that
- * was returned when it has reached it, whether or not it succeeded.
+ * change may go to the source.  Call engine_guest_end with *ticket when it
+ * has reached it, whether or not it succeeded.
  *
- * "source" is where old data is read; it must be the protected disk.
+ * Returns an errno if the change must fail instead; then there is no
+ * ticket.  "source" is where old data is read; it must be the protected
+ * disk.
  */
-extern unsigned engine_guest_begin (struct engine *e,
-                                    const struct source *source,
-                                    uint64_t offset, uint64_t count,
-                                    enum guest_op op);
+extern int engine_guest_begin (struct engine *e, const struct source *source,
+                               uint64_t offset, uint64_t count,
+                               enum guest_op op, unsigned *ticket);
 extern void engine_guest_end (struct engine *e, unsigned ticket);
 
 /* Would such a change have to wait for a copy?  A hint: it may be out of
@@ -57,6 +71,9 @@ extern bool engine_guest_would_copy (struct engine *e, uint64_t offset,
  */
 extern int engine_add_snapshot (struct engine *e, struct snapshot *snap,
                                 uint64_t *held_ns);
+
+/* Space was freed: let guests' writes that wait for it try again. */
+extern void engine_room (struct engine *e);
 
 /* The snapshot is dropped: hidden, and taken off the chain if nothing
  * older is left, with those hidden ones that thereby become the oldest.

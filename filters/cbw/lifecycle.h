@@ -25,6 +25,8 @@
 struct create_params {
   const char *name;
   const char *target;           /* absolute path */
+  const char *access;           /* path of the access file, or NULL */
+  struct cbw_options options;
   uint32_t flags;               /* CBW_CREATE_FORCE */
   uint32_t owner;               /* client's tag, or 0 */
   uint8_t uuid[16];             /* of the snapshot */
@@ -61,6 +63,9 @@ extern void move_target_aside (const struct cbw_snapshot *entry);
 extern void drop_orphans (struct engine *engine, struct segment *segment,
                           bool (*alive) (void *opaque, unsigned client),
                           void *opaque);
+
+/* Break the snapshots whose target was removed, replaced or resized. */
+extern void check_targets (struct engine *engine);
 
 /* Bring back every snapshot of a segment taken over.  One whose target is
  * gone, or that lived through an unclean reboot, comes back broken.

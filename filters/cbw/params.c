@@ -10,6 +10,7 @@
 
 #include "layout.h"
 #include "params.h"
+#include "parse.h"
 #include "rounding.h"
 #include "segment.h"
 #include "snaptab.h"
@@ -21,8 +22,14 @@ const char params_help[] =
   "cbw-target=FILE         Take a snapshot at start; old data goes here.\n"
   "cbw-snapshot=NAME       Name of that snapshot (default: snapshot).\n"
   "cbw-cluster-size=SIZE   Granularity of copies, 4k to 4M (default: 64k).\n"
-  "cbw-on-error=break-snapshot\n"
+  "cbw-on-error=break-snapshot|break-guest-write\n"
   "                        What a failed copy does (default: break-snapshot).\n"
+  "cbw-timeout=SECS        A copy that takes longer fails (default: no limit).\n"
+  "cbw-full=stall:SECS     How long guests' writes wait for space in a full\n"
+  "                        target before that counts as failed (default: 0).\n"
+  "cbw-quota=SIZE          How much the target may hold (default: no limit).\n"
+  "cbw-access=FILE         Only these areas may be read: lines OFFSET LENGTH\n"
+  "                        (default: everything).\n"
   "cbw-threads=N           Service threads, 1 to 64 (default: 8).\n"
   "cbw-export=NAME         The export to protect (default: all are the disk).";
 
@@ -116,6 +123,56 @@ set_threads (struct params *p, const char *value)
   return 1;
 }
 
+static int
+set_on_error (struct params *p, const char *value)
+{
+  if (strcmp (value, "break-snapshot") == 0)
+    p->options.on_error = CBW_ON_ERROR_BREAK_SNAPSHOT;
+  else if (strcmp (value, "break-guest-write") == 0)
+    p->options.on_error = CBW_ON_ERROR_BREAK_GUEST_WRITE;
+  else {
+    nbdkit_error ("cbw-on-error=%s: the policy must be break-snapshot or "
+                  "break-guest-write", value);
+    return -1;
+  }
+  return 1;
+}
+
+static int
+set_seconds (uint64_t *ns, const char *key, const char *value,
+             const char *secs)
+{
+  struct error e;
+
+  if (parse_seconds (secs, ns, &e) == -1) {
+    nbdkit_error ("%s=%s: %s", key, value, e.msg);
+    return -1;
+  }
+  return 1;
+}
+
+static int
+set_full (struct params *p, const char *value)
+{
+  if (strncmp (value, "stall:", 6) == 0)
+    return set_seconds (&p->options.stall_ns, "cbw-full", value, value + 6);
+  nbdkit_error ("cbw-full=%s: must be stall:SECS", value);
+  return -1;
+}
+
+static int
+set_quota (struct params *p, const char *value)
+{
+  const int64_t size = nbdkit_parse_size (value);
+
+  if (size <= 0) {
+    nbdkit_error ("cbw-quota=%s: is not a size", value);
+    return -1;
+  }
+  p->options.quota = (uint64_t) size;
+  return 1;
+}
+
 int
 params_parse (struct params *p, const char *key, const char *value)
 {
@@ -133,13 +190,16 @@ params_parse (struct params *p, const char *key, const char *value)
     p->export = value;
     return 1;
   }
-  if (strcmp (key, "cbw-on-error") == 0) {
-    if (strcmp (value, "break-snapshot") == 0)
-      return 1;
-    nbdkit_error ("cbw-on-error=%s: the policy must be break-snapshot",
-                  value);
-    return -1;
-  }
+  if (strcmp (key, "cbw-on-error") == 0)
+    return set_on_error (p, value);
+  if (strcmp (key, "cbw-timeout") == 0)
+    return set_seconds (&p->options.timeout_ns, key, value, value);
+  if (strcmp (key, "cbw-full") == 0)
+    return set_full (p, value);
+  if (strcmp (key, "cbw-quota") == 0)
+    return set_quota (p, value);
+  if (strcmp (key, "cbw-access") == 0)
+    return set_path (&p->access, key, value);
   if (strncmp (key, "cbw-", 4) == 0) {
     nbdkit_error ("unknown parameter %s of the cbw filter "
                   "(nbdkit --help --filter=cbw PLUGIN lists them)", key);
@@ -169,4 +229,5 @@ params_free (struct params *p)
 {
   free (p->shm);
   free (p->target);
+  free (p->access);
 }

@@ -7,9 +7,13 @@
 
 #include <stdint.h>
 
+#include "layout.h"
+
 struct params {
   char *shm;                    /* path of the segment, absolute */
   char *target;                 /* absolute path, or NULL: no snapshot */
+  char *access;                 /* absolute path, or NULL: everything */
+  struct cbw_options options;   /* of that snapshot */
   const char *snapshot;         /* name of the snapshot at start */
   const char *export;           /* NULL: not given */
   uint32_t cluster_size;        /* bytes; 0: not given */

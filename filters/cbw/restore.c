@@ -104,31 +104,6 @@ collect (const struct cbw_map *m, struct cbw_snapshot **entries)
   return nr - i;
 }
 
-/* The target of snapshot j cannot be opened: break it, and the older ones
- * that look through it.
- */
-static void
-break_dependents (const struct chain *chain, size_t j, const struct error *e)
-{
-  const struct bitmap *done = &chain->snaps[j]->done;
-  const struct snapshot *snap;
-  uint64_t c, end, run;
-  size_t k;
-
-  snapshot_break (chain->snaps[j], CBW_BROKEN_TARGET, e->num, 0, e->msg);
-  for (k = 0; k < j; ++k) {
-    snap = chain->snaps[k];
-    end = snapshot_clusters (snap);
-    for (c = bitmap_next_set (done, 0, end); c < end;
-         c = bitmap_next_set (done, run, end))
-      if (chain_holder (chain, k, c, end, &run) == j) {
-        snapshot_break (chain->snaps[k], CBW_BROKEN_TARGET, e->num,
-                        c * snap->cluster_size, e->msg);
-        break;
-      }
-  }
-}
-
 /* Open the targets of all, or break them all. */
 static void
 restore_targets (const struct chain *chain, bool unclean_reboot)
@@ -152,7 +127,7 @@ restore_targets (const struct chain *chain, bool unclean_reboot)
     snaptab_target (snap->entry, snapshot_state (snap), path);
     snap->target = image_raw_open (path, snap->size, &id, &e);
     if (snap->target == NULL)
-      break_dependents (chain, j, &e);
+      chain_lose_target (chain, j, &e);
   }
 }
 

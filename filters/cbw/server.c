@@ -98,7 +98,12 @@ static int
 prepare_snapshots (struct server *s, const struct params *p,
                    uint64_t disk_size, struct error *e)
 {
-  struct create_params cp = { .name = p->snapshot, .target = p->target };
+  struct create_params cp = {
+    .name = p->snapshot,
+    .target = p->target,
+    .access = p->access,
+    .options = p->options,
+  };
   uint64_t held_ns;
   int r;
 
@@ -132,6 +137,7 @@ server_start (struct server *s, const struct params *p,
     return -1;
   }
   engine_init (&s->engine);
+  engine_set_source (&s->engine, source);
   if (prepare_snapshots (s, p, info->size, &e) == -1) {
     nbdkit_error ("cbw: %s", e.msg);
     goto fail;
@@ -176,13 +182,15 @@ flush_targets (struct server *s)
   }
 }
 
-void
+bool
 server_stop (struct server *s)
 {
   service_stop (&s->service);
   if (!segment_is_volatile (&s->segment))
     flush_targets (s);
   segment_stop (&s->segment);
-  engine_destroy (&s->engine);
+  if (!engine_destroy (&s->engine))
+    return false;
   segment_close (&s->segment, false);
+  return true;
 }

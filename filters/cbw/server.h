@@ -7,6 +7,8 @@
 #ifndef CBW_SERVER_H
 #define CBW_SERVER_H
 
+#include <stdbool.h>
+
 #include "engine.h"
 #include "params.h"
 #include "segment.h"
@@ -32,7 +34,10 @@ extern int server_start (struct server *s, const struct params *p,
                          const struct source *source,
                          const struct source_info *info);
 
-/* Stop in good order: readers are told, targets flushed. */
-extern void server_stop (struct server *s);
+/* Stop in good order: readers are told, targets flushed.  Returns false if
+ * a copy is stuck in a thread that cannot be ended: then the source, and
+ * this code, must stay until the process is gone.
+ */
+extern bool server_stop (struct server *s);
 
 #endif /* CBW_SERVER_H */

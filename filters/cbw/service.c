@@ -64,6 +64,8 @@ run_request (struct service *s, const struct request *rq, uint32_t owner,
       return 0;                 /* a hint that has no use here */
     return view_cache (s->engine, &s->source, rq->snapshot, rq->length,
                        rq->offset);
+  case CBW_REQUEST_DISCARD:
+    return view_discard (s->engine, rq->snapshot, rq->length, rq->offset);
   case CBW_REQUEST_CREATE:
     return command_create (s->engine, s->segment, s->info.size, owner, buf);
   case CBW_REQUEST_DROP:
@@ -114,6 +116,7 @@ reap (struct service *s)
       !atomic_compare_exchange_strong (&s->next_reap, &due,
                                        now + REAP_INTERVAL))
     return;
+  check_targets (s->engine);
   drop_orphans (s->engine, s->segment, client_alive, s);
   n = slots_reap (&s->segment->map, client_alive, s);
   if (n > 0) {

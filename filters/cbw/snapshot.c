@@ -9,6 +9,7 @@
 
 #include "cleanup.h"
 #include "clock.h"
+#include "rounding.h"
 #include "snapshot.h"
 
 /* Around changes from LIVE and BROKEN, which any guest thread may make. */
@@ -55,6 +56,20 @@ snapshot_unref (struct snapshot *snap)
   free (snap);
 }
 
+/* Keep the first error; state_lock is held. */
+static void
+record (struct cbw_snapshot *entry, enum cbw_broken_reason reason, int num,
+        uint64_t offset)
+{
+  if (atomic_load (&entry->failed))
+    return;
+  entry->error_num = num;
+  entry->error_reason = reason;
+  entry->error_offset = offset;
+  entry->error_ns = now_realtime_ns ();
+  atomic_store (&entry->failed, 1);
+}
+
 void
 snapshot_break (struct snapshot *snap, enum cbw_broken_reason reason,
                 int num, uint64_t offset, const char *msg)
@@ -64,13 +79,74 @@ snapshot_break (struct snapshot *snap, enum cbw_broken_reason reason,
   LOCK_FOR_SCOPE (&state_lock);
   if (snapshot_state (snap) != CBW_SNAPSHOT_LIVE)
     return;
-  entry->error_num = num;
-  entry->error_reason = reason;
-  entry->error_offset = offset;
-  entry->error_ns = now_realtime_ns ();
+  record (entry, reason, num, offset);
   atomic_store (&entry->state, CBW_SNAPSHOT_BROKEN);
   nbdkit_error ("cbw: snapshot \"%s\" is broken: %s "
                 "(the disk itself is not affected)", entry->name, msg);
+}
+
+int
+snapshot_copy_failed (struct snapshot *snap, int num, uint64_t offset,
+                      const char *msg)
+{
+  struct cbw_snapshot *entry = snap->entry;
+
+  if (entry->options.on_error == CBW_ON_ERROR_BREAK_SNAPSHOT) {
+    snapshot_break (snap, CBW_BROKEN_COPY, num, offset, msg);
+    return 0;
+  }
+  LOCK_FOR_SCOPE (&state_lock);
+  if (!atomic_load (&entry->failed)) /* a guest may try again and again */
+    nbdkit_error ("cbw: a guest's write fails, since snapshot \"%s\" cannot "
+                  "preserve what it overwrites: %s", entry->name, msg);
+  record (entry, CBW_BROKEN_COPY, num, offset);
+  return num;
+}
+
+void
+snapshot_stall (struct snapshot *snap, uint64_t stalled_ns)
+{
+  struct cbw_snapshot *entry = snap->entry;
+  const uint64_t until =
+    now_realtime_ns () + entry->options.stall_ns - stalled_ns;
+
+  if (atomic_exchange (&entry->stalled_until_ns, until) == 0)
+    nbdkit_error ("cbw: the target of snapshot \"%s\" is full; guests' "
+                  "writes wait up to %g s for space", entry->name,
+                  (double) entry->options.stall_ns / NS_PER_SEC);
+}
+
+void
+snapshot_unstall (struct snapshot *snap)
+{
+  atomic_store (&snap->entry->stalled_until_ns, 0);
+}
+
+void
+snapshot_punch (struct snapshot *snap, uint64_t start, uint64_t end)
+{
+  const uint64_t cs = snap->cluster_size;
+  struct image *target = snap->target;
+  uint64_t next, offset = start * cs, freed = 0;
+  const uint64_t limit = min_u64 (end * cs, snap->size);
+  struct error e;
+  bool data;
+
+  /* How much of it was data counts against the quota no more. */
+  for (; offset < limit; offset = next) {
+    if (target->ops->extent (target, offset, limit, &next, &data, &e) == -1)
+      break;
+    if (data)
+      freed += next - offset;
+  }
+  offset = start * cs;
+  if (offset >= limit)
+    return;
+  if (target->ops->punch (target, offset, limit - offset, &e) == -1)
+    nbdkit_debug ("cbw: %s", e.msg);
+  else
+    atomic_fetch_sub (&snap->entry->held_bytes,
+                      min_u64 (freed, atomic_load (&snap->entry->held_bytes)));
 }
 
 void

@@ -27,6 +27,7 @@ struct walk {
   uint64_t end;                 /* of the range */
 
   uint64_t from, to;            /* this part */
+  bool accessible;              /* or it has no holder */
   size_t holder;                /* chain->len: the source */
 };
 
@@ -43,14 +44,20 @@ walk_start (struct walk *w, const struct chain *chain, size_t k,
 static bool
 walk_next (struct walk *w)
 {
-  const uint64_t cs = w->chain->snaps[w->k]->cluster_size;
+  const struct snapshot *snap = w->chain->snaps[w->k];
+  const uint64_t cs = snap->cluster_size;
+  const uint64_t c = w->to / cs, end = (w->end + cs - 1) / cs;
   uint64_t run;
 
   w->from = w->to;
   if (w->from == w->end)
     return false;
-  w->holder = chain_holder (w->chain, w->k, w->from / cs,
-                            (w->end + cs - 1) / cs, &run);
+  w->accessible = bitmap_test (&snap->access, c);
+  if (w->accessible)
+    w->holder = chain_holder (w->chain, w->k, c,
+                              bitmap_next_clear (&snap->access, c, end), &run);
+  else
+    run = bitmap_next_set (&snap->access, c, end);
   w->to = min_u64 (run * cs, w->end);
   return true;
 }
@@ -58,7 +65,7 @@ walk_next (struct walk *w)
 static bool
 walk_in_source (const struct walk *w)
 {
-  return w->holder == w->chain->len;
+  return w->accessible && w->holder == w->chain->len;
 }
 
 static struct image *
@@ -77,6 +84,14 @@ check_state (const struct snapshot *snap)
   }
 }
 
+static bool
+is_accessible (const struct snapshot *snap, uint64_t count, uint64_t offset)
+{
+  return bitmap_all_set (&snap->access, offset / snap->cluster_size,
+                         (offset + count + snap->cluster_size - 1) /
+                         snap->cluster_size);
+}
+
 /* Look the snapshot up and check the request.  On success *chain holds a
  * reference and *k is the snapshot's index in it.
  */
@@ -85,7 +100,7 @@ view_begin (struct engine *e, uint64_t id, uint64_t count, uint64_t offset,
             struct chain **chain, size_t *k)
 {
   const struct snapshot *snap;
-  int i, r;
+  int i;
 
   *chain = chain_get (&e->chain);
   i = chain_find (*chain, id);
@@ -95,14 +110,7 @@ view_begin (struct engine *e, uint64_t id, uint64_t count, uint64_t offset,
   snap = (*chain)->snaps[i];
   if (count == 0 || offset > snap->size || count > snap->size - offset)
     return EINVAL;
-  r = check_state (snap);
-  if (r != 0)
-    return r;
-  if (!bitmap_all_set (&snap->access, offset / snap->cluster_size,
-                       (offset + count + snap->cluster_size - 1) /
-                       snap->cluster_size))
-    return EPERM;
-  return 0;
+  return check_state (snap);
 }
 
 /* The source has been read: look at the chain anew, since a snapshot made
@@ -123,8 +131,8 @@ view_again (struct engine *e, uint64_t id, struct chain **chain, size_t *k)
   return 0;
 }
 
-/* The last step, after the data: a break that this read raced with came
- * before the first change that was not preserved.
+/* The last step, after the data: a break or a discard that this read raced
+ * with came before the first change that was not preserved.
  */
 static int
 view_end (const struct chain *chain, size_t k)
@@ -168,6 +176,8 @@ view_read (struct engine *e, const struct source *source, uint64_t id,
   r = view_begin (e, id, count, offset, &before, &k);
   if (r != 0)
     return r;
+  if (!is_accessible (before->snaps[k], count, offset))
+    return EPERM;
   if (source_hull (before, k, offset, offset + count, &from, &to))
     source_err = source_pread (source, p + (from - offset),
                                (uint32_t) (to - from), from);
@@ -177,6 +187,8 @@ view_read (struct engine *e, const struct source *source, uint64_t id,
 
   walk_start (&w, after, k, offset, offset + count);
   while (walk_next (&w)) {
+    if (!w.accessible)
+      return EPERM;
     if (walk_in_source (&w)) {
       if (source_err)
         return source_err;
@@ -191,7 +203,9 @@ view_read (struct engine *e, const struct source *source, uint64_t id,
       return EIO;
     }
   }
-  return view_end (after, k);
+  r = view_end (after, k);
+  return r == 0 && !is_accessible (after->snaps[k], count, offset) ?
+    EPERM : r;
 }
 
 /* Extents being put together: neighbours of one type become one. */
@@ -302,7 +316,9 @@ view_extents (struct engine *e, const struct source *source, uint64_t id,
 
   walk_start (&w, after, k, offset, offset + count);
   while (!full && walk_next (&w)) {
-    if (walk_in_source (&w))
+    if (!w.accessible)
+      full = !list_add (&l, w.to - w.from, CBW_EXTENT_HOLE);
+    else if (walk_in_source (&w))
       list_add_source (&l, from_source, &cursor, w.from, w.to, &full);
     else {
       r = list_add_target (&l, walk_target (&w), w.from, w.to, &full);
@@ -328,5 +344,31 @@ view_cache (struct engine *e, const struct source *source, uint64_t id,
     return r;
   if (source_hull (chain, k, offset, offset + count, &from, &to))
     return source_cache (source, (uint32_t) (to - from), from);
+  return 0;
+}
+
+int
+view_discard (struct engine *e, uint64_t id, uint64_t count, uint64_t offset)
+{
+  CLEANUP_CHAIN_PUT struct chain *chain = NULL;
+  struct snapshot *snap;
+  uint64_t start, end;
+  size_t k;
+  int r;
+
+  r = view_begin (e, id, count, offset, &chain, &k);
+  if (r != 0)
+    return r;
+  snap = chain->snaps[k];
+  start = (offset + snap->cluster_size - 1) / snap->cluster_size;
+  end = offset + count == snap->size ? snapshot_clusters (snap) :
+    (offset + count) / snap->cluster_size;
+  if (start >= end)
+    return 0;
+
+  bitmap_clear (&snap->access, start, end);
+  copy_wait (&e->copier, start, end);
+  chain_punch (chain, k, start, end);
+  engine_room (e);
   return 0;
 }

@@ -8,7 +8,7 @@
  * returns 0 or the errno for the client:
  *   ESHUTDOWN  no such snapshot (any more)
  *   EIO        it is broken, or the source or target could not be read
- *   EPERM      the range is not wholly accessible
+ *   EPERM      the range is not wholly accessible (reads)
  *   EINVAL     the range is not inside the snapshot
  */
 
@@ -26,7 +26,15 @@ extern int view_read (struct engine *e, const struct source *source,
                       uint64_t id, void *buf, uint64_t count,
                       uint64_t offset);
 
-/* The extents from offset on: up to CBW_EXTENTS_MAX, so perhaps not all
+/* Discard the whole clusters in the range: they are not accessible any
+ * more, guests' writes there preserve nothing for this snapshot, and the
+ * space that no older one reads is given back.  Cannot be undone.
+ */
+extern int view_discard (struct engine *e, uint64_t id, uint64_t count,
+                         uint64_t offset);
+
+/* The extents from offset on, what is not accessible as holes of unknown
+ * content: up to CBW_EXTENTS_MAX, so perhaps not all
  * of the range, but at least one.  *nr is their number.
  */
 extern int view_extents (struct engine *e, const struct source *source,

@@ -16,9 +16,13 @@
 #define NBDKIT_API_VERSION 2
 #include <nbdkit-plugin.h>
 
+#include "cleanup.h"
 #include "client.h"
 #include "clock.h"
 #include "control.h"
+#include "coverage.h"
+#include "liveness.h"
+#include "parse.h"
 #include "request.h"
 #include "rounding.h"
 #include "segment.h"
@@ -30,12 +34,16 @@ static char *shm;               /* path of the segment, absolute */
 static const char *snapshot;    /* what the export "" means; NULL: newest */
 static bool create;             /* take a snapshot of our own */
 static char *target;            /* where its old data goes; NULL: default */
+static enum {
+  DISCARD_NO, DISCARD_TRIM, DISCARD_READ
+} discard;                      /* may clients discard, and by what */
 static uint64_t wait_ns = 5 * NS_PER_SEC;
 static struct client client = { .segment = SEGMENT_INIT };
 
 /* A connection: one snapshot, whatever becomes of its name. */
 struct handle {
   struct snapshot_info info;
+  struct coverage coverage;     /* with discard=read */
 };
 
 static void
@@ -54,20 +62,14 @@ sa_dump_plugin (void)
 }
 
 static int
-parse_seconds (const char *key, const char *value, uint64_t *ns)
+set_seconds (const char *key, const char *value, uint64_t *ns)
 {
-  char *end;
-  double secs;
+  struct error e;
 
-  errno = 0;
-  secs = strtod (value, &end);
-  if (end == value || *end != '\0' || errno != 0 ||
-      !(secs >= 0 && secs <= 1e9)) {
-    nbdkit_error ("%s=%s: must be a number of seconds, 0 or more",
-                  key, value);
+  if (parse_seconds (value, ns, &e) == -1) {
+    nbdkit_error ("%s=%s: %s", key, value, e.msg);
     return -1;
   }
-  *ns = (uint64_t) (secs * NS_PER_SEC);
   return 0;
 }
 
@@ -90,6 +92,22 @@ set_shm (const char *value)
 }
 
 static int
+set_discard (const char *value)
+{
+  int r;
+
+  if (strcmp (value, "read") == 0) {
+    discard = DISCARD_READ;
+    return 0;
+  }
+  r = nbdkit_parse_bool (value);
+  if (r == -1)
+    return -1;
+  discard = r ? DISCARD_TRIM : DISCARD_NO;
+  return 0;
+}
+
+static int
 sa_config (const char *key, const char *value)
 {
   struct error e;
@@ -102,15 +120,17 @@ sa_config (const char *key, const char *value)
     create = r == 1;
     return r == -1 ? -1 : 0;
   }
+  if (strcmp (key, "discard") == 0)
+    return set_discard (value);
   if (strcmp (key, "target") == 0) {
     free (target);
     target = nbdkit_absolute_path (value);
     return target ? 0 : -1;
   }
   if (strcmp (key, "wait") == 0)
-    return parse_seconds (key, value, &wait_ns);
+    return set_seconds (key, value, &wait_ns);
   if (strcmp (key, "timeout") == 0)
-    return parse_seconds (key, value, &client.server_timeout_ns);
+    return set_seconds (key, value, &client.server_timeout_ns);
   if (strcmp (key, "snapshot") == 0) {
     if (snaptab_check_name (value, &e) == -1) {
       nbdkit_error ("snapshot: %s", e.msg);
@@ -146,6 +166,9 @@ sa_config_complete (void)
   "create=true       Take a snapshot at start, and drop it at the end.\n" \
   "target=FILE       Where its old data goes (default: NAME.cow beside the\n" \
   "                  segment, or in /var/tmp).\n"                       \
+  "discard=true      Let clients discard areas by trimming them.\n"       \
+  "discard=read      Discard what has been read: for one client that reads\n" \
+  "                  the snapshot once.\n"                               \
   "wait=SECS         How long to wait at start for the filter (default: 5).\n" \
   "timeout=SECS      How long a request waits for a filter that is\n"   \
   "                  restarted (default: 0, fail at once)."
@@ -250,6 +273,31 @@ sa_default_export (int readonly, int is_tls)
     nbdkit_strdup_intern (info.name) : "";
 }
 
+/* With discard=read: snapshot entries that a connection of ours reads. */
+static uint64_t consumed;
+static pthread_mutex_t consumed_lock = PTHREAD_MUTEX_INITIALIZER;
+
+/* Become the one client that reads the snapshot and discards it: of this
+ * process, then of all.
+ */
+static int
+start_consuming (struct handle *h)
+{
+  const uint64_t bit = UINT64_C (1) << h->info.index;
+
+  LOCK_FOR_SCOPE (&consumed_lock);
+  if ((consumed & bit) ||
+      liveness_take_consumer (client.segment.fd, h->info.index) != 1) {
+    nbdkit_error ("snapshot \"%s\" is being read by another client with "
+                  "discard=read; only one can", h->info.name);
+    return -1;
+  }
+  consumed |= bit;
+  coverage_init (&h->coverage, h->info.size,
+                 client.segment.map.geometry.cluster_size);
+  return 0;
+}
+
 static void *
 sa_open (int readonly)
 {
@@ -272,13 +320,26 @@ sa_open (int readonly)
     free (h);
     return NULL;
   }
+  if (discard == DISCARD_READ && start_consuming (h) == -1) {
+    free (h);
+    return NULL;
+  }
   return h;
 }
 
 static void
 sa_close (void *handle)
 {
-  free (handle);
+  struct handle *h = handle;
+
+  if (discard == DISCARD_READ) {
+    coverage_destroy (&h->coverage);
+    pthread_mutex_lock (&consumed_lock);
+    consumed &= ~(UINT64_C (1) << h->info.index);
+    liveness_release_consumer (client.segment.fd, h->info.index);
+    pthread_mutex_unlock (&consumed_lock);
+  }
+  free (h);
 }
 
 static const char *
@@ -316,11 +377,19 @@ sa_block_size (void *handle, uint32_t *minimum, uint32_t *preferred,
   return 0;
 }
 
+/* nbdkit passes trims only to what is writable; writes fail all the same. */
 static int
 sa_can_write (void *handle)
 {
   (void) handle;
-  return 0;
+  return discard == DISCARD_TRIM;
+}
+
+static int
+sa_can_trim (void *handle)
+{
+  (void) handle;
+  return discard == DISCARD_TRIM;
 }
 
 /* Any connection sees the same, unchanging, bytes. */
@@ -328,7 +397,7 @@ static int
 sa_can_multi_conn (void *handle)
 {
   (void) handle;
-  return 1;
+  return discard != DISCARD_READ;
 }
 
 static int
@@ -366,11 +435,38 @@ static int
 sa_pread (void *handle, void *buf, uint32_t count, uint64_t offset,
           uint32_t flags)
 {
+  struct handle *h = handle;
+  uint64_t from, to;
+  int r;
+
+  (void) flags;
+  r = request_read (&client, h->info.id, buf, count, offset);
+  if (r == 0 && discard == DISCARD_READ &&
+      coverage_add (&h->coverage, offset, offset + count, &from, &to) == 0 &&
+      from < to)
+    r = request_discard (&client, h->info.id, to - from, from);
+  return reply (h, r, "read", count, offset);
+}
+
+static int
+sa_pwrite (void *handle, const void *buf, uint32_t count, uint64_t offset,
+           uint32_t flags)
+{
+  const struct handle *h = handle;
+
+  (void) buf;
+  (void) flags;
+  return reply (h, EPERM, "write", count, offset);
+}
+
+static int
+sa_trim (void *handle, uint32_t count, uint64_t offset, uint32_t flags)
+{
   const struct handle *h = handle;
 
   (void) flags;
-  return reply (h, request_read (&client, h->info.id, buf, count, offset),
-                "read", count, offset);
+  return reply (h, request_discard (&client, h->info.id, count, offset),
+                "discard", count, offset);
 }
 
 static int
@@ -426,10 +522,13 @@ static struct nbdkit_plugin plugin = {
   .get_size           = sa_get_size,
   .block_size         = sa_block_size,
   .can_write          = sa_can_write,
+  .can_trim           = sa_can_trim,
   .can_multi_conn     = sa_can_multi_conn,
   .can_extents        = sa_can_extents,
   .can_cache          = sa_can_cache,
   .pread              = sa_pread,
+  .pwrite             = sa_pwrite,
+  .trim               = sa_trim,
   .extents            = sa_extents,
   .cache              = sa_cache,
 };

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+#include <config.h>
+
+#include <ctype.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "access.h"
+#include "cleanup.h"
+
+struct area {
+  uint64_t offset, length;
+  unsigned line;
+};
+
+struct areas {
+  struct area *areas;
+  size_t nr, room;
+};
+
+static int
+by_offset (const void *a, const void *b)
+{
+  const struct area *x = a, *y = b;
+
+  return x->offset < y->offset ? -1 : x->offset > y->offset;
+}
+
+static const char *
+skip_space (const char *p)
+{
+  while (isspace ((unsigned char) *p))
+    p++;
+  return p;
+}
+
+/* Parse a number with an optional suffix; NULL if there is none. */
+static const char *
+parse_number (const char *p, uint64_t *n)
+{
+  static const char suffixes[] = "kMGT";
+  const char *s;
+  char *end;
+  unsigned shift = 0;
+
+  p = skip_space (p);
+  if (!isdigit ((unsigned char) *p))
+    return NULL;
+  errno = 0;
+  *n = strtoull (p, &end, strncmp (p, "0x", 2) == 0 ? 16 : 10);
+  if (errno != 0)
+    return NULL;
+  if (*end != '\0' && (s = strchr (suffixes, *end)) != NULL) {
+    shift = 10 * (unsigned) (s - suffixes + 1);
+    end++;
+  }
+  if (*n > UINT64_MAX >> shift)
+    return NULL;
+  *n <<= shift;
+  return end;
+}
+
+/* Parse one line, and add its area if it has one. */
+static int
+parse_line (const char *path, unsigned line, char *text, uint64_t size,
+            struct areas *list, struct error *e)
+{
+  struct area area = { .line = line };
+  struct area *more;
+  const char *p;
+
+  text[strcspn (text, "#\n")] = '\0';
+  if (*skip_space (text) == '\0')
+    return 0;
+  p = parse_number (text, &area.offset);
+  if (p && isspace ((unsigned char) *p))
+    p = parse_number (p, &area.length);
+  else
+    p = NULL;
+  if (p == NULL || *skip_space (p) != '\0')
+    return error_set (e, EINVAL, "%s:%u: \"%s\" is not OFFSET LENGTH",
+                      path, line, text);
+  if (area.length == 0)
+    return error_set (e, EINVAL, "%s:%u: the area is empty", path, line);
+  if (area.offset > size || area.length > size - area.offset)
+    return error_set (e, EINVAL, "%s:%u: the area ends past the disk of %"
+                      PRIu64 " bytes", path, line, size);
+
+  if (list->nr == list->room) {
+    list->room = list->room ? 2 * list->room : 64;
+    more = realloc (list->areas, list->room * sizeof *more);
+    if (more == NULL)
+      return error_set_errno (e, ENOMEM, "%s", path);
+    list->areas = more;
+  }
+  list->areas[list->nr++] = area;
+  return 0;
+}
+
+static int
+parse_file (FILE *fp, const char *path, uint64_t size, struct areas *list,
+            struct error *e)
+{
+  CLEANUP_FREE char *text = NULL;
+  size_t room = 0;
+  unsigned line = 0;
+
+  while (getline (&text, &room, fp) != -1)
+    if (parse_line (path, ++line, text, size, list, e) == -1)
+      return -1;
+  if (ferror (fp))
+    return error_set_errno (e, errno, "%s: cannot read", path);
+  if (list->nr == 0)
+    return error_set (e, EINVAL, "%s: has no area, so nothing could be read",
+                      path);
+  return 0;
+}
+
+static int
+check_overlap (const char *path, const struct areas *list, struct error *e)
+{
+  const struct area *a, *b;
+  size_t i;
+
+  for (i = 1; i < list->nr; ++i) {
+    a = &list->areas[i - 1];
+    b = &list->areas[i];
+    if (a->offset + a->length > b->offset)
+      return error_set (e, EINVAL, "%s:%u: the area overlaps that of line %u",
+                        path, a->line > b->line ? a->line : b->line,
+                        a->line > b->line ? b->line : a->line);
+  }
+  return 0;
+}
+
+int
+access_load (const char *path, uint64_t size, uint32_t cluster_size,
+             const struct bitmap *access, struct error *e)
+{
+  struct areas list = { 0 };
+  const struct area *a;
+  FILE *fp;
+  size_t i;
+  int r;
+
+  fp = fopen (path, "re");
+  if (fp == NULL)
+    return error_set_errno (e, errno, "%s: cannot open the access file",
+                            path);
+  r = parse_file (fp, path, size, &list, e);
+  fclose (fp);
+  if (r == 0) {
+    qsort (list.areas, list.nr, sizeof *list.areas, by_offset);
+    r = check_overlap (path, &list, e);
+  }
+  for (i = 0; r == 0 && i < list.nr; ++i) {
+    a = &list.areas[i];
+    bitmap_set (access, a->offset / cluster_size,
+                (a->offset + a->length + cluster_size - 1) / cluster_size);
+  }
+  free (list.areas);
+  return r;
+}

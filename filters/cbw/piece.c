@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+#include <config.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "cleanup.h"
+#include "iszero.h"
+#include "piece.h"
+#include "rounding.h"
+
+struct piece_buffer {
+  struct piece_buffer *next;
+};
+
+uint64_t
+piece_clusters (const struct snapshot *snap)
+{
+  return max_u64 (PIECE_SIZE / snap->cluster_size, 1);
+}
+
+void
+piece_pool_init (struct piece_pool *pool)
+{
+  pthread_mutex_init (&pool->lock, NULL);
+  pool->free = NULL;
+}
+
+void
+piece_pool_destroy (struct piece_pool *pool)
+{
+  struct piece_buffer *buffer;
+
+  while ((buffer = pool->free) != NULL) {
+    pool->free = buffer->next;
+    free (buffer);
+  }
+  pthread_mutex_destroy (&pool->lock);
+}
+
+/* A buffer for one piece, the one used last if there is one. */
+static void *
+buffer_get (struct piece_pool *pool, const struct snapshot *snap)
+{
+  struct piece_buffer *buffer;
+  void *p;
+
+  {
+    LOCK_FOR_SCOPE (&pool->lock);
+    buffer = pool->free;
+    if (buffer)
+      pool->free = buffer->next;
+  }
+  if (buffer == NULL &&
+      posix_memalign (&p, 4096,
+                      piece_clusters (snap) * snap->cluster_size) == 0)
+    buffer = p;
+  return buffer;
+}
+
+static void
+buffer_put (struct piece_pool *pool, void *p)
+{
+  struct piece_buffer *buffer = p;
+
+  LOCK_FOR_SCOPE (&pool->lock);
+  buffer->next = pool->free;
+  pool->free = buffer;
+}
+
+/* Write data to the target, if its quota allows. */
+static int
+write_data (const struct snapshot *snap, const void *buf, uint64_t count,
+            uint64_t offset, struct error *e)
+{
+  struct cbw_snapshot *entry = snap->entry;
+  const uint64_t quota = entry->options.quota;
+  uint64_t held;
+
+  held = atomic_fetch_add_explicit (&entry->held_bytes, count,
+                                    memory_order_relaxed);
+  if (quota != 0 && held + count > quota) {
+    error_set (e, EDQUOT, "%s: would hold more than its quota of %" PRIu64
+               " bytes", entry->target, quota);
+    goto undo;
+  }
+  if (snap->target->ops->pwrite (snap->target, buf, count, offset, e) == -1)
+    goto undo;
+  atomic_fetch_add_explicit (&entry->copied_bytes, count,
+                             memory_order_relaxed);
+  return 0;
+
+ undo:
+  atomic_fetch_sub_explicit (&entry->held_bytes, count, memory_order_relaxed);
+  return -1;
+}
+
+/* Write what is not zero of a piece, neighbouring clusters in one go. */
+static int
+write_piece (const struct snapshot *snap, const unsigned char *buf,
+             uint64_t offset, uint64_t len, struct error *e)
+{
+  uint64_t pos, data = 0, n;    /* [data, pos) is yet to be written */
+
+  for (pos = 0; pos <= len; pos += n) {
+    n = min_u64 (snap->cluster_size, len - pos);
+    if (n > 0 && !is_zero (buf + pos, n))
+      continue;
+    if (data < pos &&
+        write_data (snap, buf + data, pos - data, offset + data, e) == -1)
+      return -1;
+    data = pos + n;
+    if (n == 0)
+      break;
+  }
+  return 0;
+}
+
+void
+piece_skip (const struct snapshot *snap, uint64_t start, uint64_t end)
+{
+  bitmap_set (&snap->done, start, end);
+  atomic_fetch_add_explicit (&snap->entry->copied_clusters, end - start,
+                             memory_order_relaxed);
+}
+
+int
+piece_copy (struct piece_pool *pool, const struct snapshot *snap,
+            const struct source *source, uint64_t start, uint64_t end,
+            const _Atomic (bool) *abort, struct error *e)
+{
+  const uint64_t offset = start * snap->cluster_size;
+  const uint64_t len = min_u64 (end * snap->cluster_size, snap->size) - offset;
+  void *buf;
+  int r;
+
+  if (snap->target == NULL)
+    return error_set (e, EIO, "the target of snapshot \"%s\" is missing",
+                      snap->entry->name);
+  buf = buffer_get (pool, snap);
+  if (buf == NULL)
+    return error_set_errno (e, ENOMEM, "buffer for a copy");
+  r = source_pread (source, buf, (uint32_t) len, offset);
+  if (r != 0)
+    r = error_set_errno (e, r, "cannot read old data from the disk");
+  else if (abort && atomic_load (abort))
+    r = error_set (e, ETIMEDOUT, "the copy was given up");
+  else
+    r = write_piece (snap, buf, offset, len, e);
+  buffer_put (pool, buf);
+  if (r == 0)
+    piece_skip (snap, start, end);
+  return r;
+}

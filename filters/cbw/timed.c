@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+#include <config.h>
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+
+#include <nbdkit-filter.h>
+
+#include "cleanup.h"
+#include "clock.h"
+#include "timed.h"
+
+/* A job belongs to the guest's thread and to the worker, until each has
+ * done with it.
+ */
+struct timed_job {
+  struct timed_job *next;
+  unsigned refs;                /* under the pool's lock */
+  struct snapshot *snap;        /* a reference */
+  uint64_t start, end;
+  _Atomic (bool) given_up;
+  bool finished;                /* the rest under the pool's lock */
+  pthread_cond_t done;
+  int r;
+  struct error e;
+};
+
+static struct timespec
+deadline_after (uint64_t ns)
+{
+  const uint64_t t = now_monotonic_ns () + ns;
+
+  return (struct timespec) {
+    .tv_sec = t / NS_PER_SEC, .tv_nsec = t % NS_PER_SEC
+  };
+}
+
+static void
+cond_init (pthread_cond_t *cond)
+{
+  pthread_condattr_t attr;
+
+  pthread_condattr_init (&attr);
+  pthread_condattr_setclock (&attr, CLOCK_MONOTONIC);
+  pthread_cond_init (cond, &attr);
+  pthread_condattr_destroy (&attr);
+}
+
+void
+timed_init (struct timed_pool *pool, struct piece_pool *buffers)
+{
+  *pool = (struct timed_pool) { .buffers = buffers };
+  pthread_mutex_init (&pool->lock, NULL);
+  cond_init (&pool->work);
+  cond_init (&pool->ended);
+  pool->last = &pool->first;
+}
+
+/* The lock is held. */
+static void
+job_unref (struct timed_job *job)
+{
+  if (--job->refs > 0)
+    return;
+  snapshot_unref (job->snap);
+  pthread_cond_destroy (&job->done);
+  free (job);
+}
+
+static struct timed_job *
+pop (struct timed_pool *pool)
+{
+  struct timed_job *job = pool->first;
+
+  if (job) {
+    pool->first = job->next;
+    if (pool->first == NULL)
+      pool->last = &pool->first;
+    pool->queued--;
+  }
+  return job;
+}
+
+static void *
+worker (void *opaque)
+{
+  struct timed_pool *pool = opaque;
+  struct timed_job *job;
+  struct error e;
+  int r;
+
+  LOCK_FOR_SCOPE (&pool->lock);
+  for (;;) {
+    while ((job = pop (pool)) == NULL && !pool->stop) {
+      pool->idle++;
+      pthread_cond_wait (&pool->work, &pool->lock);
+      pool->idle--;
+    }
+    if (job == NULL)
+      break;
+
+    pthread_mutex_unlock (&pool->lock);
+    r = atomic_load (&job->given_up) ? error_set (&e, ETIMEDOUT, "queue") :
+      piece_copy (pool->buffers, job->snap, &pool->source, job->start,
+                  job->end, &job->given_up, &e);
+    pthread_mutex_lock (&pool->lock);
+
+    job->r = r;
+    if (r == -1)
+      job->e = e;
+    job->finished = true;
+    pthread_cond_signal (&job->done);
+    job_unref (job);
+  }
+  pool->gone++;
+  pthread_cond_signal (&pool->ended);
+  return NULL;
+}
+
+/* Start one more worker if the queue needs it.  The lock is held. */
+static void
+hire (struct timed_pool *pool)
+{
+  sigset_t all, old;
+
+  if (pool->queued <= pool->idle || pool->started == TIMED_THREADS_MAX)
+    return;
+  sigfillset (&all);
+  pthread_sigmask (SIG_SETMASK, &all, &old);
+  if (pthread_create (&pool->threads[pool->started], NULL, worker,
+                      pool) == 0)
+    pool->started++;
+  pthread_sigmask (SIG_SETMASK, &old, NULL);
+}
+
+int
+timed_copy (struct timed_pool *pool, struct snapshot *snap, uint64_t start,
+            uint64_t end, uint64_t timeout_ns, struct error *e)
+{
+  const struct timespec deadline = deadline_after (timeout_ns);
+  struct timed_job *job = calloc (1, sizeof *job);
+  int r = 0;
+
+  if (job == NULL)
+    return error_set_errno (e, ENOMEM, "job for a copy");
+  job->refs = 2;
+  snapshot_ref (snap);
+  job->snap = snap;
+  job->start = start;
+  job->end = end;
+  cond_init (&job->done);
+
+  LOCK_FOR_SCOPE (&pool->lock);
+  *pool->last = job;
+  pool->last = &job->next;
+  pool->queued++;
+  hire (pool);
+  pthread_cond_signal (&pool->work);
+  while (!job->finished && r == 0)
+    r = pthread_cond_timedwait (&job->done, &pool->lock, &deadline);
+
+  if (job->finished) {
+    r = job->r;
+    if (r == -1)
+      *e = job->e;
+  }
+  else {
+    atomic_store (&job->given_up, true);
+    r = error_set (e, ETIMEDOUT, "%s: a copy took longer than %g s",
+                   snap->entry->target, (double) timeout_ns / NS_PER_SEC);
+  }
+  job_unref (job);
+  return r;
+}
+
+bool
+timed_destroy (struct timed_pool *pool, uint64_t timeout_ns)
+{
+  const struct timespec deadline = deadline_after (timeout_ns);
+  unsigned i;
+  int r = 0;
+
+  {
+    LOCK_FOR_SCOPE (&pool->lock);
+    pool->stop = true;
+    pthread_cond_broadcast (&pool->work);
+    if (pool->started > pool->gone + pool->idle)
+      nbdkit_error ("cbw: waiting for %u copies that took too long",
+                    pool->started - pool->gone - pool->idle);
+    while (pool->gone < pool->started && r == 0)
+      r = pthread_cond_timedwait (&pool->ended, &pool->lock, &deadline);
+    if (pool->gone < pool->started) {
+      nbdkit_error ("cbw: %u copies are stuck; leaving them",
+                    pool->started - pool->gone);
+      return false;
+    }
+  }
+  for (i = 0; i < pool->started; ++i)
+    pthread_join (pool->threads[i], NULL);
+  pthread_cond_destroy (&pool->ended);
+  pthread_cond_destroy (&pool->work);
+  pthread_mutex_destroy (&pool->lock);
+  return true;
+}

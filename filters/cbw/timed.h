@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+/* Copies with a time limit: a worker thread copies, the guest's thread
+ * waits for it, and leaves it to itself when time is up.
+ *
+ * A worker that was left so goes on: its call into the source or target
+ * may never return, and cannot be taken back.  It works in a buffer of
+ * its own and holds a reference to its snapshot.  What it read before it
+ * was given up is old data, since the clusters were claimed until then; it
+ * does no harm if that still reaches the target.  What it read later may
+ * be new data, and is thrown away (the "abort" of piece_copy).
+ */
+
+#ifndef CBW_TIMED_H
+#define CBW_TIMED_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "error.h"
+#include "piece.h"
+#include "snapshot.h"
+#include "source.h"
+
+/* More workers than this are not started: if so many are stuck, further
+ * copies wait in the queue, and time out there.
+ */
+#define TIMED_THREADS_MAX 64
+
+struct timed_job;
+
+struct timed_pool {
+  struct piece_pool *buffers;
+  struct source source;         /* usable in threads of our own */
+
+  pthread_mutex_t lock;         /* for the rest */
+  pthread_cond_t work;          /* the queue has a job, or stop */
+  pthread_cond_t ended;         /* a thread has ended */
+  struct timed_job *first, **last; /* queue */
+  unsigned started, gone, idle, queued; /* workers, and jobs */
+  pthread_t threads[TIMED_THREADS_MAX]; /* those started */
+  bool stop;
+};
+
+extern void timed_init (struct timed_pool *pool, struct piece_pool *buffers);
+
+/* Wait up to timeout_ns for copies that were given up, saying so in the
+ * log, and end the threads.  Returns false if some are still stuck: then
+ * nothing that they use may be freed.
+ */
+extern bool timed_destroy (struct timed_pool *pool, uint64_t timeout_ns);
+
+/* As piece_copy, but for at most timeout_ns; then fail with ETIMEDOUT. */
+extern int timed_copy (struct timed_pool *pool, struct snapshot *snap,
+                       uint64_t start, uint64_t end, uint64_t timeout_ns,
+                       struct error *e);
+
+#endif /* CBW_TIMED_H */
