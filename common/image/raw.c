@@ -37,6 +37,23 @@ struct raw_image {
   pthread_mutex_t write_lock;
 };
 
+/* Is it as long as it was made?  If something truncated it, a hole is in
+ * the place of what it held, which must not be taken for zeroes.
+ */
+static int
+check_length (const struct raw_image *raw, struct error *e)
+{
+  struct stat st;
+
+  if (fstat (raw->fd, &st) == -1)
+    return error_set_errno (e, errno, "%s: fstat", raw->path);
+  if ((uint64_t) st.st_size != raw->size)
+    return error_set (e, ESTALE, "%s: the target is %" PRIu64 " bytes long, "
+                      "not %" PRIu64 ": something resized it", raw->path,
+                      (uint64_t) st.st_size, raw->size);
+  return 0;
+}
+
 static int
 raw_pread (struct image *image, void *buf, size_t count, uint64_t offset,
            struct error *e)
@@ -59,7 +76,10 @@ raw_pread (struct image *image, void *buf, size_t count, uint64_t offset,
     count -= (size_t) r;
     offset += (uint64_t) r;
   }
-  return 0;
+  /* Last: another's write may have made a truncated file longer again, but
+   * not as long as it was, see raw_pwrite.
+   */
+  return check_length (raw, e);
 }
 
 static int
@@ -70,6 +90,8 @@ raw_pwrite (struct image *image, const void *buf, size_t count,
   ssize_t r;
 
   LOCK_FOR_SCOPE (&raw->write_lock);
+  if (offset + count == raw->size && check_length (raw, e) == -1)
+    return -1;                  /* it would seem whole again */
   while (count > 0) {
     r = pwrite (raw->fd, buf, count, (off_t) offset);
     if (r == -1 && errno == EINTR)
@@ -139,11 +161,7 @@ raw_check (struct image *image, struct error *e)
   if (there.st_dev != here.st_dev || there.st_ino != here.st_ino)
     return error_set (e, ESTALE, "%s: the target was replaced by another "
                       "file", raw->path);
-  if ((uint64_t) here.st_size != raw->size)
-    return error_set (e, ESTALE, "%s: the target is %" PRIu64 " bytes long, "
-                      "not %" PRIu64 ": something resized it", raw->path,
-                      (uint64_t) here.st_size, raw->size);
-  return 0;
+  return check_length (raw, e);
 }
 
 static int
