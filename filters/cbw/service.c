@@ -116,6 +116,11 @@ reap (struct service *s)
       !atomic_compare_exchange_strong (&s->next_reap, &due,
                                        now + REAP_INTERVAL))
     return;
+  /* It may wait, for a drop that waits for guests' copies: then one thread
+   * does, and the others go on serving.
+   */
+  if (atomic_exchange (&s->reaping, true))
+    return;
   check_targets (s->engine);
   drop_orphans (s->engine, s->segment, client_alive, s);
   n = slots_reap (&s->segment->map, client_alive, s);
@@ -124,6 +129,7 @@ reap (struct service *s)
                                memory_order_relaxed);
     nbdkit_debug ("cbw: took %u slots from clients that are gone", n);
   }
+  atomic_store (&s->reaping, false);
 }
 
 static void *
@@ -153,6 +159,7 @@ service_start (struct service *s, unsigned nr_threads)
 
   atomic_init (&s->stop, false);
   atomic_init (&s->next_reap, 0);
+  atomic_init (&s->reaping, false);
   s->nr_threads = 0;
   s->threads = calloc (nr_threads, sizeof *s->threads);
   if (s->threads == NULL) {

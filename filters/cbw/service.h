@@ -27,6 +27,7 @@ struct service {
 
   _Atomic (bool) stop;
   _Atomic (uint64_t) next_reap; /* monotonic ns */
+  _Atomic (bool) reaping;       /* one does */
   unsigned nr_threads;
   pthread_t *threads;
 };
