@@ -70,10 +70,12 @@ buffer_put (struct piece_pool *pool, void *p)
   pool->free = buffer;
 }
 
-/* Write data to the target, if its quota allows. */
+/* Write data to the target, if its quota allows.  *held grows by what the
+ * target holds more.
+ */
 static int
 write_data (const struct snapshot *snap, const void *buf, uint64_t count,
-            uint64_t offset, struct error *e)
+            uint64_t offset, uint64_t *held_here, struct error *e)
 {
   struct cbw_snapshot *entry = snap->entry;
   const uint64_t quota = entry->options.quota;
@@ -81,26 +83,23 @@ write_data (const struct snapshot *snap, const void *buf, uint64_t count,
 
   held = atomic_fetch_add_explicit (&entry->held_bytes, count,
                                     memory_order_relaxed);
+  *held_here += count;
   if (quota != 0 && held + count > quota) {
     error_set (e, EDQUOT, "%s: would hold more than its quota of %" PRIu64
                " bytes", entry->target, quota);
-    goto undo;
+    return -1;
   }
   if (snap->target->ops->pwrite (snap->target, buf, count, offset, e) == -1)
-    goto undo;
+    return -1;
   atomic_fetch_add_explicit (&entry->copied_bytes, count,
                              memory_order_relaxed);
   return 0;
-
- undo:
-  atomic_fetch_sub_explicit (&entry->held_bytes, count, memory_order_relaxed);
-  return -1;
 }
 
 /* Write what is not zero of a piece, neighbouring clusters in one go. */
 static int
-write_piece (const struct snapshot *snap, const unsigned char *buf,
-             uint64_t offset, uint64_t len, struct error *e)
+write_runs (const struct snapshot *snap, const unsigned char *buf,
+             uint64_t offset, uint64_t len, uint64_t *held, struct error *e)
 {
   uint64_t pos, data = 0, n;    /* [data, pos) is yet to be written */
 
@@ -109,7 +108,8 @@ write_piece (const struct snapshot *snap, const unsigned char *buf,
     if (n > 0 && !is_zero (buf + pos, n))
       continue;
     if (data < pos &&
-        write_data (snap, buf + data, pos - data, offset + data, e) == -1)
+        write_data (snap, buf + data, pos - data, offset + data, held,
+                    e) == -1)
       return -1;
     data = pos + n;
     if (n == 0)
@@ -118,12 +118,37 @@ write_piece (const struct snapshot *snap, const unsigned char *buf,
   return 0;
 }
 
+/* The same; of one that fails nothing counts as held, as it is to be
+ * written again.
+ */
+static int
+write_piece (const struct snapshot *snap, const unsigned char *buf,
+             uint64_t offset, uint64_t len, struct error *e)
+{
+  uint64_t held = 0;
+  const int r = write_runs (snap, buf, offset, len, &held, e);
+
+  if (r == -1)
+    snapshot_give_back (snap, held);
+  return r;
+}
+
 void
 piece_skip (const struct snapshot *snap, uint64_t start, uint64_t end)
 {
   bitmap_set (&snap->done, start, end);
   atomic_fetch_add_explicit (&snap->entry->copied_clusters, end - start,
                              memory_order_relaxed);
+}
+
+/* Asked when the old data has been read: "no" means that all of the read
+ * came before the guest went on.
+ */
+static bool
+is_given_up (const _Atomic (bool) *abort)
+{
+  atomic_thread_fence (memory_order_acquire);
+  return atomic_load (abort);
 }
 
 int
@@ -145,7 +170,7 @@ piece_copy (struct piece_pool *pool, const struct snapshot *snap,
   r = source_pread (source, buf, (uint32_t) len, offset);
   if (r != 0)
     r = error_set_errno (e, r, "cannot read old data from the disk");
-  else if (abort && atomic_load (abort))
+  else if (abort && is_given_up (abort))
     r = error_set (e, ETIMEDOUT, "the copy was given up");
   else
     r = write_piece (snap, buf, offset, len, e);

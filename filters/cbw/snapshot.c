@@ -96,6 +96,8 @@ snapshot_copy_failed (struct snapshot *snap, int num, uint64_t offset,
     return 0;
   }
   LOCK_FOR_SCOPE (&state_lock);
+  if (snapshot_state (snap) != CBW_SNAPSHOT_LIVE)
+    return 0;                   /* it needs no copies any more */
   if (!atomic_load (&entry->failed)) /* a guest may try again and again */
     nbdkit_error ("cbw: a guest's write fails, since snapshot \"%s\" cannot "
                   "preserve what it overwrites: %s", entry->name, msg);
@@ -123,6 +125,17 @@ snapshot_unstall (struct snapshot *snap)
 }
 
 void
+snapshot_give_back (const struct snapshot *snap, uint64_t count)
+{
+  _Atomic (uint64_t) *held = &snap->entry->held_bytes;
+  uint64_t old = atomic_load_explicit (held, memory_order_relaxed);
+
+  while (!atomic_compare_exchange_weak (held, &old,
+                                        old - min_u64 (old, count)))
+    ;
+}
+
+void
 snapshot_punch (struct snapshot *snap, uint64_t start, uint64_t end)
 {
   const uint64_t cs = snap->cluster_size;
@@ -145,8 +158,7 @@ snapshot_punch (struct snapshot *snap, uint64_t start, uint64_t end)
   if (target->ops->punch (target, offset, limit - offset, &e) == -1)
     nbdkit_debug ("cbw: %s", e.msg);
   else
-    atomic_fetch_sub (&snap->entry->held_bytes,
-                      min_u64 (freed, atomic_load (&snap->entry->held_bytes)));
+    snapshot_give_back (snap, freed);
 }
 
 void

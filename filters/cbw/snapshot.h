@@ -72,6 +72,9 @@ extern int snapshot_copy_failed (struct snapshot *snap, int num,
 extern void snapshot_stall (struct snapshot *snap, uint64_t stalled_ns);
 extern void snapshot_unstall (struct snapshot *snap);
 
+/* The target holds "count" bytes less. */
+extern void snapshot_give_back (const struct snapshot *snap, uint64_t count);
+
 /* Give the space of clusters [start, end) in the target back. */
 extern void snapshot_punch (struct snapshot *snap, uint64_t start,
                             uint64_t end);
