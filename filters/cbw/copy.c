@@ -4,16 +4,21 @@
 
 #include <errno.h>
 
+#include <nbdkit-filter.h>
+
 #include "cleanup.h"
 #include "clock.h"
 #include "copy.h"
 #include "rounding.h"
 
-/* How long the server waits for stuck copies when it stops. */
-#define STUCK_WAIT (30 * NS_PER_SEC)
+/* How long the server waits for stuck copies when it stops, in seconds:
+ * nbdkit -D cbw.stuck_wait=SECS.
+ */
+NBDKIT_DLL_PUBLIC int cbw_debug_stuck_wait = 30;
 
 struct copy_claim {
   struct copy_claim *next;
+  uint64_t number;              /* of all claims so far */
   struct chain_need need;
   pthread_cond_t released;
 };
@@ -23,6 +28,7 @@ copier_init (struct copier *c)
 {
   pthread_mutex_init (&c->lock, NULL);
   c->claims = NULL;
+  c->nr_claims = 0;
   piece_pool_init (&c->buffers);
   timed_init (&c->timed, &c->buffers);
 }
@@ -30,7 +36,8 @@ copier_init (struct copier *c)
 bool
 copier_destroy (struct copier *c)
 {
-  if (!timed_destroy (&c->timed, STUCK_WAIT))
+  if (!timed_destroy (&c->timed,
+                      (uint64_t) cbw_debug_stuck_wait * NS_PER_SEC))
     return false;
   piece_pool_destroy (&c->buffers);
   pthread_mutex_destroy (&c->lock);
@@ -65,6 +72,7 @@ claim (struct copier *c, const struct copy_job *job, uint64_t start,
   }
 
   pthread_cond_init (&mine->released, NULL);
+  mine->number = c->nr_claims++;
   mine->next = c->claims;
   c->claims = mine;
   return true;
@@ -119,16 +127,20 @@ skip_hole (struct copier *c, const struct copy_job *job,
   return true;
 }
 
+/* The time limit is one for the whole of the guest's change, which began
+ * to wait at "since": however many pieces it has, and whomever else's
+ * copies it waited for.
+ */
 static int
 copy_claimed (struct copier *c, const struct copy_job *job,
-              const struct copy_claim *mine, struct error *e)
+              const struct copy_claim *mine, uint64_t since, struct error *e)
 {
   struct snapshot *snap = chain_newest (job->chain);
   const uint64_t timeout_ns = mine->need.by->entry->options.timeout_ns;
 
   if (timeout_ns != 0)
     return timed_copy (&c->timed, snap, mine->need.start, mine->need.end,
-                       timeout_ns, e);
+                       since, timeout_ns, e);
   return piece_copy (&c->buffers, snap, job->source, mine->need.start,
                      mine->need.end, NULL, e);
 }
@@ -147,6 +159,7 @@ copy_range (struct copier *c, const struct copy_job *job)
   const struct snapshot *snap = chain_newest (job->chain);
   /* A hole may be as long as it likes: it takes no time. */
   const uint64_t max = job->sparse ? UINT64_MAX : piece_clusters (snap);
+  const uint64_t since = now_monotonic_ns ();
   uint64_t start = job->start;
   struct copy_claim mine;
   struct error e;
@@ -155,7 +168,7 @@ copy_range (struct copier *c, const struct copy_job *job)
   while (r == 0 && claim (c, job, start, max, &mine)) {
     start = mine.need.start;
     if (!(job->sparse && snap->target && skip_hole (c, job, &mine)) &&
-        copy_claimed (c, job, &mine, &e) == -1) {
+        copy_claimed (c, job, &mine, since, &e) == -1) {
       /* Broken first, then released: whoever waited must not think that
        * the cluster is still to be copied, nor that it was.  Older
        * snapshots may need it too: they have their own try.
@@ -178,11 +191,14 @@ void
 copy_wait (struct copier *c, uint64_t start, uint64_t end)
 {
   struct copy_claim *other;
+  uint64_t now;
 
   LOCK_FOR_SCOPE (&c->lock);
+  now = c->nr_claims;
  again:
   for (other = c->claims; other; other = other->next)
-    if (other->need.start < end && start < other->need.end) {
+    if (other->number < now &&
+        other->need.start < end && start < other->need.end) {
       pthread_cond_wait (&other->released, &c->lock);
       goto again;
     }

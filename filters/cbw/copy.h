@@ -34,6 +34,7 @@ struct copy_claim;
 struct copier {
   pthread_mutex_t lock;
   struct copy_claim *claims;    /* in flight, under the lock */
+  uint64_t nr_claims;           /* how many there have been; the same */
   struct piece_pool buffers;
   struct timed_pool timed;
 };
@@ -74,7 +75,9 @@ struct copy_job {
  */
 extern int copy_range (struct copier *c, const struct copy_job *job);
 
-/* Wait until no copy of clusters [start, end) is in flight. */
+/* Wait until no copy of clusters [start, end) is in flight that is now:
+ * not for those that begin meanwhile, so that it ends.
+ */
 extern void copy_wait (struct copier *c, uint64_t start, uint64_t end);
 
 #endif /* CBW_COPY_H */

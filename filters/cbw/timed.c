@@ -28,10 +28,8 @@ struct timed_job {
 };
 
 static struct timespec
-deadline_after (uint64_t ns)
+deadline (uint64_t t)
 {
-  const uint64_t t = now_monotonic_ns () + ns;
-
   return (struct timespec) {
     .tv_sec = t / NS_PER_SEC, .tv_nsec = t % NS_PER_SEC
   };
@@ -69,6 +67,25 @@ job_unref (struct timed_job *job)
   free (job);
 }
 
+/* Nobody waits for the job any more: if no worker has it, none need.  The
+ * lock is held.
+ */
+static void
+withdraw (struct timed_pool *pool, struct timed_job *job)
+{
+  struct timed_job **p;
+
+  for (p = &pool->first; *p && *p != job; p = &(*p)->next)
+    ;
+  if (*p == NULL)
+    return;
+  *p = job->next;
+  if (pool->last == &job->next)
+    pool->last = p;
+  pool->queued--;
+  job->refs--;
+}
+
 static struct timed_job *
 pop (struct timed_pool *pool)
 {
@@ -102,9 +119,8 @@ worker (void *opaque)
       break;
 
     pthread_mutex_unlock (&pool->lock);
-    r = atomic_load (&job->given_up) ? error_set (&e, ETIMEDOUT, "queue") :
-      piece_copy (pool->buffers, job->snap, &pool->source, job->start,
-                  job->end, &job->given_up, &e);
+    r = piece_copy (pool->buffers, job->snap, &pool->source, job->start,
+                    job->end, &job->given_up, &e);
     pthread_mutex_lock (&pool->lock);
 
     job->r = r;
@@ -137,9 +153,10 @@ hire (struct timed_pool *pool)
 
 int
 timed_copy (struct timed_pool *pool, struct snapshot *snap, uint64_t start,
-            uint64_t end, uint64_t timeout_ns, struct error *e)
+            uint64_t end, uint64_t since, uint64_t timeout_ns,
+            struct error *e)
 {
-  const struct timespec deadline = deadline_after (timeout_ns);
+  const struct timespec until = deadline (since + timeout_ns);
   struct timed_job *job = calloc (1, sizeof *job);
   int r = 0;
 
@@ -159,7 +176,7 @@ timed_copy (struct timed_pool *pool, struct snapshot *snap, uint64_t start,
   hire (pool);
   pthread_cond_signal (&pool->work);
   while (!job->finished && r == 0)
-    r = pthread_cond_timedwait (&job->done, &pool->lock, &deadline);
+    r = pthread_cond_timedwait (&job->done, &pool->lock, &until);
 
   if (job->finished) {
     r = job->r;
@@ -168,7 +185,8 @@ timed_copy (struct timed_pool *pool, struct snapshot *snap, uint64_t start,
   }
   else {
     atomic_store (&job->given_up, true);
-    r = error_set (e, ETIMEDOUT, "%s: a copy took longer than %g s",
+    withdraw (pool, job);
+    r = error_set (e, ETIMEDOUT, "%s: copying took longer than %g s",
                    snap->entry->target, (double) timeout_ns / NS_PER_SEC);
   }
   job_unref (job);
@@ -178,7 +196,7 @@ timed_copy (struct timed_pool *pool, struct snapshot *snap, uint64_t start,
 bool
 timed_destroy (struct timed_pool *pool, uint64_t timeout_ns)
 {
-  const struct timespec deadline = deadline_after (timeout_ns);
+  const struct timespec until = deadline (now_monotonic_ns () + timeout_ns);
   unsigned i;
   int r = 0;
 
@@ -190,7 +208,7 @@ timed_destroy (struct timed_pool *pool, uint64_t timeout_ns)
       nbdkit_error ("cbw: waiting for %u copies that took too long",
                     pool->started - pool->gone - pool->idle);
     while (pool->gone < pool->started && r == 0)
-      r = pthread_cond_timedwait (&pool->ended, &pool->lock, &deadline);
+      r = pthread_cond_timedwait (&pool->ended, &pool->lock, &until);
     if (pool->gone < pool->started) {
       nbdkit_error ("cbw: %u copies are stuck; leaving them",
                     pool->started - pool->gone);

@@ -51,9 +51,11 @@ extern void timed_init (struct timed_pool *pool, struct piece_pool *buffers);
  */
 extern bool timed_destroy (struct timed_pool *pool, uint64_t timeout_ns);
 
-/* As piece_copy, but for at most timeout_ns; then fail with ETIMEDOUT. */
+/* As piece_copy, but no longer than until timeout_ns after "since" (of
+ * now_monotonic_ns); then fail with ETIMEDOUT.
+ */
 extern int timed_copy (struct timed_pool *pool, struct snapshot *snap,
-                       uint64_t start, uint64_t end, uint64_t timeout_ns,
-                       struct error *e);
+                       uint64_t start, uint64_t end, uint64_t since,
+                       uint64_t timeout_ns, struct error *e);
 
 #endif /* CBW_TIMED_H */
