@@ -157,6 +157,21 @@ chain_next_needed (const struct chain *chain, uint64_t start, uint64_t end,
   return false;
 }
 
+/* May snapshot j itself be read at cluster c?  The same for [c, *run). */
+static bool
+sees (const struct snapshot *snap, uint64_t c, uint64_t end, uint64_t *run)
+{
+  *run = end;
+  if (snapshot_state (snap) != CBW_SNAPSHOT_LIVE)
+    return false;
+  if (bitmap_test (&snap->access, c)) {
+    *run = bitmap_next_clear (&snap->access, c, end);
+    return true;
+  }
+  *run = bitmap_next_set (&snap->access, c, end);
+  return false;
+}
+
 void
 chain_punch (const struct chain *chain, size_t j, uint64_t start,
              uint64_t end)
@@ -167,10 +182,12 @@ chain_punch (const struct chain *chain, size_t j, uint64_t start,
   if (snap->target == NULL)
     return;
   for (c = bitmap_next_set (&snap->done, start, end); c < end;
-       c = bitmap_next_set (&snap->done, run, end))
-    if (!who_sees (chain, j, c, bitmap_next_clear (&snap->done, c, end),
-                   &run))
+       c = bitmap_next_set (&snap->done, run, end)) {
+    run = bitmap_next_clear (&snap->done, c, end);
+    if (!sees (snap, c, run, &run) &&
+        !who_sees (chain, j, c, run, &run))
       snapshot_punch (snap, c, run);
+  }
 }
 
 void
@@ -188,7 +205,8 @@ chain_lose_target (const struct chain *chain, size_t j,
     end = snapshot_clusters (snap);
     for (c = bitmap_next_set (done, 0, end); c < end;
          c = bitmap_next_set (done, run, end))
-      if (chain_holder (chain, k, c, end, &run) == j) {
+      if (sees (snap, c, end, &run) &&
+          chain_holder (chain, k, c, run, &run) == j) {
         snapshot_break (snap, CBW_BROKEN_TARGET, e->num,
                         c * snap->cluster_size, e->msg);
         break;

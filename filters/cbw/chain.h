@@ -75,7 +75,7 @@ extern size_t chain_holder (const struct chain *chain, size_t k,
                             uint64_t c, uint64_t end, uint64_t *run);
 
 /* Give the space of those clusters of [start, end) in j's target back
- * which no live snapshot older than j reads.  Of no use to j any more.
+ * which no live snapshot, j or an older one, may read there.
  */
 extern void chain_punch (const struct chain *chain, size_t j,
                          uint64_t start, uint64_t end);
