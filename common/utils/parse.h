@@ -7,7 +7,9 @@
 
 #include "error.h"
 
-/* Parse a number of seconds, 0 to 1e9, fractions allowed, into
+#define SECONDS_MAX 1000000000  /* fits 64 bits in nanoseconds */
+
+/* Parse a number of seconds, 0 to SECONDS_MAX, fractions allowed, into
  * nanoseconds.  0, or -1 with the error set (EINVAL).
  */
 extern int parse_seconds (const char *text, uint64_t *ns, struct error *e);

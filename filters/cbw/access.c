@@ -4,10 +4,12 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "access.h"
 #include "cleanup.h"
@@ -137,26 +139,68 @@ check_overlap (const char *path, const struct areas *list, struct error *e)
   return 0;
 }
 
+/* Regular files only: who opens a FIFO may wait for ever. */
+static FILE *
+open_file (const char *path, struct error *e)
+{
+  CLEANUP_CLOSE int fd = open (path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+  struct stat st;
+  FILE *fp;
+
+  if (fd == -1 || fstat (fd, &st) == -1) {
+    error_set_errno (e, errno, "%s: cannot open the access file", path);
+    return NULL;
+  }
+  if (!S_ISREG (st.st_mode)) {
+    error_set (e, EINVAL, "%s: the access file must be a regular file", path);
+    return NULL;
+  }
+  fp = fdopen (fd, "r");
+  if (fp == NULL)
+    error_set_errno (e, errno, "%s", path);
+  else
+    fd = -1;                    /* it is the stream's */
+  return fp;
+}
+
+/* All areas of the file, in order; the caller frees list->areas. */
+static int
+read_areas (const char *path, uint64_t size, struct areas *list,
+            struct error *e)
+{
+  FILE *fp = open_file (path, e);
+  int r;
+
+  if (fp == NULL)
+    return -1;
+  r = parse_file (fp, path, size, list, e);
+  fclose (fp);
+  if (r == -1)
+    return -1;
+  qsort (list->areas, list->nr, sizeof *list->areas, by_offset);
+  return check_overlap (path, list, e);
+}
+
+int
+access_check (const char *path, struct error *e)
+{
+  struct areas list = { 0 };
+  const int r = read_areas (path, INT64_MAX, &list, e);
+
+  free (list.areas);
+  return r;
+}
+
 int
 access_load (const char *path, uint64_t size, uint32_t cluster_size,
              const struct bitmap *access, struct error *e)
 {
   struct areas list = { 0 };
   const struct area *a;
-  FILE *fp;
   size_t i;
   int r;
 
-  fp = fopen (path, "re");
-  if (fp == NULL)
-    return error_set_errno (e, errno, "%s: cannot open the access file",
-                            path);
-  r = parse_file (fp, path, size, &list, e);
-  fclose (fp);
-  if (r == 0) {
-    qsort (list.areas, list.nr, sizeof *list.areas, by_offset);
-    r = check_overlap (path, &list, e);
-  }
+  r = read_areas (path, size, &list, e);
   for (i = 0; r == 0 && i < list.nr; ++i) {
     a = &list.areas[i];
     bitmap_set (access, a->offset / cluster_size,

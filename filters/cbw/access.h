@@ -23,4 +23,7 @@ extern int access_load (const char *path, uint64_t size,
                         uint32_t cluster_size, const struct bitmap *access,
                         struct error *e);
 
+/* Look for what is wrong with the file whatever the disk. */
+extern int access_check (const char *path, struct error *e);
+
 #endif /* CBW_ACCESS_H */

@@ -5,8 +5,10 @@
 #include <errno.h>
 #include <string.h>
 
+#include "clock.h"
 #include "commands.h"
 #include "lifecycle.h"
+#include "parse.h"
 #include "slots.h"
 #include "snaptab.h"
 
@@ -61,6 +63,10 @@ create (struct engine *engine, struct segment *segment, uint64_t disk_size,
                       "absolute, not \"%s\"", rq->access);
   if (rq->options.on_error > CBW_ON_ERROR_BREAK_GUEST_WRITE)
     return error_set (e, EINVAL, "unknown policy %u", rq->options.on_error);
+  if (rq->options.timeout_ns > SECONDS_MAX * NS_PER_SEC ||
+      rq->options.stall_ns > SECONDS_MAX * NS_PER_SEC)
+    return error_set (e, EINVAL, "a time limit of more than %d seconds",
+                      SECONDS_MAX);
   return create_snapshot (engine, segment, &p, disk_size, &rq->held_ns, e);
 }
 

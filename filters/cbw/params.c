@@ -123,6 +123,23 @@ set_threads (struct params *p, const char *value)
   return 1;
 }
 
+/* These are of the snapshot that cbw-target= takes. */
+static int
+params_check_target (const struct params *p)
+{
+  const char *key = p->access ? "cbw-access" :
+    p->options.timeout_ns ? "cbw-timeout" :
+    p->options.stall_ns ? "cbw-full" :
+    p->options.quota ? "cbw-quota" :
+    p->options.on_error ? "cbw-on-error" : NULL;
+
+  if (p->target || key == NULL)
+    return 0;
+  nbdkit_error ("%s goes with cbw-target: it is of the snapshot taken at "
+                "start; cbwctl create has an option for others", key);
+  return -1;
+}
+
 static int
 set_on_error (struct params *p, const char *value)
 {
@@ -221,7 +238,7 @@ params_complete (const struct params *p)
                   CBW_TARGET_MAX - 1);
     return -1;
   }
-  return 0;
+  return params_check_target (p);
 }
 
 void

@@ -12,6 +12,7 @@
 
 #include <nbdkit-filter.h>
 
+#include "access.h"
 #include "cleanup.h"
 #include "lifecycle.h"
 #include "server.h"
@@ -46,7 +47,8 @@ server_probe (const struct params *p)
   struct error e;
 
   if (segment_probe (p->shm, &e) == -1 ||
-      (p->target && probe_target (p, &e) == -1)) {
+      (p->target && probe_target (p, &e) == -1) ||
+      (p->access && access_check (p->access, &e) == -1)) {
     nbdkit_error ("cbw: %s", e.msg);
     return -1;
   }
