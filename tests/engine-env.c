@@ -33,6 +33,14 @@ nbdkit_debug (const char *fmt, ...)
   (void) fmt;
 }
 
+int
+nbdkit_nanosleep (unsigned sec, unsigned nsec)
+{
+  const struct timespec ts = { .tv_sec = sec, .tv_nsec = nsec };
+
+  return nanosleep (&ts, NULL);
+}
+
 struct nbdkit_extents *
 nbdkit_extents_new (uint64_t start, uint64_t end)
 {

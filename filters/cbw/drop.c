@@ -72,7 +72,6 @@ drop (struct engine *engine, struct snapshot *snap, struct error *e)
     move_target_aside (snap->entry);
 
   punch_hidden (engine->chain.current);
-  engine_room (engine);
   return 0;
 }
 

@@ -2,7 +2,10 @@
 
 #include <config.h>
 
-#include "cleanup.h"
+#include <errno.h>
+
+#include <nbdkit-filter.h>
+
 #include "clock.h"
 #include "engine.h"
 #include "rounding.h"
@@ -14,8 +17,7 @@ void
 engine_init (struct engine *e)
 {
   pthread_mutex_init (&e->control, NULL);
-  pthread_mutex_init (&e->room_lock, NULL);
-  pthread_cond_init (&e->room, NULL);
+  atomic_init (&e->stalled, 0);
   gate_init (&e->gate);
   chain_head_init (&e->chain);
   copier_init (&e->copier);
@@ -28,8 +30,6 @@ engine_destroy (struct engine *e)
     return false;
   chain_head_destroy (&e->chain);
   gate_destroy (&e->gate);
-  pthread_cond_destroy (&e->room);
-  pthread_mutex_destroy (&e->room_lock);
   pthread_mutex_destroy (&e->control);
   return true;
 }
@@ -86,36 +86,18 @@ preserve (struct engine *e, const struct source *source, uint64_t offset,
   return r;
 }
 
-void
-engine_room (struct engine *e)
-{
-  LOCK_FOR_SCOPE (&e->room_lock);
-
-  pthread_cond_broadcast (&e->room);
-}
-
-/* Wait for room in a target; nobody tells of what other programs free, so
- * look again after a while.
+/* A write that had waited goes on, or has failed.  The last one says so:
+ * if another began to wait meanwhile, it says it again soon.
  */
-static void
-wait_for_room (struct engine *e)
-{
-  const uint64_t until = now_realtime_ns () + STALL_INTERVAL;
-  const struct timespec ts = {
-    .tv_sec = until / NS_PER_SEC, .tv_nsec = until % NS_PER_SEC
-  };
-
-  LOCK_FOR_SCOPE (&e->room_lock);
-  pthread_cond_timedwait (&e->room, &e->room_lock, &ts);
-}
-
-/* A write that had waited goes on, or has failed. */
 static void
 end_stall (struct engine *e)
 {
-  struct chain *chain = chain_get (&e->chain);
+  struct chain *chain;
   size_t i;
 
+  if (atomic_fetch_sub (&e->stalled, 1) > 1)
+    return;
+  chain = chain_get (&e->chain);
   for (i = 0; chain && i < chain->len; ++i)
     snapshot_unstall (chain->snaps[i]);
   chain_put (chain);
@@ -137,9 +119,15 @@ engine_guest_begin (struct engine *e, const struct source *source,
     if (r != COPY_STALL)
       break;
     /* Outside the gate, so that snapshots can be dropped to make room. */
-    if (since == 0)
+    if (since == 0) {
       since = now_monotonic_ns ();
-    wait_for_room (e);
+      atomic_fetch_add (&e->stalled, 1);
+    }
+    /* Nobody tells of what other programs free: look again and again. */
+    if (nbdkit_nanosleep (0, STALL_INTERVAL) == -1) {
+      r = ESHUTDOWN;            /* the server ends, or the guest is gone */
+      break;
+    }
     stalled_ns = now_monotonic_ns () - since;
   }
   if (since != 0)

@@ -20,10 +20,7 @@
 struct engine {
   pthread_mutex_t control;      /* around creating and dropping */
 
-  /* Signalled when a target may have got room. */
-  pthread_mutex_t room_lock;
-  pthread_cond_t room;
-
+  _Atomic (unsigned) stalled;   /* guests' writes that wait for space */
   struct gate gate;
   struct chain_head chain;
   struct copier copier;
@@ -71,9 +68,6 @@ extern bool engine_guest_would_copy (struct engine *e, uint64_t offset,
  */
 extern int engine_add_snapshot (struct engine *e, struct snapshot *snap,
                                 uint64_t *held_ns);
-
-/* Space was freed: let guests' writes that wait for it try again. */
-extern void engine_room (struct engine *e);
 
 /* The snapshot is dropped: hidden, and taken off the chain if nothing
  * older is left, with those hidden ones that thereby become the oldest.

@@ -87,6 +87,7 @@ collect (const struct cbw_map *m, struct cbw_snapshot **entries)
       continue;
     if (entry->id >= h->next_snapshot_id)
       h->next_snapshot_id = entry->id + 1;
+    atomic_store (&entry->stalled_until_ns, 0); /* nobody waits yet */
     entries[nr++] = entry;
   }
   qsort (entries, nr, sizeof *entries, by_age);

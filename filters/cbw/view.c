@@ -282,10 +282,28 @@ cleanup_extents_free (struct nbdkit_extents **extents)
     nbdkit_extents_free (*extents);
 }
 
-int
-view_extents (struct engine *e, const struct source *source, uint64_t id,
-              uint64_t count, uint64_t offset, bool can_extents,
-              struct cbw_extent *extents, uint32_t *nr)
+/* How many clusters of the range may be read. */
+static uint64_t
+count_accessible (const struct snapshot *snap, uint64_t count,
+                  uint64_t offset)
+{
+  const uint64_t end = (offset + count + snap->cluster_size - 1) /
+    snap->cluster_size;
+  uint64_t c = offset / snap->cluster_size, stop, n = 0;
+
+  for (; c < end; c = stop) {
+    c = bitmap_next_set (&snap->access, c, end);
+    stop = bitmap_next_clear (&snap->access, c, end);
+    n += stop - c;
+  }
+  return n;
+}
+
+/* One try; EAGAIN if something was discarded meanwhile. */
+static int
+try_extents (struct engine *e, const struct source *source, uint64_t id,
+             uint64_t count, uint64_t offset, bool can_extents,
+             struct cbw_extent *extents, uint32_t *nr)
 {
   CLEANUP_CHAIN_PUT struct chain *before = NULL;
   CLEANUP_CHAIN_PUT struct chain *after = NULL;
@@ -294,7 +312,7 @@ view_extents (struct engine *e, const struct source *source, uint64_t id,
   struct list l = { .extents = extents };
   size_t k, cursor = 0;
   struct walk w;
-  uint64_t from, to;
+  uint64_t from, to, accessible;
   bool full = false;
   int r, err;
 
@@ -314,6 +332,7 @@ view_extents (struct engine *e, const struct source *source, uint64_t id,
   if (r != 0)
     return r;
 
+  accessible = count_accessible (after->snaps[k], count, offset);
   walk_start (&w, after, k, offset, offset + count);
   while (!full && walk_next (&w)) {
     if (!w.accessible)
@@ -327,7 +346,27 @@ view_extents (struct engine *e, const struct source *source, uint64_t id,
     }
   }
   *nr = l.nr;
-  return view_end (after, k);
+  r = view_end (after, k);
+  if (r == 0 &&
+      count_accessible (after->snaps[k], count, offset) != accessible)
+    return EAGAIN;
+  return r;
+}
+
+int
+view_extents (struct engine *e, const struct source *source, uint64_t id,
+              uint64_t count, uint64_t offset, bool can_extents,
+              struct cbw_extent *extents, uint32_t *nr)
+{
+  int r;
+
+  /* What a discard punches would look like zeroes.  Less each time, so
+   * that it ends: one cluster can be discarded but once.
+   */
+  while ((r = try_extents (e, source, id, count, offset, can_extents,
+                           extents, nr)) == EAGAIN)
+    count = max_u64 (count / 2, 1);
+  return r;
 }
 
 int
@@ -353,7 +392,7 @@ view_discard (struct engine *e, uint64_t id, uint64_t count, uint64_t offset)
   CLEANUP_CHAIN_PUT struct chain *chain = NULL;
   struct snapshot *snap;
   uint64_t start, end;
-  size_t k;
+  size_t j, k;
   int r;
 
   r = view_begin (e, id, count, offset, &chain, &k);
@@ -368,7 +407,13 @@ view_discard (struct engine *e, uint64_t id, uint64_t count, uint64_t offset)
 
   bitmap_clear (&snap->access, start, end);
   copy_wait (&e->copier, start, end);
-  chain_punch (chain, k, start, end);
-  engine_room (e);
+
+  /* The newer ones, too: it may have been the last to look through them,
+   * also through one that has come since we began.
+   */
+  chain_put (chain);
+  chain = chain_get (&e->chain);
+  for (j = k = (size_t) chain_find (chain, id); chain && j < chain->len; ++j)
+    chain_punch (chain, j, start, end);
   return 0;
 }
