@@ -35,7 +35,7 @@ def fnv (data):
     return s
 def summed (i, offset, data):
     poke (entry (i) + offset, data)
-    f.seek (entry (i)); poke (entry (i) + 1160, struct.pack ("<Q", fnv (f.read (1160))))
+    f.seek (entry (i)); poke (entry (i) + 1192, struct.pack ("<Q", fnv (f.read (1192))))
 {
     "magic": lambda: poke (0, b"X"),
     "version": lambda: poke (8, b"\x09"),

@@ -23,16 +23,20 @@ word_load (const struct bitmap *b, uint64_t w)
   return atomic_load_explicit (&b->words[w], memory_order_acquire);
 }
 
-void
+uint64_t
 bitmap_set (const struct bitmap *b, uint64_t start, uint64_t end)
 {
-  uint64_t w, mask;
+  uint64_t w, mask, old, count = 0;
 
   for (w = start / 64; w * 64 < end; ++w) {
     mask = word_mask (w, start, end);
-    if ((word_load (b, w) & mask) != mask)
-      atomic_fetch_or_explicit (&b->words[w], mask, memory_order_release);
+    if ((word_load (b, w) & mask) != mask) {
+      old = atomic_fetch_or_explicit (&b->words[w], mask,
+                                      memory_order_release);
+      count += (uint64_t) __builtin_popcountll (mask & ~old);
+    }
   }
+  return count;
 }
 
 void

@@ -41,8 +41,10 @@ bitmap_test (const struct bitmap *b, uint64_t i)
 
 /* Set every bit of the range.  Words that are full already are not
  * written, so that a cache line all threads read stays shared.
+ * Returns how many bits were clear before.
  */
-extern void bitmap_set (const struct bitmap *b, uint64_t start, uint64_t end);
+extern uint64_t bitmap_set (const struct bitmap *b,
+                            uint64_t start, uint64_t end);
 
 /* Clear every bit of the range. */
 extern void bitmap_clear (const struct bitmap *b,

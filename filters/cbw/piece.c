@@ -91,8 +91,6 @@ write_data (const struct snapshot *snap, const void *buf, uint64_t count,
   }
   if (snap->target->ops->pwrite (snap->target, buf, count, offset, e) == -1)
     return -1;
-  atomic_fetch_add_explicit (&entry->copied_bytes, count,
-                             memory_order_relaxed);
   return 0;
 }
 
@@ -118,27 +116,28 @@ write_runs (const struct snapshot *snap, const unsigned char *buf,
   return 0;
 }
 
-/* The same; of one that fails nothing counts as held, as it is to be
- * written again.
+/* Set done bits, and count.  Late data of a copy that was given up may have
+ * been copied again meanwhile: then it does not count.  In this order, so
+ * that who reads the counters backwards never finds them too high.
  */
-static int
-write_piece (const struct snapshot *snap, const unsigned char *buf,
-             uint64_t offset, uint64_t len, struct error *e)
+static void
+mark_done (const struct snapshot *snap, uint64_t start, uint64_t end,
+           uint64_t bytes)
 {
-  uint64_t held = 0;
-  const int r = write_runs (snap, buf, offset, len, &held, e);
+  struct cbw_snapshot *entry = snap->entry;
+  const uint64_t n = bitmap_set (&snap->done, start, end);
 
-  if (r == -1)
-    snapshot_give_back (snap, held);
-  return r;
+  atomic_fetch_add (&entry->copied_clusters, n);
+  if (n == end - start)
+    atomic_fetch_add (&entry->copied_bytes, bytes);
+  else
+    snapshot_give_back (snap, bytes);
 }
 
 void
 piece_skip (const struct snapshot *snap, uint64_t start, uint64_t end)
 {
-  bitmap_set (&snap->done, start, end);
-  atomic_fetch_add_explicit (&snap->entry->copied_clusters, end - start,
-                             memory_order_relaxed);
+  mark_done (snap, start, end, 0);
 }
 
 /* Asked when the old data has been read: "no" means that all of the read
@@ -158,6 +157,7 @@ piece_copy (struct piece_pool *pool, const struct snapshot *snap,
 {
   const uint64_t offset = start * snap->cluster_size;
   const uint64_t len = min_u64 (end * snap->cluster_size, snap->size) - offset;
+  uint64_t held = 0;
   void *buf;
   int r;
 
@@ -173,9 +173,11 @@ piece_copy (struct piece_pool *pool, const struct snapshot *snap,
   else if (abort && is_given_up (abort))
     r = error_set (e, ETIMEDOUT, "the copy was given up");
   else
-    r = write_piece (snap, buf, offset, len, e);
+    r = write_runs (snap, buf, offset, len, &held, e);
   buffer_put (pool, buf);
   if (r == 0)
-    piece_skip (snap, start, end);
+    mark_done (snap, start, end, held);
+  else
+    snapshot_give_back (snap, held); /* it is to be written again */
   return r;
 }

@@ -6,7 +6,8 @@
  *
  * - A cluster that is dirty in snapshot j was written while j was the
  *   newest.  If the nearest snapshot that is j or older and live had it,
- *   it needed the old data, which j or one between them got: a done bit.
+ *   it needed the old data, unless it may not be read there, and j or one
+ *   between them got it: a done bit.
  *   Dirty bits are set after done bits, so they are read first.
  *   A host that went down keeps no such order.
  *
@@ -83,6 +84,24 @@ next_not_done (const struct check *c, size_t k, size_t j, uint64_t start,
   return next;
 }
 
+/* The first of them that k may be read at, or end. */
+static uint64_t
+next_lost (const struct check *c, size_t k, size_t j, uint64_t start,
+           uint64_t end)
+{
+  struct bitmap access;
+
+  for (;;) {
+    start = next_not_done (c, k, j, start, end);
+    if (start >= end)
+      return end;
+    access = bitmap_of (c, &c->entries[k], CBW_BITMAP_ACCESS);
+    if (bitmap_test (&access, start))
+      return start;
+    start = bitmap_next_set (&access, start, end);
+  }
+}
+
 static void
 check_dirty (struct check *c, size_t j)
 {
@@ -98,7 +117,7 @@ check_dirty (struct check *c, size_t j)
   for (start = bitmap_next_set (&dirty, 0, limit); start < limit;
        start = bitmap_next_set (&dirty, end, limit)) {
     end = bitmap_next_clear (&dirty, start, limit);
-    lost = next_not_done (c, (size_t) k, j, start, end);
+    lost = next_lost (c, (size_t) k, j, start, end);
     if (lost < end) {
       check_add (&c->problems, "snapshot \"%s\": cluster %" PRIu64 " was "
                  "written to since, but its old data was not copied",
