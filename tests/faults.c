@@ -68,8 +68,8 @@ create (void)
   uint64_t held_ns;
   struct error e;
 
-  REQUIRE (control_create (&model.patient, s->name, s->target, 0, &held_ns,
-                           &e) == 0, "%s", e.msg);
+  REQUIRE (control_create (&model.patient, &(struct control_snapshot) {
+        .name = s->name, .target = s->target }, &held_ns, &e) == 0, "%s", e.msg);
   snap_add (s, model.disk);
 }
 
@@ -122,9 +122,9 @@ run (void *opaque)
 
   switch (t->what) {
   case CREATE: case CREATE_FORCED:
-    t->result = control_create (t->client, t->snap->name, t->snap->target,
-                                t->what == CREATE ? 0 : CBW_CREATE_FORCE,
-                                &held_ns, &t->error);
+    t->result = control_create (t->client, &(struct control_snapshot) {
+        .name = t->snap->name, .target = t->snap->target,
+        .flags = t->what == CREATE ? 0 : CBW_CREATE_FORCE }, &held_ns, &t->error);
     break;
   case DROP: case DROP_TWO:
     t->result = control_drop (t->client, t->snap->name, &t->error);

@@ -199,7 +199,8 @@ take (struct snap *s, uint64_t n, uint64_t *held_ns)
   snprintf (target, sizeof target, "%s/%s.cow", dir, s->name);
   for (l = 0; l < LANES; ++l)
     before[l] = atomic_load (&acknowledged[l]);
-  REQUIRE (control_create (&client, s->name, target, 0, held_ns, &e) == 0,
+  REQUIRE (control_create (&client, &(struct control_snapshot) {
+        .name = s->name, .target = target }, held_ns, &e) == 0,
            "%s", e.msg);
   for (l = 0; l < LANES; ++l)
     after[l] = atomic_load (&sent[l]);

@@ -128,8 +128,8 @@ step_create (void)
   uint64_t held_ns;
   struct error e;
 
-  if (control_create (&model.patient, s->name, s->target, 0, &held_ns,
-                      &e) == -1)
+  if (control_create (&model.patient, &(struct control_snapshot) {
+        .name = s->name, .target = s->target }, &held_ns, &e) == -1)
     check_refused (s, &e);
   else
     snap_add (s, model.disk);
@@ -158,8 +158,9 @@ step_create_owned (void)
   CHECK (s->owner != NULL);
   REQUIRE (client_attach (s->owner, model.patient.segment.path, "owner",
                           10 * NS_PER_SEC, &e) == 0, "%s", e.msg);
-  if (control_create (s->owner, s->name, s->target, CBW_CREATE_OWNED,
-                      &held_ns, &e) == 0) {
+  if (control_create (s->owner, &(struct control_snapshot) {
+        .name = s->name, .target = s->target,
+        .flags = CBW_CREATE_OWNED }, &held_ns, &e) == 0) {
     snap_add (s, model.disk);
     nr.owned++;
     return;
@@ -257,8 +258,8 @@ burst_control (void *opaque)
   uint64_t held_ns;
 
   b->result = b->control == CREATE ?
-    control_create (b->client, b->snap->name, b->snap->target, 0, &held_ns,
-                    &b->error) :
+    control_create (b->client, &(struct control_snapshot) {
+        .name = b->snap->name, .target = b->snap->target }, &held_ns, &b->error) :
     control_drop (b->client, b->snap->name, &b->error);
   return NULL;
 }

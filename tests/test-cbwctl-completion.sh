@@ -32,7 +32,10 @@ completes ()
 }
 completes "create check" c
 completes "status" st
-completes "--target=" create "$shm" x --t
+completes "--target=" create "$shm" x --ta
+completes "--on-error=" create "$shm" x --o
+completes "break-guest-write" create "$shm" x --on-error = break-g
+completes "$tmp/monday.cow" create "$shm" x --access = "$tmp/monday"
 completes "monday with\\ space" drop "$shm" ""
 completes "with\\ space" drop "$shm" monday w
 completes "monday" map "$shm" m

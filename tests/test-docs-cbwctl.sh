@@ -33,12 +33,12 @@ compare ()
 # Options of the text on stdin, as words with "=" if they have a value.
 options ()
 {
-    grep -oE -- '--[a-z]+(=|)' | grep -v -- '^--help' | sort -u
+    grep -oE -- '--[a-z]+(-[a-z]+)*(=|)' | grep -v -- '^--help' | sort -u
 }
 
 help_options ()
 {
-    grep -oE '^  --[a-z]+(=|)' | options
+    grep -oE '^  --[a-z]+(-[a-z]+)*(=|)' | options
 }
 
 cbwctl --help | sed -n 's/^  \([a-z]*\)  *[a-z].*/\1/p' | sort >"$tmp/help"
@@ -60,8 +60,8 @@ for command in $commands; do
     sed -n "s/^        $command) options='\(.*\)' ;;/\1/p" "$completion" |
         options >"$tmp/other" || :
     [ "$command" = drop ] || compare "bash completion of $command"
-    sed -n 's/^  { "\([a-z]*\)", no_argument.*/--\1/p
-            s/^  { "\([a-z]*\)", required_argument.*/--\1=/p' \
+    sed -n 's/^  { "\([a-z-]*\)", no_argument.*/--\1/p
+            s/^  { "\([a-z-]*\)", required_argument.*/--\1=/p' \
         "$src/$command.c" | sort -u >"$tmp/other"
     cmp -s "$tmp/help" "$tmp/other" ||
         { diff -u "$tmp/help" "$tmp/other"; fail "$command.c"; }
@@ -70,7 +70,7 @@ done
 for command in $commands; do
     cbwctl "$command" --help
 done | help_options >"$tmp/help"
-sed -n 's/^=item B<\(--[a-z]*=*\)>.*/\1/p' "$pod" |
+sed -n 's/^=item B<\(--[a-z-]*=*\)>.*/\1/p' "$pod" |
     grep -v -- '^--\(help\|version\)' | sort -u >"$tmp/other"
 compare "the options of the manual page"
 

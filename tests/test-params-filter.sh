@@ -54,6 +54,23 @@ bad "cbw-threads"                               "$@" cbw-threads=-1
 bad "cbw-threads"                               "$@" cbw-threads=many
 
 bad "cbw-on-error=explode: the policy must be " "$@" cbw-on-error=explode
+bad "cbw-timeout=-1: must be a number of seconds" "$@" cbw-timeout=-1
+bad "cbw-timeout=1s: must be a number of seconds" "$@" cbw-timeout=1s
+bad "cbw-timeout=nan: must be a number of seconds" "$@" cbw-timeout=nan
+bad "cbw-full=wait: must be stall:SECS"         "$@" cbw-full=wait
+bad "cbw-full=stall:x: must be a number of sec" "$@" cbw-full=stall:x
+bad "cbw-quota=0: is not a size"                "$@" cbw-quota=0
+bad "cbw-quota=much: is not a size"             "$@" cbw-quota=much
+bad "cbw-access: the file name is empty"        "$@" cbw-access=
+bad "$tmp/none: cannot open the access file: No such file" \
+    "$@" cbw-access="$tmp/none"
+bad "$tmp: the access file must be a regular"   "$@" cbw-access="$tmp"
+mkfifo "$tmp/areas"
+bad "$tmp/areas: the access file must be a reg" "$@" cbw-access="$tmp/areas"
+for p in on-error=break-guest-write timeout=1 full=stall:1 quota=1M \
+         access="$tmp/none"; do
+    bad "cbw-${p%%=*} goes with cbw-target" cbw-shm="$shm" "cbw-$p"
+done
 bad "unknown parameter cbw-foo of the cbw filter" "$@" cbw-foo=1
 bad "unknown parameter cbw-Shm of the cbw filter" "$@" cbw-Shm=1
 bad "unknown parameter 'foo'"                   "$@" foo=1
@@ -129,6 +146,8 @@ good "block_size_preferred: 65536" "$@"
 good "live"                     "$@" cbw-threads=1
 good "live"                     "$@" cbw-threads=64
 good "live"                     "$@" cbw-on-error=break-snapshot
+good "live"                     "$@" cbw-on-error=break-guest-write \
+     cbw-timeout=9.5 cbw-full=stall:0.5 cbw-quota=1M
 
 # An empty file will do as target, and is used.
 : >"$target"

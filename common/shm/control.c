@@ -32,20 +32,28 @@ run (struct client *c, enum cbw_request_kind kind, uint64_t snapshot,
   return error_set (e, r, "%s", rq->message);
 }
 
-int
-control_create (struct client *c, const char *name, const char *target,
-                uint32_t flags, uint64_t *held_ns, struct error *e)
+static int
+copy_path (char *to, const char *path, const char *what, struct error *e)
 {
-  struct cbw_control rq = { .flags = flags };
+  if (strlen (path) >= CBW_TARGET_MAX)
+    return error_set (e, ENAMETOOLONG, "%.64s...: the path of %s cannot be "
+                      "longer than %d bytes", path, what, CBW_TARGET_MAX - 1);
+  strcpy (to, path);
+  return 0;
+}
 
-  if (snaptab_check_name (name, e) == -1)
+int
+control_create (struct client *c, const struct control_snapshot *s,
+                uint64_t *held_ns, struct error *e)
+{
+  struct cbw_control rq = { .flags = s->flags, .options = s->options };
+
+  if (snaptab_check_name (s->name, e) == -1 ||
+      copy_path (rq.target, s->target, "a target", e) == -1 ||
+      (s->access &&
+       copy_path (rq.access, s->access, "an access file", e) == -1))
     return -1;
-  if (strlen (target) >= sizeof rq.target)
-    return error_set (e, ENAMETOOLONG, "%.64s...: the path of a target "
-                      "cannot be longer than %zu bytes", target,
-                      sizeof rq.target - 1);
-  strcpy (rq.name, name);
-  strcpy (rq.target, target);
+  strcpy (rq.name, s->name);
   if (getrandom (rq.uuid, sizeof rq.uuid, 0) != sizeof rq.uuid)
     return error_set_errno (e, errno, "getrandom");
   if (run (c, CBW_REQUEST_CREATE, 0, &rq, e) == -1)

@@ -14,12 +14,18 @@
 #include "client.h"
 #include "error.h"
 
-/* Take a snapshot called "name" with old data going to the file "target"
- * (absolute path); flags are CBW_CREATE_*.  *held_ns is how long guests'
- * writes were held.
- */
-extern int control_create (struct client *c, const char *name,
-                           const char *target, uint32_t flags,
+/* A snapshot to be made. */
+struct control_snapshot {
+  const char *name;
+  const char *target;           /* where old data goes: absolute path */
+  const char *access;           /* access file: absolute path, or NULL */
+  struct cbw_options options;
+  uint32_t flags;               /* CBW_CREATE_* */
+};
+
+/* Take a snapshot.  *held_ns is how long guests' writes were held. */
+extern int control_create (struct client *c,
+                           const struct control_snapshot *s,
                            uint64_t *held_ns, struct error *e);
 
 /* Drop the snapshot called "name". */

@@ -14,4 +14,10 @@
  */
 extern int parse_seconds (const char *text, uint64_t *ns, struct error *e);
 
+/* Parse a number of bytes: decimal, or hexadecimal with 0x, with a suffix
+ * k, M, G or T perhaps.  Skips spaces before it.  Returns where it ends, or
+ * NULL if there is none that fits.
+ */
+extern const char *parse_size (const char *text, uint64_t *size);
+
 #endif /* CBW_PARSE_H */

@@ -13,6 +13,7 @@
 
 #include "access.h"
 #include "cleanup.h"
+#include "parse.h"
 
 struct area {
   uint64_t offset, length;
@@ -40,32 +41,6 @@ skip_space (const char *p)
   return p;
 }
 
-/* Parse a number with an optional suffix; NULL if there is none. */
-static const char *
-parse_number (const char *p, uint64_t *n)
-{
-  static const char suffixes[] = "kMGT";
-  const char *s;
-  char *end;
-  unsigned shift = 0;
-
-  p = skip_space (p);
-  if (!isdigit ((unsigned char) *p))
-    return NULL;
-  errno = 0;
-  *n = strtoull (p, &end, strncmp (p, "0x", 2) == 0 ? 16 : 10);
-  if (errno != 0)
-    return NULL;
-  if (*end != '\0' && (s = strchr (suffixes, *end)) != NULL) {
-    shift = 10 * (unsigned) (s - suffixes + 1);
-    end++;
-  }
-  if (*n > UINT64_MAX >> shift)
-    return NULL;
-  *n <<= shift;
-  return end;
-}
-
 /* Parse one line, and add its area if it has one. */
 static int
 parse_line (const char *path, unsigned line, char *text, uint64_t size,
@@ -78,9 +53,9 @@ parse_line (const char *path, unsigned line, char *text, uint64_t size,
   text[strcspn (text, "#\n")] = '\0';
   if (*skip_space (text) == '\0')
     return 0;
-  p = parse_number (text, &area.offset);
+  p = parse_size (text, &area.offset);
   if (p && isspace ((unsigned char) *p))
-    p = parse_number (p, &area.length);
+    p = parse_size (p, &area.length);
   else
     p = NULL;
   if (p == NULL || *skip_space (p) != '\0')

@@ -191,6 +191,7 @@ sa_get_ready (void)
 static int
 create_own (struct error *e)
 {
+  struct control_snapshot own = { .flags = CBW_CREATE_OWNED };
   uint64_t held_ns;
 
   if (snapshot == NULL)
@@ -199,9 +200,9 @@ create_own (struct error *e)
     return error_set_errno (e, ENOMEM, "create");
   if (target == NULL)
     target = control_default_target (&client.segment, snapshot, e);
-  if (target == NULL ||
-      control_create (&client, snapshot, target, CBW_CREATE_OWNED, &held_ns,
-                      e) == -1)
+  own.name = snapshot;
+  own.target = target;
+  if (target == NULL || control_create (&client, &own, &held_ns, e) == -1)
     return -1;
   nbdkit_debug ("created snapshot \"%s\", writes were held for %" PRIu64
                 " us", snapshot, held_ns / 1000);

@@ -33,6 +33,9 @@ check_fixed (struct check *c, unsigned i, const struct cbw_snapshot *copy)
   if (copy->target_kind != CBW_TARGET_RAW)
     check_add (&c->problems, "entry %u: its target is of the unknown kind %"
                PRIu32, i, copy->target_kind);
+  if (copy->options.on_error > CBW_ON_ERROR_BREAK_GUEST_WRITE)
+    check_add (&c->problems, "entry %u: its policy is the unknown %" PRIu32,
+               i, copy->options.on_error);
   if (copy->target[0] != '/')
     check_add (&c->problems, "entry %u: the path of its target is not "
                "absolute: \"%s\"", i, copy->target);
@@ -53,14 +56,21 @@ static void
 check_error (struct check *c, const struct check_entry *entry)
 {
   const struct cbw_snapshot *copy = &entry->copy;
+  const bool broken = check_state (entry) == CBW_SNAPSHOT_BROKEN;
 
-  if (check_state (entry) == CBW_SNAPSHOT_BROKEN &&
+  if (copy->failed > 1 || (broken && !copy->failed))
+    check_add (&c->problems, "snapshot \"%s\": it is %s, but whether "
+               "something failed is %" PRIu32, name_of (entry),
+               broken ? "broken" : "not broken", copy->failed);
+  if (copy->failed == 1 &&
       (copy->error_num <= 0 || copy->error_reason < CBW_BROKEN_COPY ||
        copy->error_reason > CBW_BROKEN_TARGET ||
        copy->error_offset > copy->size))
-    check_add (&c->problems, "snapshot \"%s\": it is broken, but its reason "
+    check_add (&c->problems, "snapshot \"%s\": %s, but the reason "
                "has no meaning (reason %" PRIu32 ", errno %" PRId32
-               ", offset %" PRIu64 ")", name_of (entry), copy->error_reason,
+               ", offset %" PRIu64 ")", name_of (entry),
+               broken ? "it is broken" : "a copy has failed",
+               copy->error_reason,
                copy->error_num, copy->error_offset);
 }
 

@@ -13,6 +13,7 @@
 #include "client.h"
 #include "control.h"
 #include "format.h"
+#include "parse.h"
 #include "snaptab.h"
 
 static const char help[] =
@@ -24,19 +25,33 @@ static const char help[] =
   "  --target=FILE  where old data goes: a new sparse file (default: NAME.cow\n"
   "                 beside the segment, or in /var/tmp if that is in memory)\n"
   "  --force        replace the file if it exists\n"
+  "  --on-error=break-snapshot|break-guest-write\n"
+  "                 what a copy that fails does: end the snapshot, or make the\n"
+  "                 guest's write fail (default: break-snapshot)\n"
+  "  --timeout=SECS a copy that takes longer fails (default: 0, no limit)\n"
+  "  --full=stall:SECS\n"
+  "                 how long guests' writes wait for space if the target is\n"
+  "                 full, before that counts as failed (default: 0)\n"
+  "  --quota=SIZE   how much the target may hold (default: 0, no limit)\n"
+  "  --access=FILE  only these areas may be read: lines OFFSET LENGTH\n"
   "  --json         print the result as JSON\n"
   "  --help         print this help\n";
 
 static const struct option options[] = {
   { "target", required_argument, NULL, 't' },
   { "force", no_argument, NULL, 'f' },
+  { "on-error", required_argument, NULL, 'e' },
+  { "timeout", required_argument, NULL, 'l' },
+  { "full", required_argument, NULL, 's' },
+  { "quota", required_argument, NULL, 'q' },
+  { "access", required_argument, NULL, 'a' },
   { "json", no_argument, NULL, 'j' },
   { NULL }
 };
 
 /* The server has a working directory of its own. */
 static char *
-absolute_path (const char *path, struct error *e)
+absolute_path (const char *option, const char *path, struct error *e)
 {
   CLEANUP_FREE char *cwd = NULL;
   char *r = NULL;
@@ -44,7 +59,7 @@ absolute_path (const char *path, struct error *e)
   if (path[0] == '/')
     r = strdup (path);
   else if (path[0] == '\0') {
-    error_set (e, EINVAL, "the target's file name is empty");
+    error_set (e, EINVAL, "%s: the file name is empty", option);
     return NULL;
   }
   else if ((cwd = get_current_dir_name ()) == NULL ||
@@ -53,6 +68,47 @@ absolute_path (const char *path, struct error *e)
   if (r == NULL)
     error_set_errno (e, errno, "%s", path);
   return r;
+}
+
+static uint32_t
+parse_on_error (const char *value)
+{
+  if (strcmp (value, "break-snapshot") == 0)
+    return CBW_ON_ERROR_BREAK_SNAPSHOT;
+  if (strcmp (value, "break-guest-write") == 0)
+    return CBW_ON_ERROR_BREAK_GUEST_WRITE;
+  usage_error (&command_create, "--on-error=%s: must be break-snapshot or "
+               "break-guest-write", value);
+}
+
+static uint64_t
+parse_time (const char *option, const char *value, const char *secs)
+{
+  struct error e;
+  uint64_t ns;
+
+  if (parse_seconds (secs, &ns, &e) == -1)
+    usage_error (&command_create, "%s=%s: %s", option, value, e.msg);
+  return ns;
+}
+
+static uint64_t
+parse_full (const char *value)
+{
+  if (strncmp (value, "stall:", 6) != 0)
+    usage_error (&command_create, "--full=%s: must be stall:SECS", value);
+  return parse_time ("--full", value, value + 6);
+}
+
+static uint64_t
+parse_quota (const char *value)
+{
+  uint64_t size;
+  const char *end = parse_size (value, &size);
+
+  if (end == NULL || *end != '\0')
+    usage_error (&command_create, "--quota=%s: is not a size", value);
+  return size;
 }
 
 static void
@@ -86,25 +142,31 @@ print_created_json (const char *segment, const char *name, const char *target,
   json_object_put (o);
 }
 
+/* The paths in "s" are as the user gave them, or NULL. */
 static int
-create (const char *segment, const char *name, const char *file,
-        uint32_t flags, bool json, struct error *e)
+create (const char *segment, struct control_snapshot s, bool json,
+        struct error *e)
 {
   struct client client = { .segment = SEGMENT_INIT };
-  CLEANUP_FREE char *target = NULL;
+  CLEANUP_FREE char *target = NULL, *access = NULL;
   uint64_t held_ns;
   int r;
 
-  if (snaptab_check_name (name, e) == -1 ||
-      (file && (target = absolute_path (file, e)) == NULL) ||
+  if (snaptab_check_name (s.name, e) == -1 ||
+      (s.target &&
+       (target = absolute_path ("--target", s.target, e)) == NULL) ||
+      (s.access &&
+       (access = absolute_path ("--access", s.access, e)) == NULL) ||
       client_attach (&client, segment, "cbwctl create", 0, e) == -1)
     return -1;
   if (target == NULL)
-    target = control_default_target (&client.segment, name, e);
-  r = target ? control_create (&client, name, target, flags, &held_ns, e) : -1;
+    target = control_default_target (&client.segment, s.name, e);
+  s.target = target;
+  s.access = access;
+  r = target ? control_create (&client, &s, &held_ns, e) : -1;
   client_detach (&client);
   if (r == 0)
-    (json ? print_created_json : print_created) (segment, name, target,
+    (json ? print_created_json : print_created) (segment, s.name, target,
                                                  held_ns);
   return r;
 }
@@ -113,23 +175,30 @@ static int
 run (int argc, char **argv)
 {
   CLEANUP_FREE char *segment = NULL;
-  const char *file = NULL;
-  uint32_t flags = 0;
+  struct control_snapshot s = { 0 };
   bool json = false;
   struct error e;
   int c;
 
   while ((c = next_option (&command_create, argc, argv, options)) != -1)
     switch (c) {
-    case 't': file = optarg; break;
-    case 'f': flags |= CBW_CREATE_FORCE; break;
+    case 't': s.target = optarg; break;
+    case 'f': s.flags |= CBW_CREATE_FORCE; break;
+    case 'e': s.options.on_error = parse_on_error (optarg); break;
+    case 'l':
+      s.options.timeout_ns = parse_time ("--timeout", optarg, optarg);
+      break;
+    case 's': s.options.stall_ns = parse_full (optarg); break;
+    case 'q': s.options.quota = parse_quota (optarg); break;
+    case 'a': s.access = optarg; break;
     case 'j': json = true; break;
     }
   argv += first_argument (&command_create, argc, 2, 2,
                           "a segment and a name for the snapshot");
+  s.name = argv[1];
   announce_waiting ();
   if ((segment = segment_path (argv[0], &e)) == NULL ||
-      create (segment, argv[1], file, flags, json, &e) == -1)
+      create (segment, s, json, &e) == -1)
     return report_error (&e);
   return EXIT_DONE;
 }

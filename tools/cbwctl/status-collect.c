@@ -10,6 +10,7 @@
 
 #include "clock.h"
 #include "liveness.h"
+#include "rounding.h"
 #include "segment.h"
 #include "status.h"
 
@@ -93,7 +94,10 @@ collect_snapshot (struct cbw_snapshot *entry, unsigned i, struct status *s)
     .clusters = entry->size / cs + (entry->size % cs != 0),
     .copied_clusters = atomic_load (&entry->copied_clusters),
     .copied_bytes = atomic_load (&entry->copied_bytes),
+    .held_bytes = atomic_load (&entry->held_bytes),
     .error_ns = entry->error_ns,
+    .options = entry->options,
+    .stalled_until_ns = atomic_load (&entry->stalled_until_ns),
   };
   snaptab_info (entry, i, &snap->info);
   snaptab_target (entry, snap->info.state, snap->target);
@@ -185,6 +189,34 @@ status_visible (const struct status *s)
     n += s->snapshots[i].info.state == CBW_SNAPSHOT_LIVE ||
       s->snapshots[i].info.state == CBW_SNAPSHOT_BROKEN;
   return n;
+}
+
+uint64_t
+status_stalled_ns (const struct status *s, const struct status_snapshot *snap)
+{
+  /* One left by a server that was killed means nothing. */
+  if (!s->alive || snap->stalled_until_ns == 0)
+    return 0;
+  return snap->stalled_until_ns > s->now_ns ?
+    snap->stalled_until_ns - s->now_ns : 1;
+}
+
+uint64_t
+status_room (const struct status_snapshot *snap)
+{
+  const uint64_t quota = snap->options.quota;
+
+  if (quota == 0)
+    return snap->target_free;
+  return min_u64 (snap->target_free,
+                  quota > snap->held_bytes ? quota - snap->held_bytes : 0);
+}
+
+const char *
+status_policy_name (const struct status_snapshot *snap)
+{
+  return snap->options.on_error == CBW_ON_ERROR_BREAK_GUEST_WRITE ?
+    "break-guest-write" : "break-snapshot";
 }
 
 const char *

@@ -34,6 +34,12 @@ add_text (struct json_object *o, const char *key, const char *text)
 }
 
 static void
+add_double (struct json_object *o, const char *key, double v)
+{
+  json_object_object_add (o, key, json_object_new_double (v));
+}
+
+static void
 add_date (struct json_object *o, uint64_t ns)
 {
   add_uint (o, "date-sec", ns / NS_PER_SEC);
@@ -94,6 +100,22 @@ json_error (const struct status_snapshot *snap)
   return o;
 }
 
+/* What was asked for when it was made, and whether guests wait. */
+static void
+add_policy (struct json_object *o, const struct status *s,
+            const struct status_snapshot *snap)
+{
+  add_text (o, "on-cbw-error", status_policy_name (snap));
+  add_double (o, "cbw-timeout",
+              (double) snap->options.timeout_ns / NS_PER_SEC);
+  add_double (o, "full-stall", (double) snap->options.stall_ns / NS_PER_SEC);
+  if (snap->options.quota)
+    add_uint (o, "quota", snap->options.quota);
+  add_bool (o, "stalled", status_stalled_ns (s, snap) > 0);
+  if (status_stalled_ns (s, snap))
+    add_uint (o, "stalled-left-ns", status_stalled_ns (s, snap));
+}
+
 static struct json_object *
 json_snapshot (const struct status *s, const struct status_snapshot *snap)
 {
@@ -102,8 +124,9 @@ json_snapshot (const struct status *s, const struct status_snapshot *snap)
   add_text (o, "name", snap->info.name);
   add_uint (o, "id", snap->info.id);
   add_text (o, "state", status_state_name (snap));
-  if (snap->info.state == CBW_SNAPSHOT_BROKEN)
+  if (snap->info.error_num != 0)
     json_object_object_add (o, "error", json_error (snap));
+  add_policy (o, s, snap);
   add_date (o, snap->info.created_ns);
   add_uint (o, "age-ns", s->now_ns > snap->info.created_ns ?
             s->now_ns - snap->info.created_ns : 0);
@@ -112,6 +135,7 @@ json_snapshot (const struct status *s, const struct status_snapshot *snap)
   add_uint (o, "clusters", snap->clusters);
   add_uint (o, "copied-clusters", snap->copied_clusters);
   add_uint (o, "copied-bytes", snap->copied_bytes);
+  add_uint (o, "held-bytes", snap->held_bytes);
   json_object_object_add (o, "copied-percent", json_object_new_double
                           (snap->clusters ? 100.0 *
                            (double) snap->copied_clusters /

@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "clock.h"
 #include "format.h"
 #include "status.h"
 
@@ -90,6 +91,23 @@ print_snapshot_count (const struct status *s)
 }
 
 static void
+print_policy (const struct status_snapshot *snap)
+{
+  const struct cbw_options *o = &snap->options;
+  char a[FORMAT_MAX], b[FORMAT_MAX];
+
+  printf ("  on error   %s", status_policy_name (snap));
+  if (o->timeout_ns)
+    printf ("; timeout %g s", (double) o->timeout_ns / NS_PER_SEC);
+  if (o->stall_ns)
+    printf ("; if full, wait %g s", (double) o->stall_ns / NS_PER_SEC);
+  if (o->quota)
+    printf ("; quota %s, of which %s", format_size (o->quota, a),
+            format_size (snap->held_bytes, b));
+  printf ("\n");
+}
+
+static void
 print_snapshot (const struct status *s, const struct status_snapshot *snap)
 {
   char a[FORMAT_MAX], b[FORMAT_MAX], c[FORMAT_MAX], text[FORMAT_TEXT_MAX];
@@ -97,7 +115,7 @@ print_snapshot (const struct status *s, const struct status_snapshot *snap)
 
   snaptab_describe (&snap->info, state, sizeof state);
   printf ("\n%s: %s", format_text (snap->info.name, text), state);
-  if (snap->info.state == CBW_SNAPSHOT_BROKEN)
+  if (snap->info.error_num != 0 && snap->info.state != CBW_SNAPSHOT_HIDDEN)
     printf (" (%s)", format_date (snap->error_ns, a));
   printf ("\n  taken      %s, %s ago; the disk had %s%s\n",
           format_date (snap->info.created_ns, a),
@@ -115,6 +133,13 @@ print_snapshot (const struct status *s, const struct status_snapshot *snap)
             format_size (snap->target_free, b));
   else
     printf ("missing, or another file than it was\n");
+  print_policy (snap);
+  if (status_stalled_ns (s, snap))
+    printf ("  STALLED    the target is full: guests' writes wait for space, "
+            "for %s more\n"
+            "             make room, or drop a snapshot: cbwctl drop %s NAME\n",
+            format_duration (status_stalled_ns (s, snap) + NS_PER_SEC - 1, a),
+            format_text (s->path, text));
 }
 
 void

@@ -153,6 +153,34 @@ fill_bar (char *bar, unsigned columns, uint64_t part, uint64_t whole)
   bar[columns] = '\0';
 }
 
+/* Its state; and how long its target has room at this rate, or guests'
+ * writes wait.
+ */
+static const char *
+describe (const struct status *s, const struct status_snapshot *before,
+          const struct status_snapshot *snap, uint64_t ns,
+          char text[2 * FORMAT_MAX])
+{
+  const uint64_t stalled = status_stalled_ns (s, snap);
+  const uint64_t rate = per_second (snap->held_bytes,
+                                    before ? before->held_bytes : 0, ns);
+  char time[FORMAT_MAX];
+  double left;
+
+  if (stalled)
+    snprintf (text, 2 * FORMAT_MAX, "STALLED, %s left",
+              format_duration (stalled + NS_PER_SEC - 1, time));
+  else if (rate > 0 && snap->target_found &&
+           snap->info.state == CBW_SNAPSHOT_LIVE) {
+    left = (double) status_room (snap) / (double) rate;
+    snprintf (text, 2 * FORMAT_MAX, "live, full in %s", left > 1e9 ?
+              "years" : format_duration ((uint64_t) (left * 1e9), time));
+  }
+  else
+    snprintf (text, 2 * FORMAT_MAX, "%s", status_state_name (snap));
+  return text;
+}
+
 static void
 draw_snapshot (struct page *page, const struct status *s,
                const struct status *b, const struct status_snapshot *snap)
@@ -160,7 +188,7 @@ draw_snapshot (struct page *page, const struct status *s,
   const struct status_snapshot *before = find_snapshot (b, snap->info.id);
   const uint64_t ns = s->monotonic_ns - b->monotonic_ns;
   char name[FORMAT_TEXT_MAX], bar[BAR_MAX + 1], percent[FORMAT_MAX];
-  char rate[FORMAT_MAX], space[FORMAT_MAX];
+  char rate[FORMAT_MAX], space[FORMAT_MAX], state[2 * FORMAT_MAX];
   unsigned used;
   size_t bytes;
 
@@ -173,7 +201,7 @@ draw_snapshot (struct page *page, const struct status *s,
   line (page, "%.*s%*s[%s] %7s %10s/s %9s  %s", (int) bytes, name,
         (int) (NAME_COLUMNS - used), "", bar, percent, rate,
         snap->target_found ? format_size (snap->target_used, space) :
-        "missing", status_state_name (snap));
+        "missing", describe (s, before, snap, ns, state));
 }
 
 static void

@@ -23,7 +23,10 @@ struct status_snapshot {
   uint64_t clusters;            /* of its disk */
   uint64_t copied_clusters;
   uint64_t copied_bytes;
-  uint64_t error_ns;            /* if broken: when */
+  uint64_t held_bytes;          /* what counts for the quota */
+  uint64_t error_ns;            /* if something has failed: when */
+  struct cbw_options options;
+  uint64_t stalled_until_ns;    /* time of day; 0: no guest's write waits */
   char target[SNAPTAB_TARGET_MAX];
   bool target_found;            /* it is there, and the same file */
   uint64_t target_used;         /* bytes allocated */
@@ -73,6 +76,16 @@ extern uint64_t status_copied_bytes (const struct status *s);
 
 /* How many snapshots are to be seen by users. */
 extern unsigned status_visible (const struct status *s);
+
+/* How long guests' writes will wait for space in its target; 0: none does. */
+extern uint64_t status_stalled_ns (const struct status *s,
+                                   const struct status_snapshot *snap);
+
+/* How much more its target may hold, for its file system and quota. */
+extern uint64_t status_room (const struct status_snapshot *snap);
+
+/* Its policy, as it is given on the command line. */
+extern const char *status_policy_name (const struct status_snapshot *snap);
 
 /* The state of a snapshot in one word. */
 extern const char *status_state_name (const struct status_snapshot *snap);
