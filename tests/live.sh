@@ -10,12 +10,11 @@
 preload=
 run_file ()
 {
-    local name=$1 arg args= env= SANITIZER_PRELOAD=$SANITIZER_PRELOAD
+    local name=$1 arg args= env=
     shift
     for arg; do args="$args '$arg'"; done
     if [ "$preload" ]; then
-        env="env CBW_FAULT='$tmp/fault' LD_PRELOAD='$preload' "
-        SANITIZER_PRELOAD="$SANITIZER_PRELOAD $preload"
+        env="env CBW_FAULT='$tmp/fault' "
     fi
     { echo "#!/bin/sh"
       echo "exec $env$(nbdkit_command) -f -U '$tmp/$name.sock'$args"

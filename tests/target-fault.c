@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+/* To be preloaded into a server: makes writes to the file $CBW_TARGET fail,
+ * take long, or never return, as the file $CBW_TARGET_FAULT says, which is
+ * read anew at each write and may be replaced at any time:
+ *
+ *   none
+ *   errno NUMBER [FROM]   fail
+ *   sleep SECS [FROM]     take so long
+ *   hang 0 [FROM]         not return until the file says something else
+ *
+ * Only writes that reach past the offset FROM.
+ */
+
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/types.h>
+#include <time.h>
+#include <unistd.h>
+
+struct fault {
+  char kind[16];
+  double number;
+  unsigned long long from;
+};
+
+static bool
+is_target (int fd)
+{
+  const char *target = getenv ("CBW_TARGET");
+  char link[64], path[4096];
+  ssize_t n;
+
+  snprintf (link, sizeof link, "/proc/self/fd/%d", fd);
+  n = readlink (link, path, sizeof path - 1);
+  if (n < 0 || target == NULL)
+    return false;
+  path[n] = '\0';
+  return strcmp (path, target) == 0;
+}
+
+static struct fault
+look (void)
+{
+  const char *file = getenv ("CBW_TARGET_FAULT");
+  struct fault f = { .kind = "none" };
+  char text[128];
+  ssize_t n;
+  int fd = file ? open (file, O_RDONLY | O_CLOEXEC) : -1;
+
+  if (fd == -1)
+    return f;
+  n = read (fd, text, sizeof text - 1);
+  close (fd);
+  text[n > 0 ? n : 0] = '\0';
+  sscanf (text, "%15s %lf %llu", f.kind, &f.number, &f.from);
+  return f;
+}
+
+static void
+nap (double secs)
+{
+  const struct timespec ts = {
+    .tv_sec = (time_t) secs, .tv_nsec = (long) ((secs - (long) secs) * 1e9)
+  };
+
+  nanosleep (&ts, NULL);
+}
+
+/* 0, or the errno to fail with. */
+static int
+suffer (int fd, size_t count, off_t offset)
+{
+  struct fault f;
+
+  if (!is_target (fd))
+    return 0;
+  f = look ();
+  if ((unsigned long long) offset + count <= f.from)
+    return 0;
+  if (strcmp (f.kind, "errno") == 0)
+    return (int) f.number;
+  if (strcmp (f.kind, "sleep") == 0)
+    nap (f.number);
+  while (strcmp (f.kind, "hang") == 0) {
+    nap (0.02);
+    f = look ();
+  }
+  return 0;
+}
+
+#define WRAP(name)                                                      \
+  ssize_t                                                               \
+  name (int fd, const void *buf, size_t count, off_t offset)            \
+  {                                                                     \
+    static ssize_t (*real) (int, const void *, size_t, off_t);          \
+                                                                        \
+    errno = suffer (fd, count, offset);                                 \
+    if (errno)                                                          \
+      return -1;                                                        \
+    if (real == NULL)                                                   \
+      real = (ssize_t (*) (int, const void *, size_t, off_t))           \
+        dlsym (RTLD_NEXT, #name);                                       \
+    return real (fd, buf, count, offset);                               \
+  }
+
+#undef pwrite
+#undef pwrite64
+WRAP (pwrite)
+WRAP (pwrite64)

@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Access files that are refused, with the line that is wrong; at start, and
+# by cbwctl create.
+
+. ./functions.sh
+set -e
+
+truncate -s 1M "$tmp/disk"
+start_disk file "$tmp/disk" cbw-shm="$tmp/running"
+bad ()
+{
+    printf "$2" >"$tmp/areas"
+    cbwctl_fails 1 "$tmp/areas$1" create "$tmp/running" s \
+                 --access="$tmp/areas"
+    absent "$tmp/s.cow"
+    refused --filter="$filter" file "$tmp/disk" cbw-shm="$shm" \
+            cbw-target="$tmp/target" cbw-access="$tmp/areas"
+    expect_in "$tmp/refused.log" "$tmp/areas$1"
+    absent "$shm" "$tmp/target"
+}
+bad ': has no area'                             ''
+bad ': has no area'                             '# nothing\n\n'
+bad ':2: "5" is not OFFSET LENGTH'              '0 1k\n5\n'
+bad ':1: "5 x" is not OFFSET LENGTH'            '5 x\n'
+bad ':1: "0 1 2" is not OFFSET LENGTH'          '0 1 2\n'
+bad ':1: "-1 5" is not OFFSET LENGTH'           '-1 5\n'
+bad ':1: "0 5kk" is not OFFSET LENGTH'          '0 5kk\n'
+bad ':1: "0 99999999999999999999" is not'       '0 99999999999999999999\n'
+bad ':1: "0 18000000000G" is not'               '0 18000000000G\n'
+bad ':3: the area is empty'                     '#\n#\n7 0'
+bad ':2: the area overlaps that of line 1'      '0 1000\n999 1\n'
+bad ':3: the area overlaps that of line 1'      '5000 1000\n0 10\n4999 2\n'
+bad ':2: the area ends past the disk of 1048576 bytes' '0 1\n1048575 2\n'
+bad ':1: the area ends past the disk'           '1048577 1\n'
+bad ':1: the area ends past the disk'           '1 0xffffffffffffffff\n'
+
+cbwctl_fails 1 "$tmp/none: cannot open the access file: No such file" \
+             create "$tmp/running" s --access="$tmp/none"
+cbwctl_fails 1 "--access: the file name is empty" \
+             create "$tmp/running" s --access=
+mkfifo "$tmp/fifo"
+cbwctl_fails 1 "$tmp/fifo: the access file must be a regular file" \
+             create "$tmp/running" s --access="$tmp/fifo"
+# Neighbours, and two areas in one cluster, do not overlap.
+printf '0 1000\n1000 1000\n2000 1\n' >"$tmp/areas"
+cbwctl create "$tmp/running" s --access="$tmp/areas" >/dev/null
+cbwctl map "$tmp/running" s --json |
+    json "[e['length'] for e in j] == [65536, 1048576 - 65536]"
