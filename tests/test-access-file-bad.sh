@@ -10,7 +10,7 @@ truncate -s 1M "$tmp/disk"
 start_disk file "$tmp/disk" cbw-shm="$tmp/running"
 bad ()
 {
-    printf "$2" >"$tmp/areas"
+    printf -- "$2" >"$tmp/areas"
     cbwctl_fails 1 "$tmp/areas$1" create "$tmp/running" s \
                  --access="$tmp/areas"
     absent "$tmp/s.cow"

@@ -48,12 +48,13 @@ retire (struct snapshot *snap)
 }
 
 void
-punch_hidden (const struct chain *chain)
+punch_unneeded (const struct chain *chain)
 {
   size_t i;
 
   for (i = 0; chain && i < chain->len; ++i)
-    if (snapshot_state (chain->snaps[i]) == CBW_SNAPSHOT_HIDDEN)
+    /* Of one that broke, somebody may want to rescue what there is. */
+    if (snapshot_state (chain->snaps[i]) != CBW_SNAPSHOT_BROKEN)
       chain_punch (chain, i, 0, snapshot_clusters (chain->snaps[i]));
 }
 
@@ -71,7 +72,7 @@ drop (struct engine *engine, struct snapshot *snap, struct error *e)
   if (chain_find (engine->chain.current, id) >= 0)
     move_target_aside (snap->entry);
 
-  punch_hidden (engine->chain.current);
+  punch_unneeded (engine->chain.current);
   return 0;
 }
 

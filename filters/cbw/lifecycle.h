@@ -48,10 +48,10 @@ extern int create_snapshot (struct engine *engine, struct segment *segment,
 extern int drop_snapshot (struct engine *engine, struct segment *segment,
                           uint64_t id, struct error *e);
 
-/* Give back what the hidden snapshots of the chain hold and nobody needs,
- * where a server has ended before it had.  engine->control is held.
+/* Give back what the snapshots of the chain hold and nobody needs: hidden
+ * ones, and others where they were discarded.  engine->control is held.
  */
-extern void punch_hidden (const struct chain *chain);
+extern void punch_unneeded (const struct chain *chain);
 
 /* A dropped snapshot that older ones need: its target must not be in the
  * way of the next with the same name.  It is no error if it cannot be

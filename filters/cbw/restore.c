@@ -164,6 +164,6 @@ restore_snapshots (struct engine *engine, struct segment *segment,
   if (nr > 0)
     restore_targets (engine->chain.current, h->clean != 1 &&
                      memcmp (boot_id, h->boot_id, sizeof boot_id) != 0);
-  punch_hidden (engine->chain.current);
+  punch_unneeded (engine->chain.current);
   return 0;
 }

@@ -274,6 +274,9 @@ sa_default_export (int readonly, int is_tls)
     nbdkit_strdup_intern (info.name) : "";
 }
 
+/* How long a client waits for another to go. */
+#define CONSUMER_WAIT NS_PER_SEC
+
 /* With discard=read: snapshot entries that a connection of ours reads. */
 static uint64_t consumed;
 static pthread_mutex_t consumed_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -281,19 +284,37 @@ static pthread_mutex_t consumed_lock = PTHREAD_MUTEX_INITIALIZER;
 /* Become the one client that reads the snapshot and discards it: of this
  * process, then of all.
  */
-static int
-start_consuming (struct handle *h)
+static bool
+take_consumer (unsigned index)
 {
-  const uint64_t bit = UINT64_C (1) << h->info.index;
+  const uint64_t bit = UINT64_C (1) << index;
 
   LOCK_FOR_SCOPE (&consumed_lock);
   if ((consumed & bit) ||
-      liveness_take_consumer (client.segment.fd, h->info.index) != 1) {
+      liveness_take_consumer (client.segment.fd, index) != 1)
+    return false;
+  consumed |= bit;
+  return true;
+}
+
+static int
+start_consuming (struct handle *h)
+{
+  const uint64_t until = now_monotonic_ns () + CONSUMER_WAIT;
+  bool taken;
+
+  /* Of a client that has just gone (nbdinfo, say) the connection may not
+   * have ended yet.
+   */
+  while (!(taken = take_consumer (h->info.index)) &&
+         now_monotonic_ns () < until &&
+         nbdkit_nanosleep (0, 20 * NS_PER_MS) == 0)
+    ;
+  if (!taken) {
     nbdkit_error ("snapshot \"%s\" is being read by another client with "
                   "discard=read; only one can", h->info.name);
     return -1;
   }
-  consumed |= bit;
   coverage_init (&h->coverage, h->info.size,
                  client.segment.map.geometry.cluster_size);
   return 0;

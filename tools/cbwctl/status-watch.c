@@ -20,7 +20,7 @@
 #include "term.h"
 
 #define NAME_COLUMNS 20
-#define NUMBERS_COLUMNS 43      /* around and behind the bar */
+#define NUMBERS_COLUMNS 52      /* around and behind the bar */
 #define BAR_MIN 8
 #define BAR_MAX 40
 
@@ -126,7 +126,7 @@ draw_titles (struct page *page)
 {
   line (page, "%-*s%-*s %7s %12s %9s  %s", NAME_COLUMNS, "NAME",
         (int) bar_columns (page) + 2, "COPIED", "", "COPYING", "TARGET",
-        "STATE");
+        "STATE, FULL IN");
 }
 
 static const struct status_snapshot *
@@ -168,12 +168,12 @@ describe (const struct status *s, const struct status_snapshot *before,
   double left;
 
   if (stalled)
-    snprintf (text, 2 * FORMAT_MAX, "STALLED, %s left",
+    snprintf (text, 2 * FORMAT_MAX, "STALLED, %s",
               format_duration (stalled + NS_PER_SEC - 1, time));
   else if (rate > 0 && snap->target_found &&
            snap->info.state == CBW_SNAPSHOT_LIVE) {
     left = (double) status_room (snap) / (double) rate;
-    snprintf (text, 2 * FORMAT_MAX, "live, full in %s", left > 1e9 ?
+    snprintf (text, 2 * FORMAT_MAX, "live, %s", left > 1e9 ?
               "years" : format_duration ((uint64_t) (left * 1e9), time));
   }
   else
