@@ -18,6 +18,9 @@
  *   max=N           the longest request (default: 4 MiB)
  *   reconnect=1     servers may be killed: connect again.  A change that
  *                   got no answer may or may not be on the disk.
+ *   guest_errors=1  changes may fail with EIO or ENOSPC; then nothing has
+ *                   changed
+ *   view_errors=1   the snapshot may break: its readers get EIO
  */
 
 #include <config.h>
@@ -39,11 +42,12 @@
 static struct {
   const char *disk, *snap, *until;
   uint64_t size, seed, seconds, writers, readers, blank, max, reconnect;
+  uint64_t guest_errors, view_errors;
 } opt = { .seconds = 2, .writers = 4, .readers = 3, .max = 4 << 20 };
 
 static struct model model;
 static uint64_t deadline;
-static _Atomic (uint64_t) nr_changes, nr_reads, nr_reconnects, slowest_ns;
+static _Atomic (uint64_t) nr_errors, nr_changes, nr_reads, nr_reconnects, slowest_ns;
 
 /* One connection of one thread. */
 struct peer {
@@ -92,6 +96,25 @@ peer_connect (struct peer *p)
     die (p, "%s has %" PRIi64 " bytes", p->uri, nbd_get_size (p->nbd));
 }
 
+/* A request has failed: is it one that may? */
+static bool
+may_fail (const struct peer *p, bool may)
+{
+  const int err = nbd_get_errno ();
+
+  if (!may || !nbd_aio_is_ready (p->nbd) || (err != EIO && err != ENOSPC))
+    return false;
+  nr_errors++;
+  return true;
+}
+
+/* A request of a reader of the view has. */
+static bool
+view_may_fail (const struct peer *p)
+{
+  return may_fail (p, opt.view_errors && p->uri == opt.snap);
+}
+
 /* A request has failed.  If the server was killed, connect again; then
  * the caller finds out what became of the request.
  */
@@ -133,11 +156,16 @@ go_on (void)
     now_monotonic_ns () < deadline;
 }
 
-static void
+/* False if the view is broken, and may be. */
+static bool
 peer_read (struct peer *p, uint64_t count, uint64_t offset)
 {
-  while (nbd_pread (p->nbd, p->buf, count, offset, 0) == -1)
+  while (nbd_pread (p->nbd, p->buf, count, offset, 0) == -1) {
+    if (view_may_fail (p))
+      return false;
     peer_failed (p, "read", count, offset);
+  }
+  return true;
 }
 
 /* ---- Writers ---- */
@@ -194,8 +222,14 @@ change (struct peer *p, enum op op, uint64_t count, uint64_t offset,
     /* ENOTSUP: it would have had to copy.  qemu-nbd (7.2) has zeroed the
      * unaligned ends by then.
      */
-    if (!(flags & LIBNBD_CMD_FLAG_FAST_ZERO && nbd_get_errno () == ENOTSUP))
+    if (!(flags & LIBNBD_CMD_FLAG_FAST_ZERO && nbd_get_errno () == ENOTSUP)) {
+      if (may_fail (p, opt.guest_errors)) {
+        memcpy (p->expected, model.now + offset, count);
+        adopt (p, count, offset); /* still what it was */
+        return;
+      }
       peer_failed (p, "change", count, offset);
+    }
     adopt (p, count, offset);
     return;
   }
@@ -293,7 +327,8 @@ compare (struct peer *p, uint64_t count, uint64_t offset,
 {
   uint64_t i;
 
-  peer_read (p, count, offset);
+  if (!peer_read (p, count, offset))
+    return;
   nr_reads++;
   if (memcmp (p->buf, expected, count) == 0)
     return;
@@ -349,8 +384,11 @@ block_status (struct peer *p, uint64_t count, uint64_t offset)
     .callback = check_extents, .user_data = &c
   };
 
-  while (nbd_block_status (p->nbd, count, offset, callback, 0) == -1)
+  while (nbd_block_status (p->nbd, count, offset, callback, 0) == -1) {
+    if (view_may_fail (p))
+      return;
     peer_failed (p, "block status", count, offset);
+  }
   if (c.offset == offset)
     die (p, "no extents at %" PRIu64, offset);
 }
@@ -372,7 +410,7 @@ reader (void *opaque)
       break;
     case 1:
       if (nbd_can_cache (p->nbd) == 1 &&
-          nbd_cache (p->nbd, count, offset, 0) == -1)
+          nbd_cache (p->nbd, count, offset, 0) == -1 && !view_may_fail (p))
         peer_failed (p, "cache", count, offset);
       break;
     default:
@@ -470,6 +508,8 @@ parse (const char *arg)
     { "writers=", NULL, &opt.writers }, { "readers=", NULL, &opt.readers },
     { "blank=", NULL, &opt.blank }, { "max=", NULL, &opt.max },
     { "reconnect=", NULL, &opt.reconnect },
+    { "guest_errors=", NULL, &opt.guest_errors },
+    { "view_errors=", NULL, &opt.view_errors },
   };
   size_t i, len;
 
