@@ -10,7 +10,13 @@ set -e
 random_file "$tmp/disk" 2M
 start_disk file "$tmp/disk" cbw-shm="$shm"
 start_snap "$shm" discard=true
-used () { echo $(( $(stat -c %b "$tmp/$1.cow") / 2 )); }
+used ()
+{
+    local file=$tmp/$1.cow
+
+    [ -f "$file" ] || file=$(echo "$file".dropped-*)
+    echo $(( $(stat -c %b "$file") / 2 ))
+}
 
 cp "$tmp/disk" "$tmp/is-one"
 cbwctl create "$shm" one >/dev/null

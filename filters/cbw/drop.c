@@ -63,6 +63,7 @@ static int
 drop (struct engine *engine, struct snapshot *snap, struct error *e)
 {
   struct snapshot *gone[CBW_NR_SNAPSHOTS];
+  const uint64_t id = snap->id;
   size_t nr_gone, i;
 
   if (engine_drop_snapshot (engine, snap, gone, &nr_gone) == -1)
@@ -128,6 +129,8 @@ check_targets (struct engine *engine)
   chain = engine->chain.current;
   for (j = 0; chain && j < chain->len; ++j) {
     target = chain->snaps[j]->target;
+    if (snapshot_state (chain->snaps[j]) == CBW_SNAPSHOT_HIDDEN)
+      continue;                 /* its target has been moved aside */
     if (target && target->ops->check (target, &e) == -1)
       chain_lose_target (chain, j, &e);
   }
