@@ -173,7 +173,9 @@ copy_range (struct copier *c, const struct copy_job *job)
        * the cluster is still to be copied, nor that it was.  Older
        * snapshots may need it too: they have their own try.
        */
-      if (stalls (job, &mine.need, e.num)) {
+      if (e.num == ESHUTDOWN)   /* the server is stopping: so it fails too */
+        r = ESHUTDOWN;
+      else if (stalls (job, &mine.need, e.num)) {
         snapshot_stall (mine.need.by, job->stalled_ns);
         r = COPY_STALL;
       }
