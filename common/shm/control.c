@@ -63,15 +63,22 @@ control_create (struct client *c, const struct control_snapshot *s,
 }
 
 int
-control_drop (struct client *c, const char *name, struct error *e)
+control_drop_id (struct client *c, uint64_t id, struct error *e)
 {
   struct cbw_control rq = { 0 };
+
+  return run (c, CBW_REQUEST_DROP, id, &rq, e);
+}
+
+int
+control_drop (struct client *c, const char *name, struct error *e)
+{
   struct snapshot_info info;
 
   if (!snaptab_find (&c->segment.map, name, &info))
     return error_set (e, ENOENT, "%s: there is no snapshot \"%s\"",
                       c->segment.path, name);
-  return run (c, CBW_REQUEST_DROP, info.id, &rq, e);
+  return control_drop_id (c, info.id, e);
 }
 
 char *

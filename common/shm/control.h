@@ -32,6 +32,9 @@ extern int control_create (struct client *c,
 extern int control_drop (struct client *c, const char *name,
                          struct error *e);
 
+/* The same by id: surely not another one that got the name meanwhile. */
+extern int control_drop_id (struct client *c, uint64_t id, struct error *e);
+
 /* Where old data of snapshot "name" goes unless told otherwise: NAME.cow
  * beside the segment, or in /var/tmp if the segment is in memory.
  * Returns a malloc'd absolute path, or NULL with the error set.

@@ -33,6 +33,7 @@
 static char *shm;               /* path of the segment, absolute */
 static const char *snapshot;    /* what the export "" means; NULL: newest */
 static bool create;             /* take a snapshot of our own */
+static uint64_t own_id;         /* of that snapshot, or 0 */
 static char *target;            /* where its old data goes; NULL: default */
 static enum {
   DISCARD_NO, DISCARD_TRIM, DISCARD_READ
@@ -192,6 +193,7 @@ static int
 create_own (struct error *e)
 {
   struct control_snapshot own = { .flags = CBW_CREATE_OWNED };
+  struct snapshot_info info;
   uint64_t held_ns;
 
   if (snapshot == NULL)
@@ -204,6 +206,8 @@ create_own (struct error *e)
   own.target = target;
   if (target == NULL || control_create (&client, &own, &held_ns, e) == -1)
     return -1;
+  if (snaptab_find (&client.segment.map, snapshot, &info))
+    own_id = info.id;
   nbdkit_debug ("created snapshot \"%s\", writes were held for %" PRIu64
                 " us", snapshot, held_ns / 1000);
   return 0;
@@ -228,7 +232,8 @@ sa_cleanup (void)
 {
   struct error e;
 
-  if (create && control_drop (&client, snapshot, &e) == -1)
+  client.server_timeout_ns = 0; /* if the filter is gone, so be it */
+  if (own_id != 0 && control_drop_id (&client, own_id, &e) == -1)
     nbdkit_debug ("%s", e.msg);
   client_detach (&client);
 }
