@@ -217,10 +217,12 @@ target_extent (struct image *image, uint64_t offset, uint64_t end,
                uint64_t *next, bool *data, struct error *e)
 {
   const unsigned char *w = to_target (image)->written;
-  const unsigned char first = __atomic_load_n (&w[offset], __ATOMIC_RELAXED);
+  unsigned char first;
 
   (void) e;
   to_target (image)->fake.extents++;
+  hook_call (&to_target (image)->fake.in_extent);
+  first = __atomic_load_n (&w[offset], __ATOMIC_RELAXED);
   *data = first;
   for (*next = offset + 1; *next < end; ++*next)
     if (__atomic_load_n (&w[*next], __ATOMIC_RELAXED) != first)
@@ -241,8 +243,8 @@ target_punch (struct image *image, uint64_t offset, uint64_t count,
   CHECK_EQ (offset % t->cluster_size, 0);
   CHECK ((offset + count) % t->cluster_size == 0 ||
          offset + count == t->fake.size);
-  racy_fill (t->fake.data + offset, 0xdd, count);
-  racy_fill (t->written + offset, 1, count);
+  racy_fill (t->fake.data + offset, t->holes ? 0 : 0xdd, count);
+  racy_fill (t->written + offset, !t->holes, count);
   bitmap_set (&t->punched, offset / t->cluster_size,
               (offset + count + t->cluster_size - 1) / t->cluster_size);
   return 0;

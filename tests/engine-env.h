@@ -36,6 +36,7 @@ struct fake {
   _Atomic (int) fail;           /* errno of every further read and write */
   _Atomic (int) fail_writes;    /* the same, of writes only */
   struct hook before, amid, after; /* no byte, half, all moved */
+  struct hook in_extent;        /* of a target */
   _Atomic (unsigned) reads, writes, extents;
   uint64_t last_offset, last_count; /* of the last read or write */
 };
@@ -49,6 +50,7 @@ struct fake_target {
   struct image image;           /* first */
   struct fake fake;
   unsigned char *written;       /* per byte */
+  bool holes;                   /* what is punched is a hole, not rubbish */
   struct bitmap punched;        /* per cluster; not this target's own */
   uint32_t cluster_size;
 };

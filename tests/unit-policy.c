@@ -431,6 +431,27 @@ test_discard_in_mid_read (void)
       }
 }
 
+/* What is punched while the target is asked is not called zero. */
+static void
+test_discard_in_mid_extents (void)
+{
+  static void (*const discards[]) (void *) = { discard_all, discard_one };
+  uint64_t length, offset;
+  unsigned i, skip;
+
+  for (i = 0; i < 2; ++i)
+    for (skip = 0; skip < 6; ++skip) {
+      start (CBW_ON_ERROR_BREAK_SNAPSHOT, 0);
+      env_guest (&env, GUEST_WRITE, 0, SIZE, 0x11);
+      env.s->target->holes = true;
+      hook_set (&env.s->target->fake.in_extent, discards[i], NULL);
+      env.s->target->fake.in_extent.skip = (int) skip;
+      for (offset = 0; offset < SIZE; offset += length)
+        CHECK_EQ (env_view_extents (&env, offset, SIZE - offset, &length), 0);
+      env_end (&env);
+    }
+}
+
 /* A copy is under way there: discard waits, then frees what it wrote. */
 static void *
 other_discard (void *unused)
@@ -555,6 +576,7 @@ main (void)
   RUN (test_stall);
   RUN (test_quota);
   RUN (test_discard_in_mid_read);
+  RUN (test_discard_in_mid_extents);
   RUN (test_discard_in_mid_copy);
   RUN (test_discard_random);
   return unit_end ();
