@@ -153,6 +153,32 @@ test_empty_file_is_used (void)
   unlink (path);
 }
 
+/* Truncated by another: no write makes it look whole again, and no read
+ * takes the hole for what was there.
+ */
+static void
+test_truncated (void)
+{
+  struct image_id id;
+  struct image *image = create (&id);
+  struct error e;
+  char buf[8];
+
+  CHECK (image->ops->pwrite (image, "precious", 8, 0, &e) == 0);
+  CHECK (image->ops->pwrite (image, "the last", 8, SIZE - 8, &e) == 0);
+  CHECK (image->ops->pread (image, buf, 8, 0, &e) == 0);
+  CHECK (truncate (path, 0) == 0);
+  CHECK (image->ops->pread (image, buf, 8, 0, &e) == -1);
+  CHECK (image->ops->pwrite (image, "the last", 8, SIZE - 8, &e) == -1);
+  CHECK_ERROR (&e, ESTALE, "resized");
+  CHECK (image->ops->pwrite (image, "more", 4, 100, &e) == 0);
+  CHECK (image->ops->pread (image, buf, 8, 0, &e) == -1);
+  CHECK_ERROR (&e, ESTALE, "resized");
+  CHECK (image->ops->check (image, &e) == -1);
+  image->ops->close (image);
+  unlink (path);
+}
+
 /* Failure leaves nothing behind. */
 static void
 test_too_long (void)
@@ -261,6 +287,7 @@ main (void)
   RUN (test_write_error);
   RUN (test_no_overwrite);
   RUN (test_empty_file_is_used);
+  RUN (test_truncated);
   RUN (test_too_long);
   RUN (test_not_a_file);
   RUN (test_locked);
