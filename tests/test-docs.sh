@@ -58,7 +58,7 @@ help_parameters --filter="$filter" null >"$tmp/help"
 compare "$filter_pod" "$filter_src/params.c"
 
 help_parameters "$plugin" >"$tmp/help"
-compare "$plugin_pod" "$plugin_src/snapshot-access.c"
+compare "$plugin_pod" "$plugin_src/params.c"
 
 for pod in "$filter_pod" "$plugin_pod" "$top_srcdir"/docs/*.pod; do
     podchecker -warnings -warnings "$pod" >"$tmp/podchecker" 2>&1 &&

@@ -22,7 +22,7 @@
 #include "control.h"
 #include "coverage.h"
 #include "liveness.h"
-#include "parse.h"
+#include "params.h"
 #include "request.h"
 #include "rounding.h"
 #include "segment.h"
@@ -30,15 +30,8 @@
 
 #define THREAD_MODEL NBDKIT_THREAD_MODEL_PARALLEL
 
-static char *shm;               /* path of the segment, absolute */
-static const char *snapshot;    /* what the export "" means; NULL: newest */
-static bool create;             /* take a snapshot of our own */
-static uint64_t own_id;         /* of that snapshot, or 0 */
-static char *target;            /* where its old data goes; NULL: default */
-static enum {
-  DISCARD_NO, DISCARD_TRIM, DISCARD_READ
-} discard;                      /* may clients discard, and by what */
-static uint64_t wait_ns = 5 * NS_PER_SEC;
+static struct params params = PARAMS_INIT;
+static uint64_t own_id;         /* of the snapshot of our own, or 0 */
 static struct client client = { .segment = SEGMENT_INIT };
 
 /* A connection: one snapshot, whatever becomes of its name. */
@@ -50,8 +43,7 @@ struct handle {
 static void
 sa_unload (void)
 {
-  free (target);
-  free (shm);
+  params_free (&params);
 }
 
 static void
@@ -63,123 +55,24 @@ sa_dump_plugin (void)
 }
 
 static int
-set_seconds (const char *key, const char *value, uint64_t *ns)
-{
-  struct error e;
-
-  if (parse_seconds (value, ns, &e) == -1) {
-    nbdkit_error ("%s=%s: %s", key, value, e.msg);
-    return -1;
-  }
-  return 0;
-}
-
-static int
-set_shm (const char *value)
-{
-  struct error e;
-
-  free (shm);
-  if (strchr (value, '/')) {
-    shm = nbdkit_absolute_path (value);
-    return shm ? 0 : -1;
-  }
-  shm = segment_path (value, &e);
-  if (shm == NULL) {
-    nbdkit_error ("shm: %s", e.msg);
-    return -1;
-  }
-  return 0;
-}
-
-static int
-set_discard (const char *value)
-{
-  int r;
-
-  if (strcmp (value, "read") == 0) {
-    discard = DISCARD_READ;
-    return 0;
-  }
-  r = nbdkit_parse_bool (value);
-  if (r == -1)
-    return -1;
-  discard = r ? DISCARD_TRIM : DISCARD_NO;
-  return 0;
-}
-
-static int
 sa_config (const char *key, const char *value)
 {
-  struct error e;
-
-  if (strcmp (key, "shm") == 0)
-    return set_shm (value);
-  if (strcmp (key, "create") == 0) {
-    const int r = nbdkit_parse_bool (value);
-
-    create = r == 1;
-    return r == -1 ? -1 : 0;
-  }
-  if (strcmp (key, "discard") == 0)
-    return set_discard (value);
-  if (strcmp (key, "target") == 0) {
-    free (target);
-    target = nbdkit_absolute_path (value);
-    return target ? 0 : -1;
-  }
-  if (strcmp (key, "wait") == 0)
-    return set_seconds (key, value, &wait_ns);
-  if (strcmp (key, "timeout") == 0)
-    return set_seconds (key, value, &client.server_timeout_ns);
-  if (strcmp (key, "snapshot") == 0) {
-    if (snaptab_check_name (value, &e) == -1) {
-      nbdkit_error ("snapshot: %s", e.msg);
-      return -1;
-    }
-    snapshot = value;
-    return 0;
-  }
-  nbdkit_error ("unknown parameter %s "
-                "(nbdkit --help snapshot-access lists them)", key);
-  return -1;
+  return params_parse (&params, key, value);
 }
 
 static int
 sa_config_complete (void)
 {
-  if (shm == NULL) {
-    nbdkit_error ("the segment is missing: nbdkit snapshot-access SEGMENT, "
-                  "the same as the filter's cbw-shm=");
-    return -1;
-  }
-  if (target && !create) {
-    nbdkit_error ("target= goes with create=true");
-    return -1;
-  }
-  return 0;
+  client.server_timeout_ns = params.timeout_ns;
+  return params_complete (&params);
 }
-
-#define sa_config_help                                                  \
-  "[shm=]NAME|PATH   (required) The segment: the filter's cbw-shm=.\n"  \
-  "snapshot=NAME     What the default export means (default: the newest\n" \
-  "                  snapshot).\n"                                      \
-  "create=true       Take a snapshot at start, and drop it at the end.\n" \
-  "target=FILE       Where its old data goes (default: NAME.cow beside the\n" \
-  "                  segment, or in /var/tmp).\n"                       \
-  "discard=true      Let clients discard areas by trimming them.\n"       \
-  "discard=read      Discard what has been read: for one client that reads\n" \
-  "                  the snapshot once.\n"                               \
-  "wait=SECS         How long to wait at start for the filter (default: 5).\n" \
-  "timeout=SECS      How long a request waits for a filter that is\n"   \
-  "                  restarted (default: 0, fail at once)."
 
 static int
 sa_get_ready (void)
 {
   struct error e;
 
-  if (client_probe (shm, wait_ns, &e) == -1) {
+  if (client_probe (params.shm, params.wait_ns, &e) == -1) {
     nbdkit_error ("%s", e.msg);
     return -1;
   }
@@ -196,20 +89,21 @@ create_own (struct error *e)
   struct snapshot_info info;
   uint64_t held_ns;
 
-  if (snapshot == NULL)
-    snapshot = nbdkit_printf_intern ("snapshot-%ld", (long) getpid ());
-  if (snapshot == NULL)
+  if (params.snapshot == NULL)
+    params.snapshot = nbdkit_printf_intern ("snapshot-%ld", (long) getpid ());
+  if (params.snapshot == NULL)
     return error_set_errno (e, ENOMEM, "create");
-  if (target == NULL)
-    target = control_default_target (&client.segment, snapshot, e);
-  own.name = snapshot;
-  own.target = target;
-  if (target == NULL || control_create (&client, &own, &held_ns, e) == -1)
+  if (params.target == NULL)
+    params.target = control_default_target (&client.segment, params.snapshot,
+                                            e);
+  own.name = params.snapshot;
+  own.target = params.target;
+  if (params.target == NULL || control_create (&client, &own, &held_ns, e) == -1)
     return -1;
-  if (snaptab_find (&client.segment.map, snapshot, &info))
+  if (snaptab_find (&client.segment.map, params.snapshot, &info))
     own_id = info.id;
   nbdkit_debug ("created snapshot \"%s\", writes were held for %" PRIu64
-                " us", snapshot, held_ns / 1000);
+                " us", params.snapshot, held_ns / 1000);
   return 0;
 }
 
@@ -218,9 +112,9 @@ sa_after_fork (void)
 {
   struct error e;
 
-  if (client_attach (&client, shm, "nbdkit snapshot-access", wait_ns,
+  if (client_attach (&client, params.shm, "nbdkit snapshot-access", params.wait_ns,
                      &e) == -1 ||
-      (create && create_own (&e) == -1)) {
+      (params.create && create_own (&e) == -1)) {
     nbdkit_error ("%s", e.msg);
     return -1;
   }
@@ -273,8 +167,8 @@ sa_default_export (int readonly, int is_tls)
 
   (void) readonly;
   (void) is_tls;
-  if (snapshot)
-    return snapshot;
+  if (params.snapshot)
+    return params.snapshot;
   return snaptab_find (&client.segment.map, NULL, &info) ?
     nbdkit_strdup_intern (info.name) : "";
 }
@@ -335,7 +229,7 @@ sa_open (int readonly)
   if (name == NULL)
     return NULL;
   if (*name == '\0')
-    name = snapshot;            /* or NULL, the newest */
+    name = params.snapshot;            /* or NULL, the newest */
   h = malloc (sizeof *h);
   if (h == NULL) {
     nbdkit_error ("malloc: %m");
@@ -343,11 +237,11 @@ sa_open (int readonly)
   }
   if (!snaptab_find (&client.segment.map, name, &h->info)) {
     nbdkit_error (name ? "%s: there is no snapshot \"%s\"" :
-                  "%s: there is no snapshot", shm, name);
+                  "%s: there is no snapshot", params.shm, name);
     free (h);
     return NULL;
   }
-  if (discard == DISCARD_READ && start_consuming (h) == -1) {
+  if (params.discard == DISCARD_READ && start_consuming (h) == -1) {
     free (h);
     return NULL;
   }
@@ -359,7 +253,7 @@ sa_close (void *handle)
 {
   struct handle *h = handle;
 
-  if (discard == DISCARD_READ) {
+  if (params.discard == DISCARD_READ) {
     coverage_destroy (&h->coverage);
     pthread_mutex_lock (&consumed_lock);
     consumed &= ~(UINT64_C (1) << h->info.index);
@@ -409,14 +303,14 @@ static int
 sa_can_write (void *handle)
 {
   (void) handle;
-  return discard == DISCARD_TRIM;
+  return params.discard == DISCARD_TRIM;
 }
 
 static int
 sa_can_trim (void *handle)
 {
   (void) handle;
-  return discard == DISCARD_TRIM;
+  return params.discard == DISCARD_TRIM;
 }
 
 /* Any connection sees the same, unchanging, bytes. */
@@ -424,7 +318,7 @@ static int
 sa_can_multi_conn (void *handle)
 {
   (void) handle;
-  return discard != DISCARD_READ;
+  return params.discard != DISCARD_READ;
 }
 
 static int
@@ -468,7 +362,7 @@ sa_pread (void *handle, void *buf, uint32_t count, uint64_t offset,
 
   (void) flags;
   r = request_read (&client, h->info.id, buf, count, offset);
-  if (r == 0 && discard == DISCARD_READ &&
+  if (r == 0 && params.discard == DISCARD_READ &&
       coverage_add (&h->coverage, offset, offset + count, &from, &to) == 0 &&
       from < to)
     r = request_discard (&client, h->info.id, to - from, from);
@@ -536,7 +430,7 @@ static struct nbdkit_plugin plugin = {
   .dump_plugin        = sa_dump_plugin,
   .config             = sa_config,
   .config_complete    = sa_config_complete,
-  .config_help        = sa_config_help,
+  .config_help        = PARAMS_HELP,
   .magic_config_key   = "shm",
   .get_ready          = sa_get_ready,
   .after_fork         = sa_after_fork,

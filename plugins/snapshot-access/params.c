@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+#include <config.h>
+
+#include <stdlib.h>
+#include <string.h>
+
+#define NBDKIT_API_VERSION 2
+#include <nbdkit-plugin.h>
+
+#include "params.h"
+#include "parse.h"
+#include "segment.h"
+#include "snaptab.h"
+
+static int
+set_seconds (const char *key, const char *value, uint64_t *ns)
+{
+  struct error e;
+
+  if (parse_seconds (value, ns, &e) == -1) {
+    nbdkit_error ("%s=%s: %s", key, value, e.msg);
+    return -1;
+  }
+  return 0;
+}
+
+static int
+set_shm (struct params *p, const char *value)
+{
+  struct error e;
+
+  free (p->shm);
+  if (strchr (value, '/')) {
+    p->shm = nbdkit_absolute_path (value);
+    return p->shm ? 0 : -1;
+  }
+  p->shm = segment_path (value, &e);
+  if (p->shm == NULL) {
+    nbdkit_error ("shm: %s", e.msg);
+    return -1;
+  }
+  return 0;
+}
+
+static int
+set_discard (struct params *p, const char *value)
+{
+  int r;
+
+  if (strcmp (value, "read") == 0) {
+    p->discard = DISCARD_READ;
+    return 0;
+  }
+  r = nbdkit_parse_bool (value);
+  if (r == -1)
+    return -1;
+  p->discard = r ? DISCARD_TRIM : DISCARD_NO;
+  return 0;
+}
+
+int
+params_parse (struct params *p, const char *key, const char *value)
+{
+  struct error e;
+
+  if (strcmp (key, "shm") == 0)
+    return set_shm (p, value);
+  if (strcmp (key, "create") == 0) {
+    const int r = nbdkit_parse_bool (value);
+
+    p->create = r == 1;
+    return r == -1 ? -1 : 0;
+  }
+  if (strcmp (key, "discard") == 0)
+    return set_discard (p, value);
+  if (strcmp (key, "target") == 0) {
+    free (p->target);
+    p->target = nbdkit_absolute_path (value);
+    return p->target ? 0 : -1;
+  }
+  if (strcmp (key, "wait") == 0)
+    return set_seconds (key, value, &p->wait_ns);
+  if (strcmp (key, "timeout") == 0)
+    return set_seconds (key, value, &p->timeout_ns);
+  if (strcmp (key, "snapshot") == 0) {
+    if (snaptab_check_name (value, &e) == -1) {
+      nbdkit_error ("snapshot: %s", e.msg);
+      return -1;
+    }
+    p->snapshot = value;
+    return 0;
+  }
+  nbdkit_error ("unknown parameter %s "
+                "(nbdkit --help snapshot-access lists them)", key);
+  return -1;
+}
+
+int
+params_complete (const struct params *p)
+{
+  if (p->shm == NULL) {
+    nbdkit_error ("the segment is missing: nbdkit snapshot-access SEGMENT, "
+                  "the same as the filter's cbw-shm=");
+    return -1;
+  }
+  if (p->target && !p->create) {
+    nbdkit_error ("target= goes with create=true");
+    return -1;
+  }
+  return 0;
+}
+
+void
+params_free (struct params *p)
+{
+  free (p->target);
+  free (p->shm);
+}
