@@ -668,6 +668,79 @@ test_drop_twice (void)
   env_end (&env);
 }
 
+/* ---- Bits that change while they are looked at ---- */
+
+#define RACE_BITS 4096u
+
+static struct bitmap race_done, race_access;
+static _Atomic (uint64_t) race_at;
+
+/* Done bits are set, access bits cleared, one by one and for good. */
+static void *
+change_bits (void *unused)
+{
+  uint64_t c;
+
+  (void) unused;
+  for (c = 0; c < RACE_BITS; ++c) {
+    atomic_store (&race_at, c);
+    if (c % 2)
+      bitmap_set (&race_done, c, c + 1);
+    else
+      bitmap_clear (&race_access, c, c + 1);
+  }
+  atomic_store (&race_at, RACE_BITS);
+  return NULL;
+}
+
+/* No run is empty, or who walks by runs walks backwards. */
+static void
+look_at_bits (const struct chain *chain)
+{
+  struct chain_need need;
+  uint64_t c, run;
+
+  while ((c = atomic_load (&race_at)) < RACE_BITS) {
+    chain_holder (chain, 0, c, RACE_BITS, &run);
+    CHECK (run > c && run <= RACE_BITS);
+    if (chain_next_needed (chain, c, RACE_BITS, &need))
+      CHECK (need.start >= c && need.start < need.end);
+  }
+}
+
+static void
+test_changing_bits (void)
+{
+  static uint64_t words[3][RACE_BITS / 64];
+  struct cbw_snapshot *entry = calloc (1, sizeof *entry);
+  struct snapshot snap = { .cluster_size = CS, .size = RACE_BITS * CS };
+  struct chain *chain = malloc (sizeof *chain + sizeof chain->snaps[0]);
+  pthread_t thread;
+  unsigned round;
+
+  CHECK (entry != NULL && chain != NULL);
+  atomic_store (&entry->state, CBW_SNAPSHOT_LIVE);
+  snap.entry = entry;
+  snap.done = (struct bitmap) { (void *) words[0], RACE_BITS };
+  snap.access = (struct bitmap) { (void *) words[1], RACE_BITS };
+  snap.dirty = (struct bitmap) { (void *) words[2], RACE_BITS };
+  race_done = snap.done;
+  race_access = snap.access;
+  chain->len = 1;
+  chain->snaps[0] = &snap;
+
+  for (round = 0; round < 200; ++round) {
+    bitmap_clear (&snap.done, 0, RACE_BITS);
+    bitmap_set (&snap.access, 0, RACE_BITS);
+    atomic_store (&race_at, 0);
+    pthread_create (&thread, NULL, change_bits, NULL);
+    look_at_bits (chain);
+    pthread_join (thread, NULL);
+  }
+  free (chain);
+  free (entry);
+}
+
 int
 main (void)
 {
@@ -686,5 +759,6 @@ main (void)
   RUN (test_create_waits_for_guest);
   RUN (test_drop_waits_for_guest);
   RUN (test_drop_twice);
+  RUN (test_changing_bits);
   return unit_end ();
 }

@@ -99,15 +99,17 @@ chain_holder (const struct chain *chain, size_t k, uint64_t c, uint64_t end,
               uint64_t *run)
 {
   const struct bitmap *done;
+  uint64_t next;
   size_t j;
 
   for (j = k; j < chain->len; ++j) {
     done = &chain->snaps[j]->done;
-    if (bitmap_test (done, c)) {
+    next = bitmap_next_set (done, c, end);
+    if (next == c) {
       *run = bitmap_next_clear (done, c, end);
       return j;
     }
-    end = bitmap_next_set (done, c, end);
+    end = next;
   }
   *run = end;
   return j;
@@ -123,19 +125,22 @@ who_sees (const struct chain *chain, size_t j, uint64_t c, uint64_t end,
           uint64_t *run)
 {
   struct snapshot *snap;
+  uint64_t next;
 
   while (j-- > 0 && c < snapshot_clusters (chain->snaps[j])) {
     snap = chain->snaps[j];
     end = min_u64 (end, snapshot_clusters (snap));
-    if (bitmap_test (&snap->done, c)) { /* older ones have it from here */
+    next = bitmap_next_set (&snap->done, c, end);
+    if (next == c) {            /* older ones have it from here */
       *run = bitmap_next_clear (&snap->done, c, end);
       return NULL;
     }
-    end = bitmap_next_set (&snap->done, c, end);
+    end = next;
     if (snapshot_state (snap) != CBW_SNAPSHOT_LIVE)
       continue;
-    if (bitmap_test (&snap->access, c)) {
-      *run = bitmap_next_clear (&snap->access, c, end);
+    next = bitmap_next_clear (&snap->access, c, end);
+    if (next > c) {
+      *run = next;
       return snap;
     }
     end = bitmap_next_set (&snap->access, c, end);
@@ -164,10 +169,9 @@ sees (const struct snapshot *snap, uint64_t c, uint64_t end, uint64_t *run)
   *run = end;
   if (snapshot_state (snap) != CBW_SNAPSHOT_LIVE)
     return false;
-  if (bitmap_test (&snap->access, c)) {
-    *run = bitmap_next_clear (&snap->access, c, end);
+  *run = bitmap_next_clear (&snap->access, c, end);
+  if (*run > c)
     return true;
-  }
   *run = bitmap_next_set (&snap->access, c, end);
   return false;
 }

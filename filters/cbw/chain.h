@@ -67,6 +67,13 @@ chain_newest (const struct chain *chain)
   return chain->snaps[chain->len - 1];
 }
 
+/* The functions below look at bits that others change: a done bit is set
+ * but never cleared, an access bit cleared but never set again.  So each
+ * decides by one load of a bit, and looks for the end of the run after
+ * that: a second look at the same bit might find it changed, and the run
+ * empty.
+ */
+
 /* Who holds the data of cluster c for snapshot k?  Returns an index into
  * snaps, or chain->len for the source.  *run is set so that the answer is
  * the same for [c, *run), with c < *run <= end, and end within snapshot k.

@@ -47,15 +47,16 @@ walk_next (struct walk *w)
   const struct snapshot *snap = w->chain->snaps[w->k];
   const uint64_t cs = snap->cluster_size;
   const uint64_t c = w->to / cs, end = (w->end + cs - 1) / cs;
-  uint64_t run;
+  uint64_t run, stop;
 
   w->from = w->to;
   if (w->from == w->end)
     return false;
-  w->accessible = bitmap_test (&snap->access, c);
+  /* One look at the bit: see chain.h. */
+  stop = bitmap_next_clear (&snap->access, c, end);
+  w->accessible = stop > c;
   if (w->accessible)
-    w->holder = chain_holder (w->chain, w->k, c,
-                              bitmap_next_clear (&snap->access, c, end), &run);
+    w->holder = chain_holder (w->chain, w->k, c, stop, &run);
   else
     run = bitmap_next_set (&snap->access, c, end);
   w->to = min_u64 (run * cs, w->end);
