@@ -458,7 +458,9 @@ env_view_extents_of (struct env *env, unsigned i, uint64_t offset,
   if (r == 0)
     CHECK (nr > 0 && nr <= CBW_EXTENTS_MAX);
   for (n = 0; r == 0 && n < nr; ++n) {
-    CHECK (x[n].length > 0 && x[n].length <= count - *length);
+    CHECK (x[n].length > 0);
+    CHECK (*length < count);    /* only the last may go beyond */
+    CHECK (offset + *length + x[n].length <= env->s[i].snap->size);
     for (j = 0; x[n].type & CBW_EXTENT_ZERO && j < x[n].length; ++j)
       CHECK_EQ (env->s[i].old[offset + *length + j], 0);
     *length += x[n].length;

@@ -81,8 +81,10 @@ def ask (n, offset):
     got = []
     h.block_status (n, offset, lambda c, o, e, err: got.extend (e))
     return got
-assert ask (512, 0) == [512, 0]
+# The last one may go on, as far as it is the same.
+assert ask (512, 0) == [4 * 65536, 0]
 assert ask (512, 4 * 65536 - 100)[:2] == [100, 0]
-assert ask (512, 4 * 65536 - 100)[2:4] == [412, 3]
+assert ask (512, 4 * 65536 - 100)[3] == 3
+assert ask (512, 4 * 65536 - 100)[2] >= 412
 assert ask (1, 16 * 65536 - 1) == [1, 0]
 PY

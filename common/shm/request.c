@@ -207,12 +207,11 @@ request_read (struct client *c, uint64_t snapshot, void *buf, uint64_t count,
 
 int
 request_extents (struct client *c, uint64_t snapshot, uint64_t count,
-                 uint64_t offset,
+                 uint64_t offset, uint64_t size,
                  int (*add) (void *opaque, uint64_t offset, uint64_t length,
                              uint32_t type), void *opaque)
 {
   const struct cbw_extent *extents;
-  const uint64_t end = offset + count;
   struct cbw_extent x;
   uint32_t nr, n;
   unsigned i;
@@ -229,7 +228,7 @@ request_extents (struct client *c, uint64_t snapshot, uint64_t count,
     r = EIO;
   for (n = 0; r == 0 && n < nr; ++n) {
     x = extents[n];
-    if (x.length == 0 || x.length > end - offset)
+    if (x.length == 0 || x.length > size - offset)
       r = EIO;
     else if (add (opaque, offset, x.length,
                   x.type & (CBW_EXTENT_HOLE | CBW_EXTENT_ZERO)) == -1)

@@ -19,12 +19,13 @@
 extern int request_read (struct client *c, uint64_t snapshot, void *buf,
                          uint64_t count, uint64_t offset);
 
-/* Ask for the extents of a range.  They are given to add() one by one, in
- * order, from offset on; perhaps not all of the range, but at least one.
+/* Ask for the extents of a range of a snapshot of "size" bytes.  They are
+ * given to add() one by one, in order, from offset on; perhaps not all of
+ * the range, but at least one, and the last may go beyond the range.
  * add() returns 0, or -1 to stop.
  */
 extern int request_extents (struct client *c, uint64_t snapshot,
-                            uint64_t count, uint64_t offset,
+                            uint64_t count, uint64_t offset, uint64_t size,
                             int (*add) (void *opaque, uint64_t offset,
                                         uint64_t length, uint32_t type),
                             void *opaque);

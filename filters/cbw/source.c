@@ -65,14 +65,14 @@ source_cache (const struct source *s, uint32_t count, uint64_t offset)
 
 struct nbdkit_extents *
 source_extents (const struct source *s, uint32_t count, uint64_t offset,
-                bool one, int *err)
+                uint64_t limit, bool one, int *err)
 {
   struct nbdkit_extents *extents;
   int r;
 
   *err = EIO;
   count = (uint32_t) min_u64 (count, EXTENTS_COUNT_MAX);
-  extents = nbdkit_extents_new (offset, offset + count);
+  extents = nbdkit_extents_new (offset, max_u64 (offset + count, limit));
   if (extents == NULL) {
     *err = ENOMEM;
     return NULL;
@@ -97,7 +97,7 @@ source_zeroes (const struct source *s, uint64_t count, uint64_t offset)
   int err;
 
   extents = source_extents (s, (uint32_t) min_u64 (count, EXTENTS_COUNT_MAX),
-                            offset, true, &err);
+                            offset, 0, true, &err);
   if (extents == NULL)
     return 0;
   first = nbdkit_get_extent (extents, 0);

@@ -49,11 +49,13 @@ extern int source_cache (const struct source *s, uint32_t count,
 
 /* The extents of the range, freed with nbdkit_extents_free, or NULL after
  * an error (*err).  With "one", just the first.  They start at offset and
- * may end early, but there is at least one.
+ * may end early, but there is at least one.  The last may go on up to
+ * "limit", if it is as long as that.
  */
 extern struct nbdkit_extents *source_extents (const struct source *s,
                                               uint32_t count, uint64_t offset,
-                                              bool one, int *err);
+                                              uint64_t limit, bool one,
+                                              int *err);
 
 /* How many bytes from offset on, up to count, surely read as zeroes
  * without being read?  0 if unknown.

@@ -209,24 +209,33 @@ view_read (struct engine *e, const struct source *source, uint64_t id,
     EPERM : r;
 }
 
+/* How far the last extent may go beyond what was asked for.  It saves the
+ * client questions, and the source the search for its end: on some file
+ * systems that takes as long as the extent.
+ */
+#define EXTENTS_BEYOND (UINT64_C (64) << 30)
+
 /* Extents being put together: neighbours of one type become one. */
 struct list {
   struct cbw_extent *extents;
   uint32_t nr;
+  uint64_t total;               /* bytes that they cover */
+  uint64_t enough;              /* from here on only the last may grow */
 };
 
-/* False if there is no room. */
+/* False if there is no room, or no need. */
 static bool
 list_add (struct list *l, uint64_t length, uint32_t type)
 {
   if (l->nr > 0 && l->extents[l->nr - 1].type == type)
     l->extents[l->nr - 1].length += length;
-  else if (l->nr == CBW_EXTENTS_MAX)
+  else if (l->nr == CBW_EXTENTS_MAX || l->total >= l->enough)
     return false;
   else
     l->extents[l->nr++] = (struct cbw_extent) {
       .length = length, .type = type
     };
+  l->total += length;
   return true;
 }
 
@@ -303,17 +312,17 @@ count_accessible (const struct snapshot *snap, uint64_t count,
 /* One try; EAGAIN if something was discarded meanwhile. */
 static int
 try_extents (struct engine *e, const struct source *source, uint64_t id,
-             uint64_t count, uint64_t offset, bool can_extents,
-             struct cbw_extent *extents, uint32_t *nr)
+             uint64_t count, uint64_t offset, uint64_t beyond,
+             bool can_extents, struct cbw_extent *extents, uint32_t *nr)
 {
   CLEANUP_CHAIN_PUT struct chain *before = NULL;
   CLEANUP_CHAIN_PUT struct chain *after = NULL;
   __attribute__ ((cleanup (cleanup_extents_free)))
   struct nbdkit_extents *from_source = NULL;
-  struct list l = { .extents = extents };
+  struct list l = { .extents = extents, .enough = count };
   size_t k, cursor = 0;
   struct walk w;
-  uint64_t from, to, accessible;
+  uint64_t from, to, limit, accessible;
   bool full = false;
   int r, err;
 
@@ -321,11 +330,12 @@ try_extents (struct engine *e, const struct source *source, uint64_t id,
   r = view_begin (e, id, count, offset, &before, &k);
   if (r != 0)
     return r;
+  limit = offset + min_u64 (before->snaps[k]->size - offset, count + beyond);
   if (can_extents &&
       source_hull (before, k, offset, offset + count, &from, &to)) {
     from_source = source_extents (source,
                                   (uint32_t) min_u64 (to - from, UINT32_MAX),
-                                  from, false, &err);
+                                  from, limit, false, &err);
     if (from_source == NULL)
       return err;
   }
@@ -333,8 +343,8 @@ try_extents (struct engine *e, const struct source *source, uint64_t id,
   if (r != 0)
     return r;
 
-  accessible = count_accessible (after->snaps[k], count, offset);
-  walk_start (&w, after, k, offset, offset + count);
+  accessible = count_accessible (after->snaps[k], limit - offset, offset);
+  walk_start (&w, after, k, offset, limit);
   while (!full && walk_next (&w)) {
     if (!w.accessible)
       full = !list_add (&l, w.to - w.from, CBW_EXTENT_HOLE);
@@ -349,7 +359,8 @@ try_extents (struct engine *e, const struct source *source, uint64_t id,
   *nr = l.nr;
   r = view_end (after, k);
   if (r == 0 &&
-      count_accessible (after->snaps[k], count, offset) != accessible)
+      count_accessible (after->snaps[k], limit - offset, offset) !=
+      accessible)
     return EAGAIN;
   return r;
 }
@@ -359,14 +370,17 @@ view_extents (struct engine *e, const struct source *source, uint64_t id,
               uint64_t count, uint64_t offset, bool can_extents,
               struct cbw_extent *extents, uint32_t *nr)
 {
+  uint64_t beyond = EXTENTS_BEYOND;
   int r;
 
   /* What a discard punches would look like zeroes.  Less each time, so
    * that it ends: one cluster can be discarded but once.
    */
-  while ((r = try_extents (e, source, id, count, offset, can_extents,
-                           extents, nr)) == EAGAIN)
+  while ((r = try_extents (e, source, id, count, offset, beyond, can_extents,
+                           extents, nr)) == EAGAIN) {
     count = max_u64 (count / 2, 1);
+    beyond = 0;
+  }
   return r;
 }
 
@@ -415,6 +429,7 @@ view_discard (struct engine *e, uint64_t id, uint64_t count, uint64_t offset)
   chain_put (chain);
   chain = chain_get (&e->chain);
   for (j = k = (size_t) chain_find (chain, id); chain && j < chain->len; ++j)
-    chain_punch (chain, j, start, end);
+    if (j == k || snapshot_state (chain->snaps[j]) != CBW_SNAPSHOT_BROKEN)
+      chain_punch (chain, j, start, end);
   return 0;
 }

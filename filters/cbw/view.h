@@ -35,7 +35,8 @@ extern int view_discard (struct engine *e, uint64_t id, uint64_t count,
 
 /* The extents from offset on, what is not accessible as holes of unknown
  * content: up to CBW_EXTENTS_MAX, so perhaps not all
- * of the range, but at least one.  *nr is their number.
+ * of the range, but at least one; the last may go beyond the range.  *nr
+ * is their number.
  */
 extern int view_extents (struct engine *e, const struct source *source,
                          uint64_t id, uint64_t count, uint64_t offset,

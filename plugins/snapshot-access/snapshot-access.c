@@ -406,7 +406,7 @@ sa_extents (void *handle, uint32_t count, uint64_t offset, uint32_t flags,
 
   (void) flags;
   return reply (h, request_extents (&client, h->info.id, count, offset,
-                                    add_extent, extents),
+                                    h->info.size, add_extent, extents),
                 "map", count, offset);
 }
 
