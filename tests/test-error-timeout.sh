@@ -27,12 +27,12 @@ policies.run (env["disk"], env["snap"], env["cbwctl"], env["shm"],
               lambda: fault ("none"), errno.ETIMEDOUT, ["--timeout=0.25"],
               limit = 0.25)
 
-# As QEMU's iotest: a throttled target, two writes of 512K.  Each takes two
-# pieces of 0.4 s.
+# As QEMU's iotest: a throttled target, two writes of 512K.  Each takes
+# 0.4 s.
 case = policies.Case (env["cbwctl"], env["shm"])
 guest = policies.connect (env["disk"])
 for policy in "break-snapshot", "break-guest-write":
-    for limit in 0.6, 30:
+    for limit in 0.2, 30:
         guest.pwrite (os.urandom (policies.REGION), 0)
         old = guest.pread (policies.REGION, 0)
         case.control ("create", env["shm"], "slow",
@@ -45,12 +45,12 @@ for policy in "break-snapshot", "break-guest-write":
             r = policies.change (guest, "write", 512 * 1024, offset)
             took = time.monotonic () - start
             if limit == 30:
-                assert r == 0 and took >= 0.8, (r, took)
+                assert r == 0 and took >= 0.4, (r, took)
             elif policy == "break-guest-write":
-                assert r == errno.EIO and 0.55 < took < 0.8, (r, took)
+                assert r == errno.EIO and 0.18 < took < 0.4, (r, took)
             else:
                 assert r == 0, r
-                assert took < 0.8 and (offset > 0 or took > 0.55), took
+                assert took < 0.4 and (offset > 0 or took > 0.18), took
         fault ("none")
         if limit == 30 or policy == "break-guest-write":
             assert view.pread (policies.REGION, 0) == old

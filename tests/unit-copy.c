@@ -14,7 +14,7 @@
 
 #define K 1024
 #define CS (64 * K)
-#define PIECE (256 * K)         /* of a copy */
+#define PIECE (512 * K)        /* of a copy */
 
 static struct env env;
 

@@ -137,12 +137,18 @@ copy_claimed (struct copier *c, const struct copy_job *job,
 {
   struct snapshot *snap = chain_newest (job->chain);
   const uint64_t timeout_ns = mine->need.by->entry->options.timeout_ns;
+  const uint64_t start = mine->need.start, end = mine->need.end;
+  uint64_t held;
+  int r;
 
   if (timeout_ns != 0)
-    return timed_copy (&c->timed, snap, mine->need.start, mine->need.end,
-                       since, timeout_ns, e);
-  return piece_copy (&c->buffers, snap, job->source, mine->need.start,
-                     mine->need.end, NULL, e);
+    r = timed_copy (&c->timed, snap, start, end, since, timeout_ns, &held, e);
+  else
+    r = piece_copy (&c->buffers, snap, job->source, start, end, NULL, &held,
+                    e);
+  if (r == 0)
+    piece_done (snap, start, end, held);
+  return r;
 }
 
 /* A copy failed: is the guest to wait for space? */

@@ -116,28 +116,24 @@ write_runs (const struct snapshot *snap, const unsigned char *buf,
   return 0;
 }
 
-/* Set done bits, and count.  Late data of a copy that was given up may have
- * been copied again meanwhile: then it does not count.  In this order, so
- * that who reads the counters backwards never finds them too high.
+/* First the bits, then the counters, so that who reads them backwards never
+ * finds a counter too high.
  */
-static void
-mark_done (const struct snapshot *snap, uint64_t start, uint64_t end,
-           uint64_t bytes)
+void
+piece_done (const struct snapshot *snap, uint64_t start, uint64_t end,
+            uint64_t held)
 {
   struct cbw_snapshot *entry = snap->entry;
-  const uint64_t n = bitmap_set (&snap->done, start, end);
 
-  atomic_fetch_add (&entry->copied_clusters, n);
-  if (n == end - start)
-    atomic_fetch_add (&entry->copied_bytes, bytes);
-  else
-    snapshot_give_back (snap, bytes);
+  bitmap_set (&snap->done, start, end);
+  atomic_fetch_add (&entry->copied_clusters, end - start);
+  atomic_fetch_add (&entry->copied_bytes, held);
 }
 
 void
 piece_skip (const struct snapshot *snap, uint64_t start, uint64_t end)
 {
-  mark_done (snap, start, end, 0);
+  piece_done (snap, start, end, 0);
 }
 
 /* Asked when the old data has been read: "no" means that all of the read
@@ -153,14 +149,14 @@ is_given_up (const _Atomic (bool) *abort)
 int
 piece_copy (struct piece_pool *pool, const struct snapshot *snap,
             const struct source *source, uint64_t start, uint64_t end,
-            const _Atomic (bool) *abort, struct error *e)
+            const _Atomic (bool) *abort, uint64_t *held, struct error *e)
 {
   const uint64_t offset = start * snap->cluster_size;
   const uint64_t len = min_u64 (end * snap->cluster_size, snap->size) - offset;
-  uint64_t held = 0;
   void *buf;
   int r;
 
+  *held = 0;
   if (snap->target == NULL)
     return error_set (e, EIO, "the target of snapshot \"%s\" is missing",
                       snap->entry->name);
@@ -173,11 +169,9 @@ piece_copy (struct piece_pool *pool, const struct snapshot *snap,
   else if (abort && is_given_up (abort))
     r = error_set (e, ETIMEDOUT, "the copy was given up");
   else
-    r = write_runs (snap, buf, offset, len, &held, e);
+    r = write_runs (snap, buf, offset, len, held, e);
   buffer_put (pool, buf);
-  if (r == 0)
-    mark_done (snap, start, end, held);
-  else
-    snapshot_give_back (snap, held); /* it is to be written again */
+  if (r == -1)
+    snapshot_give_back (snap, *held); /* it is to be written again */
   return r;
 }

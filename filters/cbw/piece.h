@@ -20,7 +20,7 @@
  * neighbour waits no longer than for one piece, and the piece is still in
  * the CPU's cache when it is written.
  */
-#define PIECE_SIZE (256 * 1024)
+#define PIECE_SIZE (512 * 1024)
 
 /* How many clusters that is. */
 extern uint64_t piece_clusters (const struct snapshot *snap);
@@ -34,14 +34,22 @@ struct piece_pool {
 extern void piece_pool_init (struct piece_pool *pool);
 extern void piece_pool_destroy (struct piece_pool *pool);
 
-/* Copy clusters [start, end) of snap and set their done bits.  If "abort"
- * is not NULL and says so when the old data has been read, nothing more is
- * done.  0, or -1 with the error set and no done bit set.
+/* Copy clusters [start, end) of snap to its target.  If "abort" is not
+ * NULL and says so when the old data has been read, nothing more is done.
+ * 0, and *held is how many bytes the target holds of it, which go to
+ * piece_done; or -1 with the error set.
  */
 extern int piece_copy (struct piece_pool *pool, const struct snapshot *snap,
                        const struct source *source, uint64_t start,
                        uint64_t end, const _Atomic (bool) *abort,
-                       struct error *e);
+                       uint64_t *held, struct error *e);
+
+/* They are in the target: set their done bits.  Only for who has them
+ * claimed, else a bit could be set under a reader which has found a newer
+ * snapshot to be the holder.
+ */
+extern void piece_done (const struct snapshot *snap, uint64_t start,
+                        uint64_t end, uint64_t held);
 
 /* Clusters [start, end) of the source are a hole, so there is nothing to
  * copy: set their done bits.

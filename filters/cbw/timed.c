@@ -24,6 +24,7 @@ struct timed_job {
   bool finished;                /* the rest under the pool's lock */
   pthread_cond_t done;
   int r;
+  uint64_t held;
   struct error e;
 };
 
@@ -106,6 +107,7 @@ worker (void *opaque)
   struct timed_pool *pool = opaque;
   struct timed_job *job;
   struct error e;
+  uint64_t held;
   int r;
 
   LOCK_FOR_SCOPE (&pool->lock);
@@ -120,12 +122,15 @@ worker (void *opaque)
 
     pthread_mutex_unlock (&pool->lock);
     r = piece_copy (pool->buffers, job->snap, &pool->source, job->start,
-                    job->end, &job->given_up, &e);
+                    job->end, &job->given_up, &held, &e);
     pthread_mutex_lock (&pool->lock);
 
     job->r = r;
+    job->held = held;
     if (r == -1)
       job->e = e;
+    else if (atomic_load (&job->given_up)) /* nobody will mark it done */
+      snapshot_give_back (job->snap, held);
     job->finished = true;
     pthread_cond_signal (&job->done);
     job_unref (job);
@@ -154,7 +159,7 @@ hire (struct timed_pool *pool)
 int
 timed_copy (struct timed_pool *pool, struct snapshot *snap, uint64_t start,
             uint64_t end, uint64_t since, uint64_t timeout_ns,
-            struct error *e)
+            uint64_t *held, struct error *e)
 {
   const struct timespec until = deadline (since + timeout_ns);
   struct timed_job *job = calloc (1, sizeof *job);
@@ -180,6 +185,7 @@ timed_copy (struct timed_pool *pool, struct snapshot *snap, uint64_t start,
 
   if (job->finished) {
     r = job->r;
+    *held = job->held;
     if (r == -1)
       *e = job->e;
   }

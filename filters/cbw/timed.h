@@ -7,8 +7,10 @@
  * may never return, and cannot be taken back.  It works in a buffer of
  * its own and holds a reference to its snapshot.  What it read before it
  * was given up is old data, since the clusters were claimed until then; it
- * does no harm if that still reaches the target.  What it read later may
- * be new data, and is thrown away (the "abort" of piece_copy).
+ * does no harm if that still reaches the target, where no done bit speaks
+ * for it: those are set by the guest's thread, which has the claim.  What
+ * it read later may be new data, and is thrown away (the "abort" of
+ * piece_copy).
  */
 
 #ifndef CBW_TIMED_H
@@ -56,6 +58,6 @@ extern bool timed_destroy (struct timed_pool *pool, uint64_t timeout_ns);
  */
 extern int timed_copy (struct timed_pool *pool, struct snapshot *snap,
                        uint64_t start, uint64_t end, uint64_t since,
-                       uint64_t timeout_ns, struct error *e);
+                       uint64_t timeout_ns, uint64_t *held, struct error *e);
 
 #endif /* CBW_TIMED_H */
