@@ -87,9 +87,10 @@ extern int image_raw_move (const char *from, const char *to,
                            const struct image_id *id, struct error *e);
 
 /* The image is not needed any more: remove the file at "path" if it is
- * still the one with this id.
+ * still the one with this id and size (an inode may be used again).
  */
-extern void image_raw_discard (const char *path, const struct image_id *id);
+extern void image_raw_discard (const char *path, const struct image_id *id,
+                               uint64_t size);
 
 /* Open the raw file that image_raw_create made.  It must still be the
  * same file (id) and size.  Returns NULL and sets the error on failure.

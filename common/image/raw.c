@@ -141,8 +141,7 @@ raw_punch (struct image *image, uint64_t offset, uint64_t count,
   struct raw_image *raw = (struct raw_image *) image;
 
   if (fallocate (raw->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-                 (off_t) offset, (off_t) count) == -1 &&
-      errno != EOPNOTSUPP)
+                 (off_t) offset, (off_t) count) == -1)
     return error_set_errno (e, errno, "%s: cannot punch a hole at offset %"
                             PRIu64, raw->path, offset);
   return 0;
@@ -405,8 +404,11 @@ image_raw_move (const char *from, const char *to, const struct image_id *id,
 }
 
 void
-image_raw_discard (const char *path, const struct image_id *id)
+image_raw_discard (const char *path, const struct image_id *id, uint64_t size)
 {
-  if (is_file (path, id))
+  struct stat st;
+
+  if (is_file (path, id) && lstat (path, &st) == 0 &&
+      (uint64_t) st.st_size == size)
     unlink (path);
 }

@@ -240,7 +240,7 @@ segment_serve (struct segment *s, const char *path, uint64_t disk_size,
 }
 
 void
-segment_publish (struct segment *s)
+segment_begin (struct segment *s)
 {
   struct cbw_header *h = map_header (&s->map);
   uint8_t boot_id[16];
@@ -250,10 +250,20 @@ segment_publish (struct segment *s)
    */
   segment_boot_id (boot_id);
   memcpy (h->boot_id, boot_id, sizeof h->boot_id);
+  h->clean = 0;
+  if (!segment_is_volatile (s))
+    msync (h, CBW_PAGE, MS_SYNC);
+}
+
+void
+segment_publish (struct segment *s)
+{
+  struct cbw_header *h = map_header (&s->map);
+
+  segment_begin (s);
   h->server_pid = (uint32_t) getpid ();
   h->server_start_ns = now_realtime_ns ();
   h->generation++;
-  h->clean = 0;
   atomic_store_explicit (&h->state, CBW_SERVER_RUNNING, memory_order_release);
   if (!segment_is_volatile (s))
     msync (h, CBW_PAGE, MS_SYNC);

@@ -50,6 +50,11 @@ extern int segment_serve (struct segment *s, const char *path,
                           uint64_t disk_size, uint32_t cluster_size,
                           struct error *e);
 
+/* The server is about to change what the segment holds: from now on it is
+ * not clean, if the host should go down.
+ */
+extern void segment_begin (struct segment *s);
+
 /* The segment is ready for clients: fill in who serves it. */
 extern void segment_publish (struct segment *s);
 

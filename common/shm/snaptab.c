@@ -6,7 +6,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
+#include <sys/stat.h>
 
 #include "snaptab.h"
 #include "utf8.h"
@@ -111,9 +111,14 @@ void
 snaptab_target (const struct cbw_snapshot *entry,
                 enum cbw_snapshot_state state, char path[SNAPTAB_TARGET_MAX])
 {
-  /* A server may have ended between hiding the entry and moving the file. */
+  struct stat st;
+
+  /* A server may have ended between hiding the entry and moving the file,
+   * and a file of that name may be left from another segment.
+   */
   snaptab_hidden_target (entry, path);
-  if (state != CBW_SNAPSHOT_HIDDEN || access (path, F_OK) == -1)
+  if (state != CBW_SNAPSHOT_HIDDEN || lstat (path, &st) == -1 ||
+      st.st_dev != entry->target_device || st.st_ino != entry->target_inode)
     snprintf (path, SNAPTAB_TARGET_MAX, "%s", entry->target);
 }
 

@@ -179,9 +179,14 @@ cbw_open (nbdkit_next_open *next, nbdkit_context *context, int readonly,
           const char *exportname, int is_tls)
 {
   struct handle *h;
+  int r;
 
   (void) is_tls;
-  if (next (context, readonly, exportname) == -1)
+  {
+    LOCK_FOR_SCOPE (serial);
+    r = next (context, readonly, exportname);
+  }
+  if (r == -1)
     return NULL;
   h = malloc (sizeof *h);
   if (h == NULL) {
@@ -218,6 +223,7 @@ cbw_prepare (nbdkit_next *next, void *handle, int readonly)
 {
   (void) handle;
   (void) readonly;
+  LOCK_FOR_SCOPE (serial);
   return next->can_extents (next) == -1 ? -1 : 0;
 }
 

@@ -152,11 +152,12 @@ create_snapshot (struct engine *engine, struct segment *segment,
     error_set_errno (e, ENOMEM, "snapshot \"%s\"", p->name);
     goto undo;
   }
+  /* What can fail for another reason comes before the target. */
+  if (set_access (snap, p->access, e) == -1)
+    goto undo;
   snap->target = make_target (entry, size, p->flags & CBW_CREATE_FORCE,
                               &created, e);
   if (snap->target == NULL)
-    goto undo;
-  if (set_access (snap, p->access, e) == -1)
     goto undo;
   if (engine_add_snapshot (engine, snap, held_ns) == -1) {
     error_set_errno (e, ENOMEM, "snapshot \"%s\"", p->name);

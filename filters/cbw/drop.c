@@ -42,7 +42,7 @@ retire (struct snapshot *snap)
   char path[SNAPTAB_TARGET_MAX];
 
   snaptab_target (snap->entry, CBW_SNAPSHOT_HIDDEN, path);
-  image_raw_discard (path, &id);
+  image_raw_discard (path, &id, snap->size);
   atomic_store (&snap->retired, true);
   snapshot_unref (snap);
 }

@@ -24,14 +24,17 @@ engine_init (struct engine *e)
 }
 
 bool
+engine_stop (struct engine *e)
+{
+  return copier_destroy (&e->copier);
+}
+
+void
 engine_destroy (struct engine *e)
 {
-  if (!copier_destroy (&e->copier))
-    return false;
   chain_head_destroy (&e->chain);
   gate_destroy (&e->gate);
   pthread_mutex_destroy (&e->control);
-  return true;
 }
 
 void

@@ -28,11 +28,14 @@ struct engine {
 
 extern void engine_init (struct engine *e);
 
-/* Every thread is gone, and every guest.  Returns false if a copy that
- * took too long is still under way: then the source, the segment and the
- * engine must stay.
+/* Every guest is gone: end the engine's own threads.  Returns false if a
+ * copy that took too long is still under way: then the source, the segment
+ * and the engine must stay until the process is gone.
  */
-extern bool engine_destroy (struct engine *e);
+extern bool engine_stop (struct engine *e);
+
+/* After that, with the service threads gone too. */
+extern void engine_destroy (struct engine *e);
 
 /* The source for threads of the engine's own, which copy when there is a
  * time limit.

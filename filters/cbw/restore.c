@@ -53,7 +53,8 @@ undo_reservation (struct cbw_snapshot *entry)
 
   if (memchr (entry->target, '\0', sizeof entry->target) != NULL &&
       entry->target_created && lstat (entry->target, &st) == 0 &&
-      S_ISREG (st.st_mode) && st.st_blocks == 0)
+      S_ISREG (st.st_mode) && st.st_blocks == 0 &&
+      (st.st_size == 0 || (uint64_t) st.st_size == entry->size))
     unlink (entry->target);
   atomic_store (&entry->state, CBW_SNAPSHOT_EMPTY);
 }
@@ -98,21 +99,21 @@ collect (const struct cbw_map *m, struct cbw_snapshot **entries)
       .device = entries[i]->target_device, .inode = entries[i]->target_inode
     };
     snaptab_target (entries[i], CBW_SNAPSHOT_HIDDEN, path);
-    image_raw_discard (path, &id);
+    image_raw_discard (path, &id, entries[i]->size);
     atomic_store (&entries[i]->state, CBW_SNAPSHOT_EMPTY);
   }
   memmove (entries, entries + i, (nr - i) * sizeof *entries);
   return nr - i;
 }
 
-/* Open the targets of all, or break them all. */
-static void
-restore_targets (const struct chain *chain, bool unclean_reboot)
+/* Open the targets of all, or break them all.  -1 if one is in use. */
+static int
+restore_targets (const struct chain *chain, bool unclean_reboot,
+                 struct error *e)
 {
   char path[SNAPTAB_TARGET_MAX];
   struct snapshot *snap;
   struct image_id id;
-  struct error e;
   size_t j;
 
   for (j = 0; j < chain->len; ++j) {
@@ -126,10 +127,13 @@ restore_targets (const struct chain *chain, bool unclean_reboot)
     if (snapshot_state (snap) == CBW_SNAPSHOT_HIDDEN)
       move_target_aside (snap->entry); /* the last server had no time to */
     snaptab_target (snap->entry, snapshot_state (snap), path);
-    snap->target = image_raw_open (path, snap->size, &id, &e);
+    snap->target = image_raw_open (path, snap->size, &id, e);
+    if (snap->target == NULL && e->num == EBUSY)
+      return -1;                /* just now: no reason to break it for good */
     if (snap->target == NULL)
-      chain_lose_target (chain, j, &e);
+      chain_lose_target (chain, j, e);
   }
+  return 0;
 }
 
 int
@@ -161,9 +165,11 @@ restore_snapshots (struct engine *engine, struct segment *segment,
   }
 
   segment_boot_id (boot_id);
-  if (nr > 0)
-    restore_targets (engine->chain.current, h->clean != 1 &&
-                     memcmp (boot_id, h->boot_id, sizeof boot_id) != 0);
+  if (nr > 0 &&
+      restore_targets (engine->chain.current, h->clean != 1 &&
+                       memcmp (boot_id, h->boot_id, sizeof boot_id) != 0,
+                       e) == -1)
+    return -1;
   punch_unneeded (engine->chain.current);
   return 0;
 }

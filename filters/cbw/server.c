@@ -16,6 +16,7 @@
 #include "cleanup.h"
 #include "lifecycle.h"
 #include "server.h"
+#include "slots.h"
 #include "snaptab.h"
 
 /* A target that exists must be empty, unless a snapshot in the segment
@@ -118,6 +119,7 @@ prepare_snapshots (struct server *s, const struct params *p,
   r = find_wanted (s, p, e);
   if (r != 0)
     return r;
+  segment_begin (&s->segment);
   if (getrandom (cp.uuid, sizeof cp.uuid, 0) != sizeof cp.uuid)
     return error_set_errno (e, errno, "getrandom");
   return create_snapshot (&s->engine, &s->segment, &cp, disk_size, &held_ns,
@@ -161,6 +163,7 @@ server_start (struct server *s, const struct params *p,
   return 0;
 
  fail:
+  engine_stop (&s->engine);
   engine_destroy (&s->engine);
   segment_close (&s->segment, s->segment.fresh);
   return -1;
@@ -187,12 +190,22 @@ flush_targets (struct server *s)
 bool
 server_stop (struct server *s)
 {
+  bool ended;
+
   service_stop (&s->service);
+  ended = engine_stop (&s->engine);
   if (!segment_is_volatile (&s->segment))
     flush_targets (s);
-  segment_stop (&s->segment);
-  if (!engine_destroy (&s->engine))
+  if (!ended) {
+    /* It is not left in order, and the lock stays ours until the process,
+     * with that copy, is gone.
+     */
+    slots_wake_all (&s->segment.map);
     return false;
+  }
+  /* The targets first: a successor must find them unlocked. */
+  engine_destroy (&s->engine);
+  segment_stop (&s->segment);
   segment_close (&s->segment, false);
   return true;
 }
