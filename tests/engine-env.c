@@ -402,6 +402,7 @@ env_end (struct env *env)
 {
   struct env_snapshot *s;
 
+  CHECK (engine_stop (&env->engine));
   engine_destroy (&env->engine);
   for (s = env->s; s < env->s + env->nr; ++s) {
     free ((void *) s->access.words);

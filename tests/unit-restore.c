@@ -52,6 +52,7 @@ serve (void)
 static void
 vanish (void)
 {
+  CHECK (engine_stop (&engine));
   engine_destroy (&engine);
   segment_close (&segment, false);
 }
