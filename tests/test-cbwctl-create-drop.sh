@@ -9,7 +9,14 @@ set -e
 
 random_file "$tmp/disk" 4M
 cp "$tmp/disk" "$tmp/first"
+
+# The server need not be ready yet.
+cbwctl create "$shm" early >"$tmp/out" &
+early=$!
 start_disk file "$tmp/disk" cbw-shm="$shm"
+wait $early || fail "create did not wait for the server"
+expect_in "$tmp/out" 'Created snapshot "early"'
+cbwctl drop "$shm" early >/dev/null
 start_snap "$shm"
 
 names ()

@@ -13,11 +13,17 @@
 #include <getopt.h>
 #include <stdint.h>
 
+#include "clock.h"
 #include "error.h"
 
 #define EXIT_DONE 0
 #define EXIT_FAILED 1
 #define EXIT_USAGE 2
+
+/* How long to wait for a server that is just starting, as one may be that
+ * went into the background in the line before.
+ */
+#define SERVER_WAIT (2 * NS_PER_SEC)
 
 struct command {
   const char *name;

@@ -157,7 +157,7 @@ create (const char *segment, struct control_snapshot s, bool json,
        (target = absolute_path ("--target", s.target, e)) == NULL) ||
       (s.access &&
        (access = absolute_path ("--access", s.access, e)) == NULL) ||
-      client_attach (&client, segment, "cbwctl create", 0, e) == -1)
+      client_attach (&client, segment, "cbwctl create", SERVER_WAIT, e) == -1)
     return -1;
   if (target == NULL)
     target = control_default_target (&client.segment, s.name, e);
