@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What is measured: every row is some work, done by ours and by peers."""
+
+import dataclasses
+import functools
+import os
+import subprocess
+import time
+from typing import Callable, Optional
+
+import load
+from servers import MIB, Lab
+
+KIB = 1024
+
+
+@dataclasses.dataclass
+class Series:
+    """One of the bars of a row: a peer, and what it has to do."""
+    name: str
+    peer: Callable                      # of a Lab: context manager
+    work: Callable                      # (lab, servers): the figures
+    prepare: Optional[Callable] = None  # (lab, servers), not measured
+
+    def measure(self, lab):
+        with self.peer(lab) as servers:
+            if self.prepare:
+                self.prepare(lab, servers)
+            return self.work(lab, servers)
+
+
+@dataclasses.dataclass
+class Row:
+    """The first series is ours.  Floors are the ratios to peers, by name,
+    that ours is to reach: at least, or at most if less is better.
+    """
+    section: str
+    title: str
+    unit: str
+    series: list
+    floors: dict = dataclasses.field(default_factory=dict)
+    more_is_better: bool = True
+
+
+def ours(*params, **options):
+    return lambda lab: lab.cbw(*params, **options)
+
+
+def qemu(**options):
+    return lambda lab: lab.qemu(**options)
+
+
+WRITES = (                              # rw, block size, queue, name
+    ("randwrite", "4k", 1, "4k random, queue 1"),
+    ("randwrite", "4k", 16, "4k random, queue 16"),
+    ("randwrite", "64k", 16, "64k random"),
+    ("write", "1M", 4, "1M sequential"),
+)
+FIRST_TOUCH_FLOORS = (3, 5, 2, 2.5)
+
+
+def write_rows(args):
+    for i, (rw, bs, queue, name) in enumerate(WRITES):
+        steady = load.writes(rw, bs, queue, False)
+        first = load.writes(rw, bs, queue, True)
+        yield Row("guest writes", f"{name}, no snapshot", "IOPS", [
+            Series("cbw", ours(snapshots=0, view=False), steady),
+            Series("nbdkit", Lab.plain, steady),
+            Series("qemu", qemu(filters=0), steady)], {"nbdkit": 0.98})
+        yield Row("guest writes", f"{name}, first touch", "IOPS", [
+            Series("cbw", ours(), first),
+            Series("qemu", Lab.qemu, first),
+            *(Series(f"qemu {n}", qemu(program=program), first)
+              for n, program in enumerate(args.qsd[1:], 2))],
+            {"qemu": FIRST_TOUCH_FLOORS[i]})
+        yield Row("guest writes", f"{name}, all copied", "IOPS", [
+            Series("cbw", ours(), steady, load.touch_all),
+            Series("nbdkit", Lab.plain, steady, load.touch_all),
+            Series("qemu", Lab.qemu, steady, load.touch_all)],
+            {"nbdkit": 0.98})
+
+
+def latency_rows(args):
+    alone, copied = load.latency(False), load.latency(True)
+    yield Row("what a guest waits", "p99 of a 4k write, view being copied",
+              "us", [Series("cbw", ours(), copied, load.touch_all),
+                     Series("cbw alone", ours(), alone, load.touch_all),
+                     Series("qemu", Lab.qemu, copied, load.touch_all),
+                     Series("qemu alone", Lab.qemu, alone, load.touch_all),
+                     Series("nbdkit alone", Lab.plain, alone)],
+              {"cbw alone": 1.5, "qemu": 0.5}, more_is_better=False)
+    yield Row("what a guest waits", "p99 of a 4k first touch, view being "
+              "copied", "us", [Series("cbw", ours(), copied),
+                               Series("cbw alone", ours(), alone),
+                               Series("qemu", Lab.qemu, copied),
+                               Series("qemu alone", Lab.qemu, alone)],
+              {"cbw alone": 1.5, "qemu": 0.5}, more_is_better=False)
+    yield Row("what a guest waits", "for create, under load (median)", "us",
+              [Series("cbw", ours(snapshots=0, view=False), load.hold_time)],
+              more_is_better=False)
+
+
+def view_rows(args):
+    for name, prepare, floor in (
+            ("untouched", None, 0.95),
+            ("half copied at random", load.touch_half, None),
+            ("all copied", load.touch_all, 0.95)):
+        yield Row("the view", f"nbdcopy, {name}", "MiB/s", [
+            Series("cbw", ours(), load.copy_view, prepare),
+            Series("nbdkit", Lab.plain, load.copy_view),
+            Series("qemu", Lab.qemu, load.copy_view, prepare)],
+            {"nbdkit": floor} if floor else {})
+    yield Row("the view", "4k random reads, queue 16", "IOPS", [
+        Series("cbw", ours(), load.read_view),
+        Series("nbdkit", Lab.plain, load.read_view),
+        Series("qemu", Lab.qemu, load.read_view)], {"qemu": 2})
+
+
+def chain_rows(args):
+    first = load.writes("randwrite", "4k", 16, True)
+    for n in (4, 8, 16, 64):
+        yield Row("many snapshots", f"4k first touch, {n} snapshots", "IOPS",
+                  [Series("cbw", ours(snapshots=n, view=False), first),
+                   Series("one", ours(view=False), first),
+                   *([Series("qemu", qemu(filters=4), first)]
+                     if n == 4 else [])], {"one": 0.9})
+
+
+def cluster_rows(args):
+    for kib in (4, 16, 32, 64, 256, 1024):
+        cs = kib * KIB
+        yield Row("cluster sizes", f"4k in every 64k, clusters of {kib}k",
+                  "IOPS", [
+                      Series("cbw", ours(cluster_size=cs, view=False),
+                             load.first_touch_64k),
+                      Series("qemu", Lab.qemu, load.first_touch_64k)])
+        yield Row("cluster sizes", f"1M sequential, clusters of {kib}k",
+                  "IOPS", [
+                      Series("cbw", ours(cluster_size=cs, view=False),
+                             load.writes("write", "1M", 4, True)),
+                      Series("qemu", Lab.qemu,
+                             load.writes("write", "1M", 4, True))])
+        yield Row("cluster sizes", f"nbdcopy of the view, half copied, "
+                  f"clusters of {kib}k", "MiB/s", [
+                      Series("cbw", ours(cluster_size=cs), load.copy_view,
+                             load.touch_half),
+                      Series("qemu", Lab.qemu,
+                             load.copy_view, load.touch_half)])
+
+
+def timed_ms(work):
+    start = time.monotonic()
+    work()
+    return (time.monotonic() - start) * 1000
+
+
+def sparse_disk(lab, size, what):
+    """Something on a sparse disk of "size" bytes, in milliseconds."""
+    big = Lab(lab.args, lab.tmp, size)
+    big.image = big.path("sparse.img")
+    big.make_sparse_image()
+    try:
+        start = time.monotonic()
+        with big.cbw(snapshots=0, view=False) as servers:
+            subprocess.run(["nbdinfo", "--size", servers.disk], check=True,
+                           stdout=subprocess.DEVNULL)
+            figures = {"start": (time.monotonic() - start) * 1000}
+            figures["create"] = timed_ms(lambda: servers.ctl.create("s"))
+            figures["status"] = timed_ms(lambda: servers.ctl("status"))
+            figures["segment"] = (os.stat(servers.ctl.shm).st_blocks * 512 /
+                                  MIB)
+            figures["drop"] = timed_ms(lambda: servers.ctl.drop("s"))
+            return {what: figures.pop(what), **figures,
+                    "memory": servers.memory()}
+    finally:
+        big.remove("sparse.img")
+
+
+def size_rows(args):
+    for gib in (1, 64, 1024, 16 * 1024, 64 * 1024):
+        name = f"{gib} GiB" if gib < 1024 else f"{gib // 1024} TiB"
+        for what in ("start", "create", "drop", "status"):
+            yield Row("sparse disks", f"{what}, {name}", "ms", [
+                Series("cbw", lambda lab: NoServers(),
+                       functools.partial(sparse_one, gib << 30, what))],
+                more_is_better=False)
+
+
+class NoServers:
+    """For work which starts its own servers."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+
+def sparse_one(size, what, lab, _):
+    return sparse_disk(lab, size, what)
+
+
+SECTIONS = {
+    "writes": write_rows,
+    "latency": latency_rows,
+    "view": view_rows,
+    "chain": chain_rows,
+    "clusters": cluster_rows,
+    "sizes": size_rows,
+}
