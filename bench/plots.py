@@ -36,7 +36,7 @@ set style fill solid
 set boxwidth 0.9
 set ylabel "{ylabel}"
 set yrange [0:*]
-set key outside bottom horizontal
+set key outside right top vertical
 set xtics font ",10"
 $data << END
 {table(rows)}
@@ -55,7 +55,7 @@ def lines(path, title, xlabel, ylabel, curves):
 set logscale x 2
 set xlabel "{xlabel}"
 set ylabel "{ylabel}"
-set key outside bottom horizontal
+set key outside right top vertical
 """
     for i, points in enumerate(curves.values()):
         script += f"$d{i} << END\n{table(points)}\nEND\n"
