@@ -33,8 +33,8 @@ def parse_args():
     p.add_argument("--seconds", type=int, default=3,
                    help="of each steady row")
     p.add_argument("--size", type=int, default=1024, help="of the disk, MiB")
-    p.add_argument("--cluster-size", type=int, default=64,
-                   help="KiB (default: the filter's, %(default)s)")
+    p.add_argument("--cluster-size", type=int, default=0,
+                   help="of ours, KiB (default: what the filter takes)")
     p.add_argument("--rate", type=int, default=1000,
                    help="writes/s of the guest whose latency is measured")
     p.add_argument("--nbdkit", default="nbdkit")
@@ -101,7 +101,8 @@ def main():
             "versions": machine.versions(args),
             "parameters": {
                 "file-system": file_system, "disk-MiB": args.size,
-                "cluster-KiB": args.cluster_size, "rounds": args.rounds,
+                "cluster-KiB": args.cluster_size or "default",
+                "rounds": args.rounds,
                 "seconds": args.seconds, "rate": args.rate}}
         out = os.path.join(args.results, file_system)
         os.makedirs(out, exist_ok=True)

@@ -10,6 +10,7 @@ import subprocess
 import time
 
 MIB = 1024 * 1024
+CLUSTER = 64 * 1024                     # QEMU's, and ours at most by default
 
 
 def fio(lab, uri, rw, bs, iodepth, **options):
@@ -53,36 +54,21 @@ def touch_half(lab, servers):
 
 
 def writes(rw, bs, iodepth, first_touch):
-    """A guest's writes.  For a first touch of 4k, one write in each
-    cluster, in random order; no longer than until each was touched.
+    """A guest's writes.  For a first touch of 4k, one write in each 64k,
+    which is QEMU's cluster, in random order.
     """
     def work(lab, servers):
         options = {"time_based": 1, "runtime": lab.args.seconds}
         if first_touch:
             options = {}
             if bs == "4k":
-                cs = lab.cluster_size
-                clusters = lab.size // cs
+                clusters = lab.size // CLUSTER
                 if iodepth == 1:
                     clusters //= 4
-                options = {"blockalign": cs, "io_size": clusters * 4096}
+                options = {"blockalign": CLUSTER, "io_size": clusters * 4096}
         return measured(servers, lambda: fio(lab, servers.disk, rw, bs,
                                              iodepth, **options))
     return work
-
-
-def first_touch_64k(lab, servers):
-    """A 4k write in each 64k, whatever the cluster size."""
-    return measured(servers, lambda: fio(
-        lab, servers.disk, "randwrite", "4k", 16, blockalign=65536,
-        io_size=lab.size // 65536 * 4096))
-
-
-def random_4k(lab, servers):
-    """4k writes anywhere, for a given time from the snapshot on."""
-    return measured(servers, lambda: fio(
-        lab, servers.disk, "randwrite", "4k", 16, time_based=1,
-        runtime=lab.args.seconds))
 
 
 def copy_view(lab, servers):

@@ -132,8 +132,9 @@ def cluster_rows(args):
         yield Row("cluster sizes", f"4k in every 64k, clusters of {kib}k",
                   "IOPS", [
                       Series("cbw", ours(cluster_size=cs, view=False),
-                             load.first_touch_64k),
-                      Series("qemu", Lab.qemu, load.first_touch_64k)])
+                             load.writes("randwrite", "4k", 16, True)),
+                      Series("qemu", Lab.qemu,
+                             load.writes("randwrite", "4k", 16, True))])
         yield Row("cluster sizes", f"1M sequential, clusters of {kib}k",
                   "IOPS", [
                       Series("cbw", ours(cluster_size=cs, view=False),

@@ -76,7 +76,7 @@ class Lab:
         self.args = args
         self.tmp = tmp
         self.size = size                # bytes
-        self.cluster_size = args.cluster_size * 1024
+        self.cluster_size = args.cluster_size * 1024 # 0: the default
         built = args.builddir
         self.filter = f"{built}/filters/cbw/.libs/nbdkit-cbw-filter.so"
         self.plugin = (f"{built}/plugins/snapshot-access/.libs/"
@@ -144,6 +144,8 @@ class Lab:
         disk, snap = self.path("d.sock"), self.path("v.sock")
         shm = self.path("shm")
         cs = cluster_size or self.cluster_size
+        if cs:
+            params += (f"cbw-cluster-size={cs}",)
         ctl = Ctl(self.cbwctl, shm, self.path("target-"))
         names = [f"s{i}" for i in range(snapshots)]
         try:
@@ -151,7 +153,7 @@ class Lab:
                 procs = [stack.enter_context(self.nbdkit(
                     disk, f"--filter={self.filter}",
                     *(below or ("file", self.image)), f"cbw-shm={shm}",
-                    f"cbw-cluster-size={cs}", *params))]
+                    *params))]
                 for name in names:
                     ctl.create(name)
                 if view:

@@ -7,7 +7,7 @@
 set -e
 
 truncate -s 1M "$tmp/disk"
-start_disk file "$tmp/disk" cbw-shm="$tmp/running"
+start_disk file "$tmp/disk" cbw-shm="$tmp/running" cbw-cluster-size=64k
 bad ()
 {
     printf -- "$2" >"$tmp/areas"
@@ -15,6 +15,7 @@ bad ()
                  --access="$tmp/areas"
     absent "$tmp/s.cow"
     refused --filter="$filter" file "$tmp/disk" cbw-shm="$shm" \
+            cbw-cluster-size=64k \
             cbw-target="$tmp/target" cbw-access="$tmp/areas"
     expect_in "$tmp/refused.log" "$tmp/areas$1"
     absent "$shm" "$tmp/target"

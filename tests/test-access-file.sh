@@ -19,7 +19,8 @@ cat >"$tmp/areas" <<'END'
 262144 1
 3999999 2
 END
-start_disk file "$tmp/disk" cbw-shm="$shm" cbw-target="$tmp/target" \
+start_disk file "$tmp/disk" cbw-shm="$shm" cbw-cluster-size=64k \
+           cbw-target="$tmp/target" \
            cbw-access="$tmp/areas"
 start_snap "$shm"
 look ()
@@ -98,5 +99,5 @@ nbdcopy "$snap" "$tmp/whole" 2>"$tmp/err" && fail "nbdcopy" || :
 # It survives a restart, as it was then.
 stop_server disk
 echo "0 1M" >"$tmp/areas"
-start_disk file "$tmp/disk" cbw-shm="$shm"
+start_disk file "$tmp/disk" cbw-shm="$shm" cbw-cluster-size=64k
 look

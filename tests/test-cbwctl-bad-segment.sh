@@ -16,7 +16,7 @@ done
 absent "$shm"
 
 truncate -s 1M "$tmp/disk"
-start_disk file "$tmp/disk" cbw-shm="$shm"
+start_disk file "$tmp/disk" cbw-shm="$shm" cbw-cluster-size=64k
 cbwctl create "$shm" one >/dev/null
 stop_server disk
 cp "$shm" "$tmp/good"
@@ -53,5 +53,5 @@ expect_in "$tmp/refused.log" "is it the right disk?"
 refused --filter="$filter" file "$tmp/disk" cbw-shm="$shm" \
         cbw-cluster-size=4k
 expect_in "$tmp/refused.log" "was made with cbw-cluster-size=65536"
-start_disk file "$tmp/disk" cbw-shm="$shm"
+start_disk file "$tmp/disk" cbw-shm="$shm" cbw-cluster-size=64k
 cbwctl drop "$shm" one >/dev/null

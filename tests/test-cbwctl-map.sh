@@ -8,7 +8,7 @@ set -e
 
 # Not a multiple of the cluster size.
 truncate -s $(( 64 * 65536 - 1000 )) "$tmp/disk"
-start_disk file "$tmp/disk" cbw-shm="$shm"
+start_disk file "$tmp/disk" cbw-shm="$shm" cbw-cluster-size=64k
 cbwctl create "$shm" old >/dev/null
 guest <<PY
 h.pwrite (b"1", 0)

@@ -7,7 +7,7 @@
 set -e
 
 random_file "$tmp/disk" 4M
-start_disk file "$tmp/disk" cbw-shm="$shm"
+start_disk file "$tmp/disk" cbw-shm="$shm" cbw-cluster-size=64k
 start_snap "$shm"
 cbwctl create "$shm" old >/dev/null
 guest <<PY
@@ -83,7 +83,7 @@ look "not j['server']['alive'] and j['server']['state'] == 'stopped' and
       [s['state'] for s in j['snapshots']] == ['live', 'hidden']" \
      "stopped: process $pid" "start nbdkit --filter=cbw" "old: live"
 
-start_disk file "$tmp/disk" cbw-shm="$shm"
+start_disk file "$tmp/disk" cbw-shm="$shm" cbw-cluster-size=64k
 kill_server disk KILL
 look "not j['server']['alive'] and j['server']['state'] == 'dead' and
       j['server']['generation'] == 2 and

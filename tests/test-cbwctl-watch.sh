@@ -8,7 +8,7 @@
 set -e
 
 random_file "$tmp/disk" 4M
-start_disk file "$tmp/disk" cbw-shm="$shm"
+start_disk file "$tmp/disk" cbw-shm="$shm" cbw-cluster-size=64k
 cbwctl create "$shm" one >/dev/null
 
 cbwctl status "$shm" --watch --interval=0.05 --count=3 >"$tmp/out"

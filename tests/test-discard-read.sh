@@ -10,7 +10,8 @@ requires nbdcopy
 
 random_file "$tmp/disk" 16M
 cp "$tmp/disk" "$tmp/original"
-start_disk file "$tmp/disk" cbw-shm="$shm" cbw-target="$tmp/target"
+start_disk file "$tmp/disk" cbw-shm="$shm" cbw-cluster-size=64k \
+           cbw-target="$tmp/target"
 start_snap "$shm" discard=read
 used () { echo $(( $(stat -c %b "$tmp/target") / 2 )); }
 

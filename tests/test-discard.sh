@@ -8,7 +8,7 @@
 set -e
 
 random_file "$tmp/disk" 2M
-start_disk file "$tmp/disk" cbw-shm="$shm"
+start_disk file "$tmp/disk" cbw-shm="$shm" cbw-cluster-size=64k
 start_snap "$shm" discard=true
 used ()
 {
@@ -122,7 +122,7 @@ cbwctl check "$shm" >"$tmp/check" || { cat "$tmp/check"; fail check; }
 # For good: also after a restart.  Without discard= trims are refused.
 stop_server snap
 stop_server disk
-start_disk file "$tmp/disk" cbw-shm="$shm"
+start_disk file "$tmp/disk" cbw-shm="$shm" cbw-cluster-size=64k
 start_snap "$shm"
 nbdsh -c - <<PY
 exec (open ("$tmp/lib.py").read ())

@@ -9,7 +9,7 @@ set -e
 
 target_faults "$tmp/target"
 random_file "$tmp/disk" 2M
-start_disk file "$tmp/disk" cbw-shm="$shm"
+start_disk file "$tmp/disk" cbw-shm="$shm" cbw-cluster-size=64k
 start_snap "$shm"
 fault=$CBW_TARGET_FAULT cbwctl=$cbwctl shm=$shm tmp=$tmp disk=$disk snap=$snap \
 PYTHONPATH=$top_srcdir/tests PYTHONDONTWRITEBYTECODE=1 "$PYTHON" - <<'PY'

@@ -10,7 +10,7 @@ eval "$(nbdkit_command) --help --filter='$filter' null" >"$tmp/filter"
 for p in shm target snapshot cluster-size on-error threads export; do
     expect_in "$tmp/filter" "cbw-$p="
 done
-expect_in "$tmp/filter" "(default: 64k)"
+expect_in "$tmp/filter" "(default: 4k, for"
 expect_in "$tmp/filter" "copy-before-write"
 expect_in "$tmp/filter" "nbdkit-snapshot-access-plugin"
 

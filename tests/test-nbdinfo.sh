@@ -8,7 +8,8 @@ set -e
 
 truncate -s 3000001 "$tmp/disk"
 before=$(date +%s)
-start_disk file "$tmp/disk" cbw-shm="$shm" cbw-target="$tmp/target" \
+start_disk file "$tmp/disk" cbw-shm="$shm" cbw-cluster-size=64k \
+           cbw-target="$tmp/target" \
            cbw-snapshot=monday
 start_snap "$shm"
 after=$(date +%s)

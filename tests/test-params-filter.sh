@@ -142,7 +142,7 @@ good 'export="with space, ü"'   "$@" cbw-snapshot="with space, ü"
 good "block_size_preferred: 4096" "$@" cbw-cluster-size=4k
 good "block_size_preferred: 4096" "$@" cbw-cluster-size=4096
 good "block_size_preferred: 4194304" "$@" cbw-cluster-size=4M
-good "block_size_preferred: 65536" "$@"
+good "block_size_preferred: 4096" "$@" # the default
 good "live"                     "$@" cbw-threads=1
 good "live"                     "$@" cbw-threads=64
 good "live"                     "$@" cbw-on-error=break-snapshot

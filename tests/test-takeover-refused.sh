@@ -12,7 +12,7 @@ cp "$tmp/original" "$tmp/disk"
 head -c 1000000 "$tmp/disk" >"$tmp/smaller"
 args=(cbw-shm="$shm" cbw-target="$tmp/target")
 
-start_disk file "$tmp/disk" "${args[@]}"
+start_disk file "$tmp/disk" "${args[@]}" cbw-cluster-size=64k
 start_snap "$shm"
 guest <<PY
 h.pwrite (b"1" * 100000, 50000)

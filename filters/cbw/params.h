@@ -21,7 +21,6 @@ struct params {
 };
 
 #define PARAMS_INIT { .snapshot = "snapshot", .threads = 8 }
-#define PARAMS_CLUSTER_SIZE_DEFAULT (64 * 1024)
 
 /* Parse one key=value.  Returns 1 if it was ours, 0 if it is another
  * layer's, -1 on error (after nbdkit_error).

@@ -126,6 +126,25 @@ prepare_snapshots (struct server *s, const struct params *p,
                           e);
 }
 
+/* Small clusters copy little around a guest's small writes, and cost memory:
+ * as small as this many of them allow, but no larger than 64k.  bench/
+ * measures it ("clusters").
+ */
+#define DEFAULT_CLUSTERS_MAX (UINT64_C (16) << 20) /* 6 MiB a snapshot */
+#define DEFAULT_CLUSTER_SIZE_MAX (64 * 1024)
+
+static uint32_t
+default_cluster_size (const struct source_info *info)
+{
+  uint32_t size = CBW_CLUSTER_SIZE_MIN;
+
+  while (size < DEFAULT_CLUSTER_SIZE_MAX &&
+         (info->size / size > DEFAULT_CLUSTERS_MAX ||
+          size < info->minimum_block))
+    size *= 2;
+  return size;
+}
+
 int
 server_start (struct server *s, const struct params *p,
               const struct source *source, const struct source_info *info)
@@ -136,7 +155,7 @@ server_start (struct server *s, const struct params *p,
   s->segment = (struct segment) SEGMENT_INIT;
   if (segment_serve (&s->segment, p->shm, info->size,
                      p->cluster_size ? p->cluster_size :
-                     PARAMS_CLUSTER_SIZE_DEFAULT, &e) == -1) {
+                     default_cluster_size (info), &e) == -1) {
     nbdkit_error ("cbw: %s", e.msg);
     return -1;
   }
