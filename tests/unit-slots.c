@@ -7,13 +7,16 @@
 #include <config.h>
 
 #include <fcntl.h>
+#include <limits.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 
 #include "clock.h"
+#include "futex.h"
 #include "liveness.h"
 #include "segment.h"
 #include "slots.h"
@@ -86,7 +89,7 @@ test_round (void)
   CHECK_EQ (state (i), SLOT_CLAIMED);
   CHECK_EQ (slot_take (m, &cursor), -1);
   slot_submit (m, i, me);
-  slots_ring (m, 1);
+  slots_ring (m);
   CHECK (slot_wait (m, i, me, NS_PER_MS) == SLOT_WAIT_TIMEOUT);
   CHECK_EQ (slot_take (m, &cursor), i);
   CHECK_EQ (state (i), SLOT_RUNNING);
@@ -311,7 +314,7 @@ test_owner (void)
 #define KILLS 60
 
 struct shared {
-  _Atomic (bool) stop;
+  _Atomic (bool) stop, first_ended;
   _Atomic (unsigned) generation; /* of the servers */
   _Atomic (uint64_t) replies;
 };
@@ -359,7 +362,7 @@ one_request (uint64_t *seed)
   map_slot (m, i)->offset = offset;
   map_slot (m, i)->length = length;
   slot_submit (m, i, client.owner);
-  slots_ring (m, 1);
+  slots_ring (m);
   do {
     r = slot_wait (m, i, client.owner, 20 * NS_PER_MS);
     CHECK (r != SLOT_WAIT_LOST);
@@ -485,6 +488,83 @@ client_lives (void *opaque, unsigned i)
   return liveness_client (*(int *) opaque, i);
 }
 
+/* Nothing times out here: if one ring is lost, the test hangs. */
+#define PATIENCE (UNIT_TIMEOUT * NS_PER_SEC)
+#define RINGS 20000
+
+static void *
+patient_server (void *opaque)
+{
+  unsigned cursor = 0;
+  int i;
+
+  (void) opaque;
+  while (!atomic_load (&shared->stop)) {
+    i = slot_take (m, &cursor);
+    if (i == -1) {
+      slots_wait_submitted (m, PATIENCE);
+      continue;
+    }
+    /* Who is held up here must not hold up who comes after. */
+    if (map_slot (m, i)->kind == 1)
+      while (atomic_load (&shared->replies) <
+             (unsigned) map_slot (m, i)->offset)
+        sched_yield ();
+    slot_complete (m, i);
+  }
+  return NULL;
+}
+
+static void *
+patient_client (void *opaque)
+{
+  const uintptr_t index = (uintptr_t) opaque;
+  const uint32_t owner = slot_owner ((unsigned) index, 1);
+  unsigned n;
+  int i;
+
+  for (n = 0; index == 0 ? n < RINGS : !atomic_load (&shared->first_ended);
+       ++n) {
+    i = slot_claim (m, owner);
+    CHECK (i >= 0);
+    /* Now and then one that cannot end before the others have gone on. */
+    map_slot (m, i)->kind = index == 0 && n % 64 == 0;
+    map_slot (m, i)->offset = atomic_load (&shared->replies) + 8;
+    slot_submit (m, i, owner);
+    slots_ring (m);
+    CHECK_EQ (slot_wait (m, i, owner, PATIENCE), SLOT_WAIT_DONE);
+    slot_abandon (m, i, owner);
+    atomic_fetch_add (&shared->replies, 1);
+  }
+  return NULL;
+}
+
+static void
+test_no_ring_is_lost (void)
+{
+  pthread_t clients[4], servers[3];
+  uintptr_t i;
+
+  start ();
+  shared = calloc (1, sizeof *shared);
+  CHECK (shared != NULL);
+  for (i = 0; i < 3; ++i)
+    pthread_create (&servers[i], NULL, patient_server, NULL);
+  for (i = 0; i < 4; ++i)
+    pthread_create (&clients[i], NULL, patient_client, (void *) i);
+  pthread_join (clients[0], NULL);
+  atomic_store (&shared->first_ended, true);
+  for (i = 1; i < 4; ++i)
+    pthread_join (clients[i], NULL);
+  atomic_store (&shared->stop, true);
+  atomic_fetch_add (&map_doorbell (m)->submitted, 1);
+  futex_wake (&map_doorbell (m)->submitted, INT_MAX);
+  for (i = 0; i < 3; ++i)
+    pthread_join (servers[i], NULL);
+  free (shared);
+  end ();
+}
+
 static void
 test_processes (void)
 {
@@ -556,6 +636,7 @@ main (void)
   RUN (test_recover);
   RUN (test_reap);
   RUN (test_owner);
+  RUN (test_no_ring_is_lost);
   RUN (test_processes);
   free (path);
   unit_rmdir (dir);

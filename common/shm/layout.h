@@ -123,6 +123,7 @@ static_assert (offsetof (struct cbw_header, state) == 128, "cbw_header");
 struct cbw_doorbell {
   _Atomic (uint64_t) pending;   /* bit i: slot i may be SUBMITTED */
   _Atomic (uint32_t) submitted; /* futex: +1 for each ring */
+  _Atomic (uint32_t) waking;    /* 1: a thread was woken and will look */
   _Alignas (CBW_CACHE_LINE)
   _Atomic (uint32_t) freed;     /* futex: +1 for each slot freed */
   _Atomic (uint32_t) freed_waiters; /* about to sleep on "freed" */

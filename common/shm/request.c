@@ -130,7 +130,7 @@ run_one (struct client *c, enum cbw_request_kind kind, uint64_t snapshot,
   if (payload)
     memcpy (map_buffer (&c->segment.map, *i), payload, sizeof *payload);
   submit (c, *i, kind, snapshot, length, offset);
-  slots_ring (&c->segment.map, 1);
+  slots_ring (&c->segment.map);
   return wait_reply (c, *i, held);
 }
 
@@ -150,7 +150,7 @@ submit_pieces (struct client *c, uint64_t snapshot, uint64_t *next,
                uint64_t end, struct piece *queue, unsigned head,
                unsigned *nr)
 {
-  unsigned submitted = 0;
+  const uint64_t first = *next;
   struct piece *p;
   int i;
 
@@ -165,10 +165,9 @@ submit_pieces (struct client *c, uint64_t snapshot, uint64_t *next,
     submit (c, p->slot, CBW_REQUEST_READ, snapshot, p->length, p->offset);
     *next += p->length;
     ++*nr;
-    submitted++;
   }
-  if (submitted > 0)
-    slots_ring (&c->segment.map, submitted);
+  if (*next > first)
+    slots_ring (&c->segment.map);
   return *nr == 0 ? ESHUTDOWN : 0;
 }
 

@@ -90,13 +90,21 @@ slot_submit (const struct cbw_map *m, unsigned i, uint32_t owner)
 }
 
 void
-slots_ring (const struct cbw_map *m, unsigned n)
+slots_ring (const struct cbw_map *m)
 {
   struct cbw_doorbell *bell = map_doorbell (m);
 
   atomic_fetch_add (&bell->submitted, 1);
-  if (atomic_load (&map_header (m)->idle_threads) > 0)
-    futex_wake (&bell->submitted, (int) n);
+  do {
+    if (atomic_load (&map_header (m)->idle_threads) == 0 ||
+        atomic_exchange (&bell->waking, 1) == 1 ||
+        futex_wake (&bell->submitted, 1))
+      return;
+    /* Those that are idle do not sleep yet, or no more.  But others may
+     * have counted on us meanwhile.
+     */
+    atomic_store (&bell->waking, 0);
+  } while (atomic_load (&bell->pending) != 0);
 }
 
 enum slot_wait
@@ -164,8 +172,11 @@ slot_take (const struct cbw_map *m, unsigned *cursor)
       if (word_owner (word) == SLOT_OWNER_NONE)
         free_slot (m, i, &word);
       else if (transition (map_slot (m, i), &word, word ^ SLOT_SUBMITTED ^
-                           SLOT_RUNNING))
+                           SLOT_RUNNING)) {
+        if (atomic_load (&bell->pending) != 0)
+          slots_ring (m);
         return (int) i;
+      }
   }
   return -1;
 }
@@ -181,6 +192,7 @@ slots_wait_submitted (const struct cbw_map *m, uint64_t timeout_ns)
   if (atomic_load (&bell->pending) == 0)
     futex_wait (&bell->submitted, seen, timeout_ns);
   atomic_fetch_sub (idle, 1);
+  atomic_store (&bell->waking, 0); /* we look now */
 }
 
 uint32_t
@@ -262,6 +274,7 @@ slots_recover (const struct cbw_map *m)
   unsigned i;
 
   atomic_store (&map_header (m)->idle_threads, 0);
+  atomic_store (&map_doorbell (m)->waking, 0);
   for (i = 0; i < CBW_NR_SLOTS; ++i)
     recover_slot (m, i);
 }

@@ -28,6 +28,10 @@
  * pending.  Both are sequentially consistent, so at least one sees the
  * other.  Between that and the sleep the futex compares "submitted".
  *
+ * Nor is everybody woken at once.  Whoever rings while a thread that was
+ * woken has yet to look ("waking") leaves it at that: it will find both
+ * slots, and who takes one and sees another rings for that.
+ *
  * The owner tag holds the client's index and the low bits of its
  * incarnation, so that a new client in the same entry does not own its
  * predecessor's slots.
@@ -96,8 +100,8 @@ extern void slot_wait_free (const struct cbw_map *m, uint32_t seen,
  */
 extern void slot_submit (const struct cbw_map *m, unsigned i, uint32_t owner);
 
-/* Wake service threads for n slots submitted. */
-extern void slots_ring (const struct cbw_map *m, unsigned n);
+/* Slots were submitted: see that a service thread looks at them. */
+extern void slots_ring (const struct cbw_map *m);
 
 enum slot_wait {
   SLOT_WAIT_DONE,               /* the reply is there */
@@ -116,8 +120,9 @@ extern void slot_abandon (const struct cbw_map *m, unsigned i,
 /* ---- The filter's side ---- */
 
 /* Take one submitted slot into RUNNING, looking from *cursor on, which
- * each service thread keeps for itself so that no slot starves.
- * Returns its index, or -1 if there is none.
+ * each service thread keeps for itself so that no slot starves; see that
+ * another thread comes if there are more.  Returns its index, or -1 if
+ * there is none.
  */
 extern int slot_take (const struct cbw_map *m, unsigned *cursor);
 

@@ -26,8 +26,8 @@ futex_wait (const _Atomic (uint32_t) *word, uint32_t expected,
   return 0;
 }
 
-void
+bool
 futex_wake (_Atomic (uint32_t) *word, int n)
 {
-  syscall (SYS_futex, word, FUTEX_WAKE, n, NULL, NULL, 0);
+  return syscall (SYS_futex, word, FUTEX_WAKE, n, NULL, NULL, 0) > 0;
 }

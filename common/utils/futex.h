@@ -6,6 +6,7 @@
 #define CBW_FUTEX_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 /* Sleep while *word == expected, for timeout_ns nanoseconds at most.
@@ -16,7 +17,9 @@
 extern int futex_wait (const _Atomic (uint32_t) *word, uint32_t expected,
                        uint64_t timeout_ns);
 
-/* Wake up to n threads, of any process, that sleep on the word. */
-extern void futex_wake (_Atomic (uint32_t) *word, int n);
+/* Wake up to n threads, of any process, that sleep on the word.  Returns
+ * whether there was one.
+ */
+extern bool futex_wake (_Atomic (uint32_t) *word, int n);
 
 #endif /* CBW_FUTEX_H */
