@@ -93,18 +93,20 @@ void
 slots_ring (const struct cbw_map *m)
 {
   struct cbw_doorbell *bell = map_doorbell (m);
+  uint32_t rings, seen = atomic_fetch_add (&bell->submitted, 1) + 1;
 
-  atomic_fetch_add (&bell->submitted, 1);
-  do {
-    if (atomic_load (&map_header (m)->idle_threads) == 0 ||
-        atomic_exchange (&bell->waking, 1) == 1 ||
-        futex_wake (&bell->submitted, 1))
-      return;
-    /* Those that are idle do not sleep yet, or no more.  But others may
-     * have counted on us meanwhile.
+  while (atomic_load (&map_header (m)->idle_threads) > 0 &&
+         atomic_exchange (&bell->waking, 1) == 0 &&
+         !futex_wake (&bell->submitted, 1)) {
+    /* Those that are idle do not sleep yet, or no more, or are dead.  But
+     * who rang meanwhile has counted on us.
      */
     atomic_store (&bell->waking, 0);
-  } while (atomic_load (&bell->pending) != 0);
+    rings = atomic_load (&bell->submitted);
+    if (rings == seen)
+      break;
+    seen = rings;
+  }
 }
 
 enum slot_wait
