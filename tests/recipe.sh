@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# Sourced by the tests of docs/recipes.md, after functions.sh.  They run what
+# the page says, with our builds in the place of what is installed.
+
+mkdir -p "$tmp/bin" "$tmp/pids"
+
+# The programs as the page calls them.  Every server that stays in the
+# background is ended with the test.
+cat >"$tmp/bin/nbdkit" <<END
+#!/bin/bash
+args=()
+for arg; do
+    case \$arg in
+        --filter=cbw) arg=--filter=$filter ;;
+        snapshot-access) arg=$plugin ;;
+    esac
+    args+=("\$arg")
+done
+case " \$* " in
+    *" --run "*) exec $(nbdkit_command) "\${args[@]}" ;;
+    *) exec $(nbdkit_command) --pidfile "$tmp/pids/\$\$" "\${args[@]}" ;;
+esac
+END
+cat >"$tmp/bin/cbwctl" <<END
+#!/bin/bash
+exec "$cbwctl" "\$@"
+END
+chmod +x "$tmp/bin/nbdkit" "$tmp/bin/cbwctl"
+PATH=$tmp/bin:$PATH
+
+gone ()
+{
+    ! kill -0 "$1" 2>/dev/null
+}
+
+# The plugin's servers first: those of the disks go on until then.
+end_recipe_servers ()
+{
+    local f pid
+    for f in $(ls -t "$tmp/pids"); do
+        pid=$(cat "$tmp/pids/$f")
+        kill "$pid" 2>/dev/null || continue
+        wait_for 30 gone "$pid" || kill -9 "$pid"
+    done
+}
+at_exit end_recipe_servers
+
+# recipe TITLE: the commands of that section of the page.
+recipe ()
+{
+    awk -v title="## $1" '
+        /^## /             { here = $0 == title }
+        here && /^```$/    { code = 0 }
+        here && code       { print }
+        here && /^```sh$/  { code = 1 }
+    ' "$top_srcdir/docs/recipes.md" >"$tmp/recipe"
+    [ -s "$tmp/recipe" ] || fail "docs/recipes.md has no recipe \"$1\""
+    cat "$tmp/recipe"
+}
+
+# How all recipes begin.
+serve_disk ()
+{
+    (cd "$tmp" && awk '/^## /{ exit } /^```$/{ code = 0 } code
+                       /^```sh$/{ code = 1 }' "$top_srcdir/docs/recipes.md" \
+         >"$tmp/begin" && [ -s "$tmp/begin" ] && bash -e "$tmp/begin") ||
+        fail "serving the disk"
+    answers () { nbdinfo --size "$disk" >/dev/null 2>&1; }
+    wait_for 30 answers || fail "the disk is not served"
+}
+
+# run_recipe TITLE: run it, where the disk is.
+run_recipe ()
+{
+    recipe "$1"
+    (cd "$tmp" && bash -e "$tmp/recipe") >"$tmp/recipe.out" 2>&1 ||
+        { cat "$tmp/recipe.out" >&2; fail "the recipe \"$1\""; }
+}
