@@ -2,8 +2,7 @@
 
 /* The target of a snapshot: the temporary image which holds old data.
  *
- * One vtable hides what kind of image it is.  A fresh image reads as
- * zeroes everywhere, so that zero clusters need not be written.
+ * One vtable hides what kind of image it is.
  *
  * Every operation may be called by many threads at once.  Ranges lie
  * within the size given at creation; the engine checks that.  On failure
@@ -27,6 +26,10 @@ struct image_ops {
                 struct error *e);
   int (*pwrite) (struct image *, const void *buf, size_t count,
                  uint64_t offset, struct error *e);
+
+  /* Make count bytes at offset read as zeroes.  Call image_zero. */
+  int (*zero) (struct image *, uint64_t offset, uint64_t count,
+               struct error *e);
 
   /* Of what kind is the data at offset, and where does it end?  Sets
    * *data to false if the bytes [offset, *next) are a hole, which reads
@@ -56,7 +59,19 @@ struct image_ops {
 /* What every kind of image starts with. */
 struct image {
   const struct image_ops *ops;
+  bool reads_zero;              /* where nothing has been written */
 };
+
+/* Make a range read as zeroes which has not been written, or with nothing
+ * but zeroes.  Costs nothing if the image was all zeroes when it was new.
+ */
+static inline int
+image_zero (struct image *image, uint64_t offset, uint64_t count,
+            struct error *e)
+{
+  return image->reads_zero ? 0 :
+    image->ops->zero (image, offset, count, e);
+}
 
 /* Identity of a raw file, to tell whether it was replaced. */
 struct image_id {

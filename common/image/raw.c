@@ -225,6 +225,7 @@ raw_new (int *fd, const char *path, struct stat *st, struct error *e)
     return NULL;
   }
   raw->image.ops = &raw_ops;
+  raw->image.reads_zero = true;
   pthread_mutex_init (&raw->write_lock, NULL);
   raw->fd = *fd;
   *fd = -1;

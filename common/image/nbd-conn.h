@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+/* One connection to an NBD server, used by many threads.
+ *
+ * A thread sends its request itself, and then one of those that wait is
+ * the leader: it polls the socket and lets libnbd work, on behalf of all.
+ * When the leader's own reply has come it makes another waiting thread
+ * the leader.  So a thread alone is never woken by another, and no thread
+ * is needed just for moving replies.
+ *
+ * Functions that run a request return 0 or an errno; ENOTCONN says that
+ * the connection has ended.
+ */
+
+#ifndef CBW_NBD_CONN_H
+#define CBW_NBD_CONN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "error.h"
+
+struct nbd_conn;
+
+/* What the server says of the export. */
+struct nbd_info {
+  uint64_t size;                /* bytes */
+  uint32_t minimum_block;       /* a power of two */
+  uint32_t maximum_payload;     /* bytes of data in one request */
+  bool read_only, can_flush, can_trim, can_zero, can_extents, multi_conn;
+};
+
+/* Connect to the URI, or if it is NULL over the socket fd, which is taken
+ * over.  Gives up when now_monotonic_ns () is "until", or "cancel" (a file
+ * descriptor) becomes readable.  NULL with the error set if it fails.
+ */
+extern struct nbd_conn *nbd_conn_open (const char *uri, int fd,
+                                       uint64_t until, int cancel,
+                                       struct nbd_info *info,
+                                       struct error *e);
+
+/* Say goodbye and close.  No request is in flight. */
+extern void nbd_conn_close (struct nbd_conn *c);
+
+/* End it, whatever is in flight, which then fails. */
+extern void nbd_conn_abort (struct nbd_conn *c);
+
+/* Does it still stand?  Looks at the socket if nobody uses it, without
+ * waiting.
+ */
+extern bool nbd_conn_alive (struct nbd_conn *c);
+
+/* How many requests are in flight. */
+extern unsigned nbd_conn_load (const struct nbd_conn *c);
+
+extern int nbd_conn_pread (struct nbd_conn *c, void *buf, size_t count,
+                           uint64_t offset);
+extern int nbd_conn_pwrite (struct nbd_conn *c, const void *buf, size_t count,
+                            uint64_t offset);
+extern int nbd_conn_zero (struct nbd_conn *c, uint64_t count,
+                          uint64_t offset);
+extern int nbd_conn_trim (struct nbd_conn *c, uint64_t count,
+                          uint64_t offset);
+extern int nbd_conn_flush (struct nbd_conn *c);
+
+/* The first extent at offset: *length bytes, no more than count, of which
+ * base:allocation says *type.  EPROTO if the server's answer is nonsense.
+ */
+extern int nbd_conn_extent (struct nbd_conn *c, uint64_t count,
+                            uint64_t offset, uint64_t *length,
+                            uint32_t *type);
+
+#endif /* CBW_NBD_CONN_H */

@@ -1,0 +1,481 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+#include <config.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "cleanup.h"
+#include "clock.h"
+#include "nbd-keeper.h"
+#include "nbd.h"
+#include "rounding.h"
+
+/* How long one try to connect may take, and how long after one that
+ * failed the next is made at the earliest.
+ */
+#define CONNECT_WAIT (10 * NS_PER_SEC)
+#define RETRY_INTERVAL (100 * NS_PER_MS)
+
+/* How long a predecessor may take to end. */
+#define AGAIN_WAIT (2 * NS_PER_SEC)
+
+/* What was written is flushed after so long, or when it is so much. */
+#define FLUSH_INTERVAL (5 * NS_PER_SEC)
+#define FLUSH_BYTES (UINT64_C (256) << 20)
+#define FLUSH_RECORDS (NBD_LOG_MAX / 2)
+
+int
+nbd_address_argv (struct nbd_address *address, char *const argv[],
+                  struct error *e)
+{
+  size_t n, i, len = 0;
+  char **copy, *text;
+
+  for (n = 0; argv[n]; ++n)
+    len += strlen (argv[n]) + 1;
+  copy = malloc ((n + 1) * sizeof *copy + len);
+  if (copy == NULL)
+    return error_set_errno (e, ENOMEM, "%s", argv[0]);
+  text = (char *) (copy + n + 1);
+  for (i = 0; i < n; ++i) {
+    copy[i] = text;
+    text = stpcpy (text, argv[i]) + 1;
+  }
+  copy[n] = NULL;
+  *address = (struct nbd_address) { .argv = copy };
+  return 0;
+}
+
+int
+nbd_address_parse (struct nbd_address *address, const char *target,
+                   struct error *e)
+{
+  CLEANUP_FREE char *text = strdup (target);
+  CLEANUP_FREE char **argv = calloc (strlen (target) / 2 + 2, sizeof *argv);
+  char *word, *save = NULL;
+  size_t n = 0;
+
+  if (text == NULL || argv == NULL)
+    return error_set_errno (e, ENOMEM, "%s", target);
+  if (!image_nbd_is_command (target)) {
+    *address = (struct nbd_address) { .uri = text };
+    text = NULL;
+    return 0;
+  }
+  for (word = strtok_r (text + 1, " \t", &save); word;
+       word = strtok_r (NULL, " \t", &save))
+    argv[n++] = word;
+  if (n < 2 || strcmp (argv[n - 1], "]") != 0)
+    return error_set (e, EINVAL, "%s: must be a command in brackets, with "
+                      "blanks around it: [ COMMAND ARG... ]", target);
+  argv[n - 1] = NULL;
+  return nbd_address_argv (address, argv, e);
+}
+
+void
+nbd_address_free (struct nbd_address *address)
+{
+  free ((char *) address->uri);
+  free ((char **) address->argv);
+}
+
+/* For good; the lock is held. */
+static void
+lose (struct nbd_image *nbd, const struct error *e)
+{
+  if (!nbd->lost)
+    nbd->why = *e;
+  nbd->lost = true;
+  pthread_cond_broadcast (&nbd->tried);
+}
+
+/* Does the new link serve the same image?  1 yes, 0 not now, -1 no, and
+ * it never will.
+ */
+static int
+check_info (struct nbd_image *nbd, const struct nbd_link *link,
+            struct error *e)
+{
+  const struct nbd_info *info = &link->info;
+
+  if (info->size < nbd->size) {
+    error_set (e, ESTALE, "%s: the export has %" PRIu64 " bytes, and not the "
+               "%" PRIu64 " that the snapshot needs", nbd->name, info->size,
+               nbd->size);
+    return -1;
+  }
+  if (info->read_only && !(nbd->flags & IMAGE_NBD_READONLY)) {
+    error_set (e, EROFS, "%s: the server does not allow writing", nbd->name);
+    return 0;
+  }
+  if (nbd->block != 0 && info->minimum_block > nbd->block) {
+    error_set (e, EINVAL, "%s: the server's minimum block size was %" PRIu32
+               " bytes and is %" PRIu32 " now", nbd->name, nbd->block,
+               info->minimum_block);
+    return 0;
+  }
+  return 1;
+}
+
+/* Is a record still true?  As check_info. */
+static int
+check_record (struct nbd_image *nbd, const struct nbd_link *link,
+              const struct nbd_record *r, char *buf, struct error *e)
+{
+  const uint64_t block = link->info.minimum_block;
+  uint64_t offset, n;
+  int err;
+
+  for (offset = 0; offset < r->count; offset += n) {
+    n = round_up (min_u64 (r->count - offset, link->info.maximum_payload),
+                  block);
+    err = nbd_conn_pread (link->conns[0], buf + offset, n,
+                          r->offset + offset);
+    if (err != 0) {
+      error_set_errno (e, err == ENOTCONN ? EIO : err, "%s: cannot read what "
+                       "was written at offset %" PRIu64, nbd->name,
+                       r->offset);
+      return 0;
+    }
+  }
+  if (nbd_log_sum (buf, r->count) != r->sum) {
+    error_set (e, ESTALE, "%s: the server is back, but not what was written "
+               "at offset %" PRIu64 ": it was ended before it had saved it, "
+               "or serves something else now", nbd->name, r->offset);
+    return -1;
+  }
+  return 1;
+}
+
+/* Does it have what was acknowledged?  As check_info. */
+static int
+check_log (struct nbd_image *nbd, const struct nbd_link *link,
+           struct error *e)
+{
+  CLEANUP_FREE char *buf = NULL;
+  uint64_t i;
+  int ok = 1;
+
+  if (nbd->log.overflow) {
+    error_set (e, ESTALE, "%s: the server was gone with too much that it had "
+               "not flushed", nbd->name);
+    return -1;
+  }
+  if (nbd->log.first == nbd->log.next)
+    return 1;
+  buf = malloc (NBD_RECORD_MAX + 65536); /* and a block */
+  if (buf == NULL) {
+    error_set_errno (e, ENOMEM, "%s", nbd->name);
+    return 0;
+  }
+  /* Nobody adds to it: there is no link. */
+  for (i = nbd->log.first; ok == 1 && i < nbd->log.next; ++i)
+    ok = check_record (nbd, link, nbd_log_record (&nbd->log, i), buf, e);
+  return ok;
+}
+
+/* Throw away the link; the lock is held. */
+static void
+close_link (struct nbd_image *nbd)
+{
+  struct nbd_link *link = nbd->link;
+
+  if (link == NULL)
+    return;
+  nbd->down = true;
+  if (link->refs > 1)
+    nbd_link_abort (link);
+  while (link->refs > 1)
+    pthread_cond_wait (&nbd->wake, &nbd->lock);
+  nbd->link = NULL;
+  pthread_mutex_unlock (&nbd->lock);
+  nbd_link_close (link);
+  pthread_mutex_lock (&nbd->lock);
+}
+
+/* Try once to have a link; the lock is held. */
+static void
+try_connect (struct nbd_image *nbd)
+{
+  struct nbd_link *link;
+  struct error e, why;
+  int ok = 0;
+
+  close_link (nbd);
+  pthread_mutex_unlock (&nbd->lock);
+  link = nbd_link_open (&nbd->address, now_monotonic_ns () + CONNECT_WAIT,
+                        nbd->cancel, &e);
+  if (link == NULL)
+    error_set (&why, e.num, "%s: cannot connect: %s", nbd->name, e.msg);
+  else {
+    ok = check_info (nbd, link, &why);
+    if (ok == 1)
+      ok = check_log (nbd, link, &why);
+    if (ok != 1)
+      nbd_link_close (link);
+  }
+
+  pthread_mutex_lock (&nbd->lock);
+  nbd->wanted = false;
+  if (ok == 1) {
+    nbd->link = link;
+    nbd->down = false;
+    if (nbd->size == 0)
+      nbd->size = link->info.size;
+    nbd->block = link->info.minimum_block;
+    if (nbd->log.unflushed < nbd->log.next)
+      nbd->flush_ns = now_monotonic_ns () + FLUSH_INTERVAL;
+  }
+  else if (ok == -1)
+    lose (nbd, &why);
+  else
+    nbd->why = why;
+  nbd->tries++;
+  nbd->next_try_ns = now_monotonic_ns () + RETRY_INTERVAL;
+  pthread_cond_broadcast (&nbd->tried);
+}
+
+/* Flush if it is time; the lock is held. */
+static void
+try_flush (struct nbd_image *nbd)
+{
+  struct nbd_link *link = nbd->link;
+  struct error e;
+
+  nbd->flush_ns = 0;
+  if (link == NULL || nbd->down)
+    return;                     /* when there is another */
+  link->refs++;
+  pthread_mutex_unlock (&nbd->lock);
+  nbd_keeper_flush (nbd, link, &e);
+  pthread_mutex_lock (&nbd->lock);
+  link->refs--;
+}
+
+static void *
+keeper (void *opaque)
+{
+  struct nbd_image *nbd = opaque;
+  struct timespec until;
+
+  LOCK_FOR_SCOPE (&nbd->lock);
+  while (!nbd->stop) {
+    if (nbd->wanted && !nbd->lost)
+      try_connect (nbd);
+    else if (nbd->flush_ns == 0)
+      pthread_cond_wait (&nbd->wake, &nbd->lock);
+    else if (nbd->flush_ns > now_monotonic_ns ()) {
+      until = (struct timespec) {
+        .tv_sec = (time_t) (nbd->flush_ns / NS_PER_SEC),
+        .tv_nsec = (long) (nbd->flush_ns % NS_PER_SEC)
+      };
+      pthread_cond_timedwait (&nbd->wake, &nbd->lock, &until);
+    }
+    else
+      try_flush (nbd);
+  }
+  close_link (nbd);
+  return NULL;
+}
+
+static void
+cond_init (pthread_cond_t *cond)
+{
+  pthread_condattr_t attr;
+
+  pthread_condattr_init (&attr);
+  pthread_condattr_setclock (&attr, CLOCK_MONOTONIC);
+  pthread_cond_init (cond, &attr);
+  pthread_condattr_destroy (&attr);
+}
+
+/* All signals blocked: they are the business of the program's threads. */
+static int
+start_thread (struct nbd_image *nbd)
+{
+  sigset_t all, old;
+  int r;
+
+  sigfillset (&all);
+  pthread_sigmask (SIG_SETMASK, &all, &old);
+  r = pthread_create (&nbd->keeper, NULL, keeper, nbd);
+  pthread_sigmask (SIG_SETMASK, &old, NULL);
+  return r;
+}
+
+int
+nbd_keeper_start (struct nbd_image *nbd, struct error *e)
+{
+  const uint64_t give_up = now_monotonic_ns () + AGAIN_WAIT;
+  const struct timespec pause = { .tv_nsec = RETRY_INTERVAL };
+  struct nbd_link *link;
+  bool lost;
+  int r;
+
+  nbd->cancel = eventfd (0, EFD_CLOEXEC | EFD_NONBLOCK);
+  if (nbd->cancel == -1)
+    return error_set_errno (e, errno, "%s", nbd->name);
+  if (nbd_log_init (&nbd->log) == -1) {
+    close (nbd->cancel);
+    return error_set_errno (e, ENOMEM, "%s", nbd->name);
+  }
+  pthread_mutex_init (&nbd->lock, NULL);
+  cond_init (&nbd->wake);
+  cond_init (&nbd->tried);
+  r = start_thread (nbd);
+  if (r != 0) {
+    nbd_log_destroy (&nbd->log);
+    close (nbd->cancel);
+    return error_set_errno (e, r, "%s: cannot start a thread", nbd->name);
+  }
+
+  while ((link = nbd_keeper_get (nbd, e)) == NULL) {
+    pthread_mutex_lock (&nbd->lock);
+    lost = nbd->lost;
+    pthread_mutex_unlock (&nbd->lock);
+    if ((nbd->flags & IMAGE_NBD_AGAIN) && !lost &&
+        now_monotonic_ns () < give_up) {
+      nanosleep (&pause, NULL);
+      continue;
+    }
+    if ((nbd->flags & IMAGE_NBD_AGAIN) && !lost)
+      return 0;
+    nbd_keeper_stop (nbd);
+    return -1;
+  }
+  nbd_keeper_put (nbd, link);
+  return 0;
+}
+
+void
+nbd_keeper_stop (struct nbd_image *nbd)
+{
+  const uint64_t one = 1;
+
+  pthread_mutex_lock (&nbd->lock);
+  nbd->stop = true;
+  if (write (nbd->cancel, &one, sizeof one) == sizeof one &&
+      nbd->link && nbd->link->refs > 1)
+    nbd_link_abort (nbd->link); /* it is flushing */
+  pthread_cond_signal (&nbd->wake);
+  pthread_mutex_unlock (&nbd->lock);
+  pthread_join (nbd->keeper, NULL);
+  close (nbd->cancel);
+  nbd_log_destroy (&nbd->log);
+  pthread_cond_destroy (&nbd->tried);
+  pthread_cond_destroy (&nbd->wake);
+  pthread_mutex_destroy (&nbd->lock);
+}
+
+struct nbd_link *
+nbd_keeper_get (struct nbd_image *nbd, struct error *e)
+{
+  uint64_t tries;
+
+  LOCK_FOR_SCOPE (&nbd->lock);
+  if (!nbd->lost && nbd->link && !nbd->down && !nbd_link_alive (nbd->link))
+    nbd->down = true;
+  if (!nbd->lost && (nbd->link == NULL || nbd->down) &&
+      (nbd->wanted || now_monotonic_ns () >= nbd->next_try_ns)) {
+    tries = nbd->tries;
+    nbd->wanted = true;
+    pthread_cond_signal (&nbd->wake);
+    while (nbd->tries == tries && !nbd->lost)
+      pthread_cond_wait (&nbd->tried, &nbd->lock);
+  }
+  if (nbd->lost || nbd->link == NULL || nbd->down) {
+    *e = nbd->why;
+    /* The guest's disk has not gone away. */
+    e->num = EIO;
+    return NULL;
+  }
+  nbd->link->refs++;
+  return nbd->link;
+}
+
+void
+nbd_keeper_put (struct nbd_image *nbd, struct nbd_link *link)
+{
+  LOCK_FOR_SCOPE (&nbd->lock);
+  if (--link->refs == 1 && nbd->down)
+    pthread_cond_signal (&nbd->wake);
+}
+
+/* The lock is held. */
+static void
+arm_flush (struct nbd_image *nbd)
+{
+  const struct nbd_log *log = &nbd->log;
+  const bool full = log->bytes >= FLUSH_BYTES ||
+    log->next - log->unflushed >= FLUSH_RECORDS;
+
+  if (nbd->flush_ns != 0 && !full)
+    return;
+  nbd->flush_ns = now_monotonic_ns () + (full ? 0 : FLUSH_INTERVAL);
+  pthread_cond_signal (&nbd->wake);
+}
+
+void
+nbd_keeper_wrote (struct nbd_image *nbd, const void *buf, uint64_t count,
+                  uint64_t offset)
+{
+  const char *p = buf;
+  uint64_t n, sum;
+
+  for (; count > 0; count -= n, offset += n) {
+    n = min_u64 (count, NBD_RECORD_MAX);
+    sum = p ? nbd_log_sum (p, n) : NBD_LOG_SUM_ZERO;
+    p = p ? p + n : NULL;
+    LOCK_FOR_SCOPE (&nbd->lock);
+    nbd_log_add (&nbd->log, offset, n, sum);
+    arm_flush (nbd);
+  }
+}
+
+void
+nbd_keeper_forget (struct nbd_image *nbd, uint64_t offset, uint64_t count)
+{
+  LOCK_FOR_SCOPE (&nbd->lock);
+  nbd_log_forget (&nbd->log, offset, count);
+}
+
+int
+nbd_keeper_flush (struct nbd_image *nbd, struct nbd_link *link,
+                  struct error *e)
+{
+  uint64_t upto;
+  int r = 0;
+
+  pthread_mutex_lock (&nbd->lock);
+  upto = nbd->log.next;
+  pthread_mutex_unlock (&nbd->lock);
+  if (link->info.can_flush)
+    r = nbd_conn_flush (nbd_link_pick (link));
+
+  LOCK_FOR_SCOPE (&nbd->lock);
+  if (r == 0) {
+    nbd_log_flushed (&nbd->log, upto);
+    return 0;
+  }
+  error_set_errno (e, r == ENOTCONN ? EIO : r, "%s: cannot flush", nbd->name);
+  if (r != ENOTCONN)
+    lose (nbd, e);
+  return -1;
+}
+
+int
+nbd_keeper_check (struct nbd_image *nbd, struct error *e)
+{
+  LOCK_FOR_SCOPE (&nbd->lock);
+  if (!nbd->lost)
+    return 0;
+  *e = nbd->why;
+  return -1;
+}

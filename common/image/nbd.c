@@ -1,0 +1,405 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+#include <config.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <libnbd.h>
+
+#include "cleanup.h"
+#include "clock.h"
+#include "nbd-keeper.h"
+#include "nbd.h"
+#include "rounding.h"
+
+/* Zeroes and trims are sent in pieces of this many bytes: NBD's lengths
+ * are 32 bits wide, and each should come to an end.
+ */
+#define SPAN_MAX (UINT64_C (1) << 30)
+
+/* A range in one request of block status, rounded for any block size. */
+#define STATUS_MAX ((UINT64_C (4) << 30) - 65536)
+
+/* Zeroes where the server has no command for them. */
+#define ZEROES_MAX (UINT64_C (1) << 20)
+
+/* The link, while a request uses it. */
+struct nbd_use {
+  struct nbd_image *nbd;
+  struct nbd_link *link;
+};
+
+static void
+cleanup_put (struct nbd_use *use)
+{
+  if (use->link)
+    nbd_keeper_put (use->nbd, use->link);
+}
+
+/* Have the link in the scope, or return -1 from it. */
+#define USE_LINK(use, image, e)                                         \
+  __attribute__ ((cleanup (cleanup_put)))                               \
+  struct nbd_use use = {                                                \
+    .nbd = (struct nbd_image *) image,                                  \
+    .link = nbd_keeper_get ((struct nbd_image *) image, e),             \
+  };                                                                    \
+  if (use.link == NULL)                                                 \
+    return -1
+
+/* A request failed.  NBD's errors other than "no space" are of no use to
+ * a guest: some would tell it something else than that its disk failed.
+ */
+static int
+failed (const struct nbd_image *nbd, int err, const char *what,
+        uint64_t count, uint64_t offset, struct error *e)
+{
+  char text[128];
+
+  return error_set (e, err == ENOSPC ? ENOSPC : EIO,
+                    "%s: cannot %s %" PRIu64 " bytes at offset %" PRIu64
+                    ": %s", nbd->name, what, count, offset,
+                    err == ENOTCONN ?
+                    "the connection to the server was lost" :
+                    strerror_r (err, text, sizeof text));
+}
+
+/* Read a range that is in whole blocks, in requests as large as the
+ * server takes.
+ */
+static int
+read_blocks (const struct nbd_use *use, char *buf, uint64_t count,
+             uint64_t offset, struct error *e)
+{
+  uint64_t n;
+  int r;
+
+  for (; count > 0; count -= n, buf += n, offset += n) {
+    n = min_u64 (count, use->link->info.maximum_payload);
+    r = nbd_conn_pread (nbd_link_pick (use->link), buf, n, offset);
+    if (r != 0)
+      return failed (use->nbd, r, "read", n, offset, e);
+  }
+  return 0;
+}
+
+static int
+image_nbd_pread (struct image *image, void *buf, size_t count,
+                 uint64_t offset, struct error *e)
+{
+  CLEANUP_FREE char *whole = NULL;
+  uint64_t block, from, to;
+
+  USE_LINK (use, image, e);
+  block = use.link->info.minimum_block;
+  from = round_down (offset, block);
+  to = round_up (offset + count, block);
+  if (from == offset && to == offset + count)
+    return read_blocks (&use, buf, count, offset, e);
+
+  whole = malloc (to - from);
+  if (whole == NULL)
+    return error_set_errno (e, ENOMEM, "%s", use.nbd->name);
+  if (read_blocks (&use, whole, to - from, from, e) == -1)
+    return -1;
+  memcpy (buf, whole + (offset - from), count);
+  return 0;
+}
+
+static int
+write_blocks (const struct nbd_use *use, const char *buf, uint64_t count,
+              uint64_t offset, struct error *e)
+{
+  uint64_t n;
+  int r;
+
+  for (; count > 0; count -= n, buf += n, offset += n) {
+    n = min_u64 (count, use->link->info.maximum_payload);
+    r = nbd_conn_pwrite (nbd_link_pick (use->link), buf, n, offset);
+    if (r != 0)
+      return failed (use->nbd, r, "write", n, offset, e);
+  }
+  return 0;
+}
+
+static int
+check_writable (const struct nbd_image *nbd, struct error *e)
+{
+  if (nbd->flags & IMAGE_NBD_READONLY)
+    return error_set (e, EPERM, "%s: was opened for reading", nbd->name);
+  return 0;
+}
+
+static int
+image_nbd_pwrite (struct image *image, const void *buf, size_t count,
+                  uint64_t offset, struct error *e)
+{
+  CLEANUP_FREE char *whole = NULL;
+  uint64_t rest;
+
+  if (check_writable ((struct nbd_image *) image, e) == -1)
+    return -1;
+  USE_LINK (use, image, e);
+  /* A disk's last cluster need not be whole blocks: zeroes behind it. */
+  rest = count & (use.link->info.minimum_block - 1);
+  if (rest > 0) {
+    whole = calloc (1, count - rest + use.link->info.minimum_block);
+    if (whole == NULL)
+      return error_set_errno (e, ENOMEM, "%s", use.nbd->name);
+    memcpy (whole, buf, count);
+  }
+  if (write_blocks (&use, whole ? whole : buf,
+                    round_up (count, use.link->info.minimum_block), offset,
+                    e) == -1)
+    return -1;
+  nbd_keeper_wrote (use.nbd, buf, count, offset);
+  return 0;
+}
+
+/* Zeroes as data. */
+static int
+write_zeroes (const struct nbd_use *use, uint64_t count, uint64_t offset,
+              struct error *e)
+{
+  CLEANUP_FREE char *zeroes = calloc (1, min_u64 (count, ZEROES_MAX));
+  uint64_t n;
+
+  if (zeroes == NULL)
+    return error_set_errno (e, ENOMEM, "%s", use->nbd->name);
+  for (; count > 0; count -= n, offset += n) {
+    n = min_u64 (count, ZEROES_MAX);
+    if (write_blocks (use, zeroes, n, offset, e) == -1)
+      return -1;
+  }
+  return 0;
+}
+
+static int
+image_nbd_zero (struct image *image, uint64_t offset, uint64_t count,
+                struct error *e)
+{
+  uint64_t n;
+  int r;
+
+  if (check_writable ((struct nbd_image *) image, e) == -1)
+    return -1;
+  USE_LINK (use, image, e);
+  for (; count > 0; count -= min_u64 (count, n), offset += n) {
+    n = round_up (min_u64 (count, SPAN_MAX), use.link->info.minimum_block);
+    r = EOPNOTSUPP;
+    if (use.link->info.can_zero)
+      r = nbd_conn_zero (nbd_link_pick (use.link), n, offset);
+    if (r == EOPNOTSUPP) {
+      if (write_zeroes (&use, n, offset, e) == -1)
+        return -1;
+    }
+    else if (r != 0)
+      return failed (use.nbd, r, "zero", n, offset, e);
+    nbd_keeper_wrote (use.nbd, NULL, n, offset);
+  }
+  return 0;
+}
+
+static int
+image_nbd_extent (struct image *image, uint64_t offset, uint64_t end,
+                  uint64_t *next, bool *data, struct error *e)
+{
+  uint64_t block, from, count, length;
+  uint32_t type;
+  int r;
+
+  *next = end;
+  *data = true;
+  USE_LINK (use, image, e);
+  if (!use.link->info.can_extents)
+    return 0;
+  block = use.link->info.minimum_block;
+  from = round_down (offset, block);
+  count = min_u64 (round_up (end, block) - from, STATUS_MAX);
+  r = nbd_conn_extent (nbd_link_pick (use.link), count, from, &length, &type);
+  if (r != 0)
+    return failed (use.nbd, r, "ask for the extents of", count, from, e);
+  *data = !(type & LIBNBD_STATE_ZERO);
+  if (from + length > offset)   /* else the server has smaller blocks */
+    *next = min_u64 (from + length, end);
+  else
+    *data = true;
+  return 0;
+}
+
+static int
+image_nbd_punch (struct image *image, uint64_t offset, uint64_t count,
+                 struct error *e)
+{
+  uint64_t block, end, n;
+  int r;
+
+  if (check_writable ((struct nbd_image *) image, e) == -1)
+    return -1;
+  USE_LINK (use, image, e);
+  nbd_keeper_forget (use.nbd, offset, count);
+  block = use.link->info.minimum_block;
+  end = round_down (offset + count, block);
+  for (offset = round_up (offset, block);
+       use.link->info.can_trim && offset < end; offset += n) {
+    n = min_u64 (end - offset, SPAN_MAX);
+    r = nbd_conn_trim (nbd_link_pick (use.link), n, offset);
+    if (r != 0)
+      return failed (use.nbd, r, "trim", n, offset, e);
+  }
+  return 0;
+}
+
+static int
+image_nbd_check (struct image *image, struct error *e)
+{
+  return nbd_keeper_check ((struct nbd_image *) image, e);
+}
+
+static int
+image_nbd_flush (struct image *image, struct error *e)
+{
+  USE_LINK (use, image, e);
+  return nbd_keeper_flush (use.nbd, use.link, e);
+}
+
+static void
+image_nbd_close (struct image *image)
+{
+  struct nbd_image *nbd = (struct nbd_image *) image;
+
+  nbd_keeper_stop (nbd);
+  nbd_address_free (&nbd->address);
+  free (nbd->name);
+  free (nbd);
+}
+
+static const struct image_ops nbd_ops = {
+  .pread = image_nbd_pread,
+  .pwrite = image_nbd_pwrite,
+  .zero = image_nbd_zero,
+  .extent = image_nbd_extent,
+  .punch = image_nbd_punch,
+  .check = image_nbd_check,
+  .flush = image_nbd_flush,
+  .close = image_nbd_close,
+};
+
+/* Takes over *address, whatever comes of it. */
+static struct image *
+open_address (struct nbd_address *address, const char *name, unsigned flags,
+              uint64_t *size, struct error *e)
+{
+  struct nbd_image *nbd = calloc (1, sizeof *nbd);
+
+  if (nbd == NULL || (nbd->name = strdup (name)) == NULL) {
+    error_set_errno (e, ENOMEM, "%s", name);
+    nbd_address_free (address);
+    free (nbd);
+    return NULL;
+  }
+  nbd->image.ops = &nbd_ops;
+  nbd->image.reads_zero = flags & IMAGE_NBD_ZEROES;
+  nbd->address = *address;
+  nbd->flags = flags;
+  nbd->size = flags & IMAGE_NBD_AGAIN ? *size : 0;
+  if (nbd_keeper_start (nbd, e) == -1) {
+    nbd_address_free (&nbd->address);
+    free (nbd->name);
+    free (nbd);
+    return NULL;
+  }
+  *size = nbd->size;
+  return &nbd->image;
+}
+
+bool
+image_nbd_is_command (const char *target)
+{
+  return target[0] == '[';
+}
+
+bool
+image_nbd_is_name (const char *target)
+{
+  static const char *const schemes[] = {
+    "nbd:", "nbds:", "nbd+unix:", "nbds+unix:", "nbd+vsock:", "nbds+vsock:"
+  };
+  size_t i;
+
+  for (i = 0; i < sizeof schemes / sizeof schemes[0]; ++i)
+    if (strncmp (target, schemes[i], strlen (schemes[i])) == 0)
+      return true;
+  return image_nbd_is_command (target);
+}
+
+struct image *
+image_nbd_open (const char *target, unsigned flags, uint64_t *size,
+                struct error *e)
+{
+  struct nbd_address address;
+
+  if (nbd_address_parse (&address, target, e) == -1)
+    return NULL;
+  return open_address (&address, target, flags, size, e);
+}
+
+struct image *
+image_nbd_spawn (char *const argv[], unsigned flags, uint64_t *size,
+                 struct error *e)
+{
+  struct nbd_address address;
+
+  if (nbd_address_argv (&address, argv, e) == -1)
+    return NULL;
+  return open_address (&address, argv[0], flags, size, e);
+}
+
+int
+image_nbd_content (struct image *image, uint64_t size, struct error *e)
+{
+  uint64_t offset, length;
+  uint32_t type;
+  int r;
+
+  USE_LINK (use, image, e);
+  if (!use.link->info.can_extents)
+    return IMAGE_NBD_UNKNOWN;
+  size = round_up (size, use.link->info.minimum_block);
+  for (offset = 0; offset < size; offset += length) {
+    r = nbd_conn_extent (nbd_link_pick (use.link),
+                         min_u64 (size - offset, STATUS_MAX), offset,
+                         &length, &type);
+    if (r != 0)
+      return failed (use.nbd, r, "ask for the extents of", size, offset, e);
+    if (!(type & LIBNBD_STATE_ZERO))
+      return type & LIBNBD_STATE_HOLE ? IMAGE_NBD_UNKNOWN : IMAGE_NBD_DATA;
+  }
+  return IMAGE_NBD_ZERO;
+}
+
+void
+image_nbd_set_zeroes (struct image *image)
+{
+  image->reads_zero = true;
+}
+
+uint32_t
+image_nbd_block_size (struct image *image)
+{
+  return ((struct nbd_image *) image)->block;
+}
+
+void
+image_nbd_discard (struct image *image, uint64_t size)
+{
+  struct error e;
+
+  image_nbd_punch (image, 0, size, &e); /* if not, nobody is to be told */
+}
