@@ -329,6 +329,7 @@ new_target (const struct env_snapshot *s, uint64_t size,
 
   CHECK (target != NULL);
   target->image.ops = &target_ops;
+  target->image.reads_zero = true;
   fake_init (&target->fake, size);
   target->written = calloc (1, size);
   CHECK (target->written != NULL);
@@ -357,6 +358,7 @@ env_restore (struct env *env, uint64_t size, enum cbw_snapshot_state state)
   s->target = new_target (s, size, env->cluster_size);
   s->entry.id = ENV_ID (i);
   s->entry.size = size;
+  s->entry.target_kind = CBW_TARGET_RAW;
   s->entry.state = state;
   map_header (&env->segment.map)->next_snapshot_id = ENV_ID (i + 1);
 

@@ -28,10 +28,10 @@ FIELDS = {
 GEOMETRY = (16, 104)
 ENTRY_FIELDS = {
     "entry.id": (0, "Q"), "entry.size": (8, "Q"),
-    "entry.target_kind": (104, "I"), "entry.sum": (1152, "Q"),
+    "entry.target_kind": (104, "I"), "entry.sum": (1192, "Q"),
     "entry.state": (1216, "I"),
 }
-ENTRY_SUMMED = 1152
+ENTRY_SUMMED = 1192
 
 
 def fnv1a(data):

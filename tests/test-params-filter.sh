@@ -77,12 +77,11 @@ bad "unknown parameter 'foo'"                   "$@" foo=1
 
 set -- cbw-shm="$shm"
 bad "cbw-target: the file name is empty"        "$@" cbw-target=
-bad "cbw-target=nbd://localhost: this version takes a file name only" \
-    "$@" cbw-target=nbd://localhost
-bad "takes a file name only" "$@" cbw-target="nbd+unix:///?socket=/x"
+bad "cbw-target=http://localhost: is neither a file nor" \
+    "$@" cbw-target=http://localhost
 bad "$tmp/no/target: cannot make a target in $tmp/no/: No such file" \
     "$@" cbw-target="$tmp/no/target"
-bad "cbw-target: the path is longer than 1023 bytes" \
+bad "cbw-target: it is longer than 1023 bytes" \
     "$@" cbw-target="/$(printf 'd/%.0s' $(seq 600))target"
 
 # A target that is something else already is refused, and not touched.

@@ -470,6 +470,13 @@ nbd_keeper_flush (struct nbd_image *nbd, struct nbd_link *link,
   return -1;
 }
 
+bool
+nbd_keeper_is_clean (struct nbd_image *nbd)
+{
+  LOCK_FOR_SCOPE (&nbd->lock);
+  return !nbd->lost && nbd->log.unflushed == nbd->log.next;
+}
+
 int
 nbd_keeper_check (struct nbd_image *nbd, struct error *e)
 {

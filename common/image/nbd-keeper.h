@@ -85,6 +85,9 @@ extern void nbd_keeper_forget (struct nbd_image *nbd, uint64_t offset,
 extern int nbd_keeper_flush (struct nbd_image *nbd, struct nbd_link *link,
                              struct error *e);
 
+/* Is there nothing to flush? */
+extern bool nbd_keeper_is_clean (struct nbd_image *nbd);
+
 /* -1 with the error set if the image is lost.  Does not wait. */
 extern int nbd_keeper_check (struct nbd_image *nbd, struct error *e);
 

@@ -265,6 +265,8 @@ image_nbd_check (struct image *image, struct error *e)
 static int
 image_nbd_flush (struct image *image, struct error *e)
 {
+  if (nbd_keeper_is_clean ((struct nbd_image *) image))
+    return 0;
   USE_LINK (use, image, e);
   return nbd_keeper_flush (use.nbd, use.link, e);
 }
@@ -317,26 +319,6 @@ open_address (struct nbd_address *address, const char *name, unsigned flags,
   }
   *size = nbd->size;
   return &nbd->image;
-}
-
-bool
-image_nbd_is_command (const char *target)
-{
-  return target[0] == '[';
-}
-
-bool
-image_nbd_is_name (const char *target)
-{
-  static const char *const schemes[] = {
-    "nbd:", "nbds:", "nbd+unix:", "nbds+unix:", "nbd+vsock:", "nbds+vsock:"
-  };
-  size_t i;
-
-  for (i = 0; i < sizeof schemes / sizeof schemes[0]; ++i)
-    if (strncmp (target, schemes[i], strlen (schemes[i])) == 0)
-      return true;
-  return image_nbd_is_command (target);
 }
 
 struct image *

@@ -17,7 +17,8 @@
 /* A snapshot to be made. */
 struct control_snapshot {
   const char *name;
-  const char *target;           /* where old data goes: absolute path */
+  const char *target;           /* where old data goes: absolute path, or
+                                 * NBD server */
   const char *access;           /* access file: absolute path, or NULL */
   struct cbw_options options;
   uint32_t flags;               /* CBW_CREATE_* */

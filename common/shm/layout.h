@@ -202,7 +202,10 @@ enum cbw_broken_reason {
 #define CBW_NAME_MAX 64         /* with the NUL */
 #define CBW_TARGET_MAX 1024
 
-#define CBW_TARGET_RAW 1u       /* kinds of target */
+#define CBW_TARGET_RAW 1u       /* kinds of target: a file */
+#define CBW_TARGET_NBD 2u       /* an NBD server */
+
+#define CBW_TARGET_ZEROES 1u    /* it read as zeroes when it was new */
 
 /* What a copy that fails does. */
 enum cbw_on_error {
@@ -220,7 +223,7 @@ struct cbw_options {
 };
 static_assert (sizeof (struct cbw_options) == 32, "cbw_options");
 
-#define CBW_CREATE_FORCE 1u     /* replace a target file that exists */
+#define CBW_CREATE_FORCE 1u     /* overwrite a target that holds data */
 #define CBW_CREATE_OWNED 2u     /* drop it when the creating client dies */
 
 /* What CREATE and DROP carry in the slot's buffer.  A server that takes
@@ -229,7 +232,7 @@ static_assert (sizeof (struct cbw_options) == 32, "cbw_options");
  */
 struct cbw_control {
   char name[CBW_NAME_MAX];      /* CREATE: NUL-terminated */
-  char target[CBW_TARGET_MAX];  /* CREATE: absolute path, NUL-terminated */
+  char target[CBW_TARGET_MAX];  /* CREATE: absolute path, or NBD server */
   char access[CBW_TARGET_MAX];  /* CREATE: absolute path, or "": all */
   uint8_t uuid[16];             /* CREATE: of the new snapshot, random */
   struct cbw_options options;   /* CREATE */
@@ -250,11 +253,11 @@ struct cbw_snapshot {
   char name[CBW_NAME_MAX];
   uint32_t target_kind;         /* CBW_TARGET_* */
   uint32_t target_created;      /* 1: made by us, so ours to remove */
-  uint64_t target_device;       /* identity of the file */
+  uint64_t target_device;       /* identity of the file, or 0 */
   uint64_t target_inode;
-  char target[CBW_TARGET_MAX];  /* absolute path */
+  char target[CBW_TARGET_MAX];  /* absolute path, or NBD server */
   uint32_t owner;               /* client's tag (slots.h), or 0: nobody */
-  uint32_t reserved;
+  uint32_t target_flags;        /* of an NBD server: CBW_TARGET_ZEROES */
   struct cbw_options options;
   uint64_t sum;                 /* layout_sum of all before it */
 

@@ -117,7 +117,8 @@ snaptab_target (const struct cbw_snapshot *entry,
    * and a file of that name may be left from another segment.
    */
   snaptab_hidden_target (entry, path);
-  if (state != CBW_SNAPSHOT_HIDDEN || lstat (path, &st) == -1 ||
+  if (state != CBW_SNAPSHOT_HIDDEN || entry->target_kind != CBW_TARGET_RAW ||
+      lstat (path, &st) == -1 ||
       st.st_dev != entry->target_device || st.st_ino != entry->target_inode)
     snprintf (path, SNAPTAB_TARGET_MAX, "%s", entry->target);
 }

@@ -4,10 +4,13 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "clock.h"
 #include "commands.h"
 #include "lifecycle.h"
+#include "nbd.h"
 #include "parse.h"
 #include "slots.h"
 #include "snaptab.h"
@@ -36,6 +39,27 @@ reply (int r, const struct error *e, struct cbw_control *rq, void *buf)
   return r == -1 ? e->num : 0;
 }
 
+/* A target that a client names.  A command is run as us, so only our own
+ * user may name one: who else may write to the segment could do so.
+ */
+static int
+check_target (const struct segment *segment, const char *target,
+              struct error *e)
+{
+  struct stat st;
+
+  if (image_nbd_is_command (target) &&
+      (fstat (segment->fd, &st) == -1 || st.st_uid != geteuid () ||
+       (st.st_mode & (S_IWGRP | S_IWOTH))))
+    return error_set (e, EPERM, "%s: other users can write to %s, so a target "
+                      "that is a command can be given with cbw-target= only",
+                      target, segment->path);
+  if (target[0] != '/' && !image_nbd_is_name (target))
+    return error_set (e, EINVAL, "the path of a target must be absolute, "
+                      "not \"%s\"", target);
+  return 0;
+}
+
 static int
 create (struct engine *engine, struct segment *segment, uint64_t disk_size,
         uint32_t owner, struct cbw_control *rq, struct error *e)
@@ -55,9 +79,8 @@ create (struct engine *engine, struct segment *segment, uint64_t disk_size,
   memcpy (p.uuid, rq->uuid, sizeof p.uuid);
   if (snaptab_check_name (rq->name, e) == -1)
     return -1;
-  if (rq->target[0] != '/')
-    return error_set (e, EINVAL, "the path of a target must be absolute, "
-                      "not \"%s\"", rq->target);
+  if (check_target (segment, rq->target, e) == -1)
+    return -1;
   if (rq->access[0] != '\0' && rq->access[0] != '/')
     return error_set (e, EINVAL, "the path of an access file must be "
                       "absolute, not \"%s\"", rq->access);

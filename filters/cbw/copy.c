@@ -16,6 +16,11 @@
  */
 NBDKIT_DLL_PUBLIC int cbw_debug_stuck_wait = 30;
 
+/* A hole in the source is claimed by so much at a time if it must be
+ * written to the target.
+ */
+#define HOLE_SIZE (64 * 1024 * 1024)
+
 struct copy_claim {
   struct copy_claim *next;
   uint64_t number;              /* of all claims so far */
@@ -104,11 +109,11 @@ release (struct copier *c, struct copy_claim *mine)
   pthread_cond_destroy (&mine->released);
 }
 
-/* If the claim begins with a hole in the source, mark that done.  Returns
- * false if there is none; the claim is then no longer than a piece.
+/* Does the claim begin with a hole in the source?  Then it is all that the
+ * claim covers afterwards, else that is a piece at most.
  */
 static bool
-skip_hole (struct copier *c, const struct copy_job *job,
+find_hole (struct copier *c, const struct copy_job *job,
            struct copy_claim *mine)
 {
   const struct snapshot *snap = chain_newest (job->chain);
@@ -116,14 +121,15 @@ skip_hole (struct copier *c, const struct copy_job *job,
   const uint64_t len = min_u64 (mine->need.end * cs, snap->size) - offset;
   const uint64_t zeroes = source_zeroes (job->source, len, offset);
 
-  if (zeroes == len)
-    piece_skip (snap, mine->need.start, mine->need.end);
-  else if (zeroes >= cs)
-    piece_skip (snap, mine->need.start, mine->need.start + zeroes / cs);
-  else {
+  if (zeroes < min_u64 (cs, len)) {
     shrink (c, mine, mine->need.start + piece_clusters (snap));
     return false;
   }
+  if (zeroes < len)
+    shrink (c, mine, mine->need.start + zeroes / cs);
+  /* Where nothing is to be written, it takes no time. */
+  if (!snap->target->reads_zero)
+    shrink (c, mine, mine->need.start + max_u64 (HOLE_SIZE / cs, 1));
   return true;
 }
 
@@ -133,7 +139,8 @@ skip_hole (struct copier *c, const struct copy_job *job,
  */
 static int
 copy_claimed (struct copier *c, const struct copy_job *job,
-              const struct copy_claim *mine, uint64_t since, struct error *e)
+              const struct copy_claim *mine, bool hole, uint64_t since,
+              struct error *e)
 {
   struct snapshot *snap = chain_newest (job->chain);
   const uint64_t timeout_ns = mine->need.by->entry->options.timeout_ns;
@@ -141,11 +148,12 @@ copy_claimed (struct copier *c, const struct copy_job *job,
   uint64_t held;
   int r;
 
-  if (timeout_ns != 0)
-    r = timed_copy (&c->timed, snap, start, end, since, timeout_ns, &held, e);
+  if (timeout_ns != 0 && !(hole && snap->target->reads_zero))
+    r = timed_copy (&c->timed, snap, start, end, hole, since, timeout_ns,
+                    &held, e);
   else
-    r = piece_copy (&c->buffers, snap, job->source, start, end, NULL, &held,
-                    e);
+    r = piece_copy (&c->buffers, snap, job->source, start, end, hole, NULL,
+                    &held, e);
   if (r == 0)
     piece_done (snap, start, end, held);
   return r;
@@ -169,12 +177,13 @@ copy_range (struct copier *c, const struct copy_job *job)
   uint64_t start = job->start;
   struct copy_claim mine;
   struct error e;
+  bool hole;
   int r = 0;
 
   while (r == 0 && claim (c, job, start, max, &mine)) {
     start = mine.need.start;
-    if (!(job->sparse && snap->target && skip_hole (c, job, &mine)) &&
-        copy_claimed (c, job, &mine, since, &e) == -1) {
+    hole = job->sparse && snap->target && find_hole (c, job, &mine);
+    if (copy_claimed (c, job, &mine, hole, since, &e) == -1) {
       /* Broken first, then released: whoever waited must not think that
        * the cluster is still to be copied, nor that it was.  Older
        * snapshots may need it too: they have their own try.

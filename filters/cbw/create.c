@@ -12,6 +12,7 @@
 #include "clock.h"
 #include "lifecycle.h"
 #include "snaptab.h"
+#include "target.h"
 
 /* A free entry, or NULL with the error set if p cannot be made.  *exists
  * if p has been made before.
@@ -33,7 +34,20 @@ find_entry (const struct segment *segment, const struct create_params *p,
       found = entry;
       *index = i;
     }
-    if (state != CBW_SNAPSHOT_LIVE && state != CBW_SNAPSHOT_BROKEN)
+    if (state == CBW_SNAPSHOT_EMPTY || state == CBW_SNAPSHOT_RESERVED)
+      continue;
+    /* Files are told apart, and moved aside; of a server's export nothing
+     * is known but its name.
+     */
+    if (entry->target_kind == CBW_TARGET_NBD &&
+        strcmp (entry->target, p->target) == 0 &&
+        memcmp (entry->uuid, p->uuid, sizeof p->uuid) != 0) {
+      error_set (e, EBUSY, "%s: is the target of %ssnapshot \"%s\"; choose "
+                 "another", p->target, state == CBW_SNAPSHOT_HIDDEN ?
+                 "the dropped " : "", entry->name);
+      return NULL;
+    }
+    if (state == CBW_SNAPSHOT_HIDDEN)
       continue;
     if (memcmp (entry->uuid, p->uuid, sizeof p->uuid) == 0) {
       *exists = true;
@@ -77,37 +91,14 @@ reserve (const struct cbw_map *m, struct cbw_snapshot *entry,
   memcpy (entry->uuid, p->uuid, sizeof entry->uuid);
   strncpy (entry->name, p->name, sizeof entry->name - 1);
   strncpy (entry->target, p->target, sizeof entry->target - 1);
-  entry->target_kind = CBW_TARGET_RAW;
-  entry->target_created = access (p->target, F_OK) == -1;
+  entry->target_kind = target_kind (p->target);
+  entry->target_created = entry->target_kind == CBW_TARGET_RAW &&
+    access (p->target, F_OK) == -1;
   entry->owner = p->owner;
   entry->options = p->options;
   entry->sum = snaptab_sum (entry);
   atomic_store_explicit (&entry->state, CBW_SNAPSHOT_RESERVED,
                          memory_order_release);
-}
-
-/* Make the target and note in the entry which file it is. */
-static struct image *
-make_target (struct cbw_snapshot *entry, uint64_t size, bool force,
-             bool *created, struct error *e)
-{
-  struct image_id id;
-  struct image *target;
-
-  if (force) {
-    if (image_raw_remove_old (entry->target, e) == -1)
-      return NULL;
-    entry->target_created = true;
-    entry->sum = snaptab_sum (entry);
-  }
-  target = image_raw_create (entry->target, size, &id, created, e);
-  if (target) {
-    entry->target_created = *created;
-    entry->target_device = id.device;
-    entry->target_inode = id.inode;
-    entry->sum = snaptab_sum (entry);
-  }
-  return target;
 }
 
 static int
@@ -155,8 +146,8 @@ create_snapshot (struct engine *engine, struct segment *segment,
   /* What can fail for another reason comes before the target. */
   if (set_access (snap, p->access, e) == -1)
     goto undo;
-  snap->target = make_target (entry, size, p->flags & CBW_CREATE_FORCE,
-                              &created, e);
+  snap->target = target_make (entry, snap->cluster_size,
+                              p->flags & CBW_CREATE_FORCE, &created, e);
   if (snap->target == NULL)
     goto undo;
   if (engine_add_snapshot (engine, snap, held_ns) == -1) {
@@ -168,7 +159,7 @@ create_snapshot (struct engine *engine, struct segment *segment,
 
  undo:
   if (created)
-    unlink (p->target);
+    target_undo (entry);
   snapshot_unref (snap);
   atomic_store (&entry->state, CBW_SNAPSHOT_EMPTY);
   return -1;

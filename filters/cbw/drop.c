@@ -10,27 +10,7 @@
 #include "cleanup.h"
 #include "lifecycle.h"
 #include "slots.h"
-#include "snaptab.h"
-
-static struct image_id
-target_id (const struct cbw_snapshot *entry)
-{
-  return (struct image_id) {
-    .device = entry->target_device, .inode = entry->target_inode
-  };
-}
-
-void
-move_target_aside (const struct cbw_snapshot *entry)
-{
-  const struct image_id id = target_id (entry);
-  char path[SNAPTAB_TARGET_MAX];
-  struct error e;
-
-  snaptab_hidden_target (entry, path);
-  if (image_raw_move (entry->target, path, &id, &e) == -1)
-    nbdkit_debug ("cbw: %s", e.msg);
-}
+#include "target.h"
 
 /* A snapshot that is off the chain: remove its target; the entry is free
  * when the last reader has gone.  Takes over the reference.
@@ -38,11 +18,7 @@ move_target_aside (const struct cbw_snapshot *entry)
 static void
 retire (struct snapshot *snap)
 {
-  const struct image_id id = target_id (snap->entry);
-  char path[SNAPTAB_TARGET_MAX];
-
-  snaptab_target (snap->entry, CBW_SNAPSHOT_HIDDEN, path);
-  image_raw_discard (path, &id, snap->size);
+  target_discard (snap->entry, snap->target);
   atomic_store (&snap->retired, true);
   snapshot_unref (snap);
 }
@@ -71,7 +47,7 @@ drop (struct engine *engine, struct snapshot *snap, struct error *e)
   for (i = 0; i < nr_gone; ++i)
     retire (gone[i]);
   if (chain_find (engine->chain.current, id) >= 0)
-    move_target_aside (snap->entry);
+    target_move_aside (snap->entry);
 
   punch_unneeded (engine->chain.current);
   return 0;
@@ -129,7 +105,8 @@ check_targets (struct engine *engine)
   chain = engine->chain.current;
   for (j = 0; chain && j < chain->len; ++j) {
     target = chain->snaps[j]->target;
-    if (snapshot_state (chain->snaps[j]) == CBW_SNAPSHOT_HIDDEN)
+    if (snapshot_state (chain->snaps[j]) == CBW_SNAPSHOT_HIDDEN &&
+        chain->snaps[j]->entry->target_kind == CBW_TARGET_RAW)
       continue;                 /* its target has been moved aside */
     if (target && target->ops->check (target, &e) == -1)
       chain_lose_target (chain, j, &e);

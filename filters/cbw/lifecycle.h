@@ -24,7 +24,7 @@
 
 struct create_params {
   const char *name;
-  const char *target;           /* absolute path */
+  const char *target;           /* absolute path, or NBD server */
   const char *access;           /* path of the access file, or NULL */
   struct cbw_options options;
   uint32_t flags;               /* CBW_CREATE_FORCE */
@@ -33,7 +33,7 @@ struct create_params {
 };
 
 /* Take a snapshot of the disk, of "size" bytes, with old data going to a
- * new raw file.  *held_ns is how long guests' writes were held.  Success
+ * new raw file, or to an NBD server.  *held_ns is how long guests' writes were held.  Success
  * too if the very snapshot (by uuid) exists.  0, or -1 with the error set
  * and nothing changed.
  */
@@ -52,12 +52,6 @@ extern int drop_snapshot (struct engine *engine, struct segment *segment,
  * ones, and others where they were discarded.  engine->control is held.
  */
 extern void punch_unneeded (const struct chain *chain);
-
-/* A dropped snapshot that older ones need: its target must not be in the
- * way of the next with the same name.  It is no error if it cannot be
- * moved, or has been.
- */
-extern void move_target_aside (const struct cbw_snapshot *entry);
 
 /* Drop the snapshots whose owner is gone; alive() tells of a client. */
 extern void drop_orphans (struct engine *engine, struct segment *segment,

@@ -9,6 +9,7 @@
 #include <nbdkit-filter.h>
 
 #include "layout.h"
+#include "nbd.h"
 #include "params.h"
 #include "parse.h"
 #include "rounding.h"
@@ -19,7 +20,8 @@
 
 const char params_help[] =
   "cbw-shm=NAME|PATH       (required) The shared-memory segment.\n"
-  "cbw-target=FILE         Take a snapshot at start; old data goes here.\n"
+  "cbw-target=FILE|URI|[ COMMAND ]\n"
+  "                        Take a snapshot at start; old data goes here.\n"
   "cbw-snapshot=NAME       Name of that snapshot (default: snapshot).\n"
   "cbw-cluster-size=SIZE   Granularity of copies, 4k to 4M (default: 4k, for\n"
   "                        disks of more than 64 GiB up to 64k).\n"
@@ -70,13 +72,21 @@ set_shm (struct params *p, const char *value)
 static int
 set_target (struct params *p, const char *value)
 {
-  if (strstr (value, "://") || value[0] == '[') {
-    nbdkit_error ("cbw-target=%s: this version takes a file name only; "
-                  "serve the image as a file, or name it ./FILE if this "
-                  "really is a file", value);
+  if (!image_nbd_is_name (value)) {
+    if (strstr (value, "://")) {
+      nbdkit_error ("cbw-target=%s: is neither a file nor the URI of an NBD "
+                    "server; name it ./FILE if this really is a file", value);
+      return -1;
+    }
+    return set_path (&p->target, "cbw-target", value);
+  }
+  free (p->target);
+  p->target = strdup (value);
+  if (p->target == NULL) {
+    nbdkit_error ("strdup: %m");
     return -1;
   }
-  return set_path (&p->target, "cbw-target", value);
+  return 1;
 }
 
 static int
@@ -235,7 +245,7 @@ params_complete (const struct params *p)
     return -1;
   }
   if (p->target && strlen (p->target) >= CBW_TARGET_MAX) {
-    nbdkit_error ("cbw-target: the path is longer than %d bytes",
+    nbdkit_error ("cbw-target: it is longer than %d bytes",
                   CBW_TARGET_MAX - 1);
     return -1;
   }

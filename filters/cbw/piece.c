@@ -94,24 +94,30 @@ write_data (const struct snapshot *snap, const void *buf, uint64_t count,
   return 0;
 }
 
-/* Write what is not zero of a piece, neighbouring clusters in one go. */
+/* Write a piece: neighbouring clusters in one go, and those of zeroes as
+ * such.
+ */
 static int
 write_runs (const struct snapshot *snap, const unsigned char *buf,
-             uint64_t offset, uint64_t len, uint64_t *held, struct error *e)
+            uint64_t offset, uint64_t len, uint64_t *held, struct error *e)
 {
-  uint64_t pos, data = 0, n;    /* [data, pos) is yet to be written */
+  const uint64_t cs = snap->cluster_size;
+  bool zero = is_zero (buf, min_u64 (cs, len)), next = zero;
+  uint64_t start = 0, end;      /* a run of one kind, and then the next */
+  int r;
 
-  for (pos = 0; pos <= len; pos += n) {
-    n = min_u64 (snap->cluster_size, len - pos);
-    if (n > 0 && !is_zero (buf + pos, n))
-      continue;
-    if (data < pos &&
-        write_data (snap, buf + data, pos - data, offset + data, held,
-                    e) == -1)
+  for (; start < len; start = end, zero = next) {
+    for (end = min_u64 (start + cs, len); end < len && next == zero;
+         end = min_u64 (end + cs, len)) {
+      next = is_zero (buf + end, min_u64 (cs, len - end));
+      if (next != zero)
+        break;
+    }
+    r = zero ?
+      image_zero (snap->target, offset + start, end - start, e) :
+      write_data (snap, buf + start, end - start, offset + start, held, e);
+    if (r == -1)
       return -1;
-    data = pos + n;
-    if (n == 0)
-      break;
   }
   return 0;
 }
@@ -130,12 +136,6 @@ piece_done (const struct snapshot *snap, uint64_t start, uint64_t end,
   atomic_fetch_add (&entry->copied_bytes, held);
 }
 
-void
-piece_skip (const struct snapshot *snap, uint64_t start, uint64_t end)
-{
-  piece_done (snap, start, end, 0);
-}
-
 /* Asked when the old data has been read: "no" means that all of the read
  * came before the guest went on.
  */
@@ -149,7 +149,8 @@ is_given_up (const _Atomic (bool) *abort)
 int
 piece_copy (struct piece_pool *pool, const struct snapshot *snap,
             const struct source *source, uint64_t start, uint64_t end,
-            const _Atomic (bool) *abort, uint64_t *held, struct error *e)
+            bool hole, const _Atomic (bool) *abort, uint64_t *held,
+            struct error *e)
 {
   const uint64_t offset = start * snap->cluster_size;
   const uint64_t len = min_u64 (end * snap->cluster_size, snap->size) - offset;
@@ -160,6 +161,8 @@ piece_copy (struct piece_pool *pool, const struct snapshot *snap,
   if (snap->target == NULL)
     return error_set (e, EIO, "the target of snapshot \"%s\" is missing",
                       snap->entry->name);
+  if (hole)
+    return image_zero (snap->target, offset, len, e);
   buf = buffer_get (pool, snap);
   if (buf == NULL)
     return error_set_errno (e, ENOMEM, "buffer for a copy");

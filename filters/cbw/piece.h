@@ -36,12 +36,14 @@ extern void piece_pool_destroy (struct piece_pool *pool);
 
 /* Copy clusters [start, end) of snap to its target.  If "abort" is not
  * NULL and says so when the old data has been read, nothing more is done.
+ * A "hole", which is known to read as zeroes, is not read, and may be
+ * longer than a piece.
  * 0, and *held is how many bytes the target holds of it, which go to
  * piece_done; or -1 with the error set.
  */
 extern int piece_copy (struct piece_pool *pool, const struct snapshot *snap,
                        const struct source *source, uint64_t start,
-                       uint64_t end, const _Atomic (bool) *abort,
+                       uint64_t end, bool hole, const _Atomic (bool) *abort,
                        uint64_t *held, struct error *e);
 
 /* They are in the target: set their done bits.  Only for who has them
@@ -50,11 +52,5 @@ extern int piece_copy (struct piece_pool *pool, const struct snapshot *snap,
  */
 extern void piece_done (const struct snapshot *snap, uint64_t start,
                         uint64_t end, uint64_t held);
-
-/* Clusters [start, end) of the source are a hole, so there is nothing to
- * copy: set their done bits.
- */
-extern void piece_skip (const struct snapshot *snap, uint64_t start,
-                        uint64_t end);
 
 #endif /* CBW_PIECE_H */

@@ -12,6 +12,7 @@
 #include "cleanup.h"
 #include "lifecycle.h"
 #include "snaptab.h"
+#include "target.h"
 
 static int
 check_entry (const struct segment *segment, unsigned i, uint64_t disk_size,
@@ -26,7 +27,8 @@ check_entry (const struct segment *segment, unsigned i, uint64_t disk_size,
   if (state > CBW_SNAPSHOT_HIDDEN || entry->sum != snaptab_sum (entry) ||
       memchr (entry->name, '\0', sizeof entry->name) == NULL ||
       memchr (entry->target, '\0', sizeof entry->target) == NULL ||
-      entry->target_kind != CBW_TARGET_RAW ||
+      (entry->target_kind != CBW_TARGET_RAW &&
+       entry->target_kind != CBW_TARGET_NBD) ||
       !layout_has_room (&m->geometry, entry->size) ||
       !segment_has_bitmaps (segment, i))
     return error_set (e, EBADMSG, "%s: is corrupt: entry %u of its snapshot "
@@ -52,7 +54,8 @@ undo_reservation (struct cbw_snapshot *entry)
   struct stat st;
 
   if (memchr (entry->target, '\0', sizeof entry->target) != NULL &&
-      entry->target_created && lstat (entry->target, &st) == 0 &&
+      entry->target_kind == CBW_TARGET_RAW && entry->target_created &&
+      lstat (entry->target, &st) == 0 &&
       S_ISREG (st.st_mode) && st.st_blocks == 0 &&
       (st.st_size == 0 || (uint64_t) st.st_size == entry->size))
     unlink (entry->target);
@@ -76,8 +79,6 @@ collect (const struct cbw_map *m, struct cbw_snapshot **entries)
 {
   struct cbw_header *h = map_header (m);
   struct cbw_snapshot *entry;
-  char path[SNAPTAB_TARGET_MAX];
-  struct image_id id;
   size_t nr = 0, i;
 
   for (i = 0; i < CBW_NR_SNAPSHOTS; ++i) {
@@ -95,11 +96,7 @@ collect (const struct cbw_map *m, struct cbw_snapshot **entries)
 
   for (i = 0; i < nr &&
          atomic_load (&entries[i]->state) == CBW_SNAPSHOT_HIDDEN; ++i) {
-    id = (struct image_id) {
-      .device = entries[i]->target_device, .inode = entries[i]->target_inode
-    };
-    snaptab_target (entries[i], CBW_SNAPSHOT_HIDDEN, path);
-    image_raw_discard (path, &id, entries[i]->size);
+    target_discard (entries[i], NULL);
     atomic_store (&entries[i]->state, CBW_SNAPSHOT_EMPTY);
   }
   memmove (entries, entries + i, (nr - i) * sizeof *entries);
@@ -111,9 +108,7 @@ static int
 restore_targets (const struct chain *chain, bool unclean_reboot,
                  struct error *e)
 {
-  char path[SNAPTAB_TARGET_MAX];
   struct snapshot *snap;
-  struct image_id id;
   size_t j;
 
   for (j = 0; j < chain->len; ++j) {
@@ -121,13 +116,7 @@ restore_targets (const struct chain *chain, bool unclean_reboot,
     if (unclean_reboot)
       snapshot_break (snap, CBW_BROKEN_REBOOT, EIO, 0,
                       "the host went down without a clean shutdown");
-    id = (struct image_id) {
-      .device = snap->entry->target_device, .inode = snap->entry->target_inode
-    };
-    if (snapshot_state (snap) == CBW_SNAPSHOT_HIDDEN)
-      move_target_aside (snap->entry); /* the last server had no time to */
-    snaptab_target (snap->entry, snapshot_state (snap), path);
-    snap->target = image_raw_open (path, snap->size, &id, e);
+    snap->target = target_reopen (snap->entry, e);
     if (snap->target == NULL && e->num == EBUSY)
       return -1;                /* just now: no reason to break it for good */
     if (snap->target == NULL)

@@ -15,9 +15,24 @@
 #include "access.h"
 #include "cleanup.h"
 #include "lifecycle.h"
+#include "nbd.h"
 #include "server.h"
 #include "slots.h"
 #include "snaptab.h"
+
+/* What can be told of an NBD server without the disk. */
+static int
+probe_nbd (const char *target, struct error *e)
+{
+  struct image *image;
+  uint64_t size;
+
+  image = image_nbd_open (target, 0, &size, e);
+  if (image == NULL)
+    return -1;
+  image->ops->close (image);
+  return 0;
+}
 
 /* A target that exists must be empty, unless a snapshot in the segment
  * owns it.  Without a segment none does.
@@ -30,6 +45,8 @@ probe_target (const struct params *p, struct error *e)
 
   if (dir == NULL)
     return error_set_errno (e, ENOMEM, "%s", p->target);
+  if (image_nbd_is_name (p->target))
+    return access (p->shm, F_OK) == -1 ? probe_nbd (p->target, e) : 0;
   strrchr (dir, '/')[1] = '\0';
   if (access (dir, W_OK | X_OK) == -1)
     return error_set_errno (e, errno, "%s: cannot make a target in %s",
@@ -194,6 +211,7 @@ server_start (struct server *s, const struct params *p,
 static void
 flush_targets (struct server *s)
 {
+  const bool reboot = !segment_is_volatile (&s->segment);
   const struct chain *chain = s->engine.chain.current;
   struct snapshot *snap;
   struct error e;
@@ -201,6 +219,9 @@ flush_targets (struct server *s)
 
   for (i = 0; chain && i < chain->len; ++i) {
     snap = chain->snaps[i];
+    /* An NBD server may go down for itself. */
+    if (!reboot && snap->entry->target_kind == CBW_TARGET_RAW)
+      continue;
     if (snap->target && snap->target->ops->flush (snap->target, &e) == -1)
       snapshot_break (snap, CBW_BROKEN_TARGET, e.num, 0, e.msg);
   }
@@ -213,8 +234,7 @@ server_stop (struct server *s)
 
   service_stop (&s->service);
   ended = engine_stop (&s->engine);
-  if (!segment_is_volatile (&s->segment))
-    flush_targets (s);
+  flush_targets (s);
   if (!ended) {
     /* It is not left in order, and the lock stays ours until the process,
      * with that copy, is gone.

@@ -46,6 +46,11 @@ snapshot_unref (struct snapshot *snap)
   if (snap == NULL ||
       atomic_fetch_sub_explicit (&snap->refs, 1, memory_order_acq_rel) > 1)
     return;
+  /* An NBD server must have gone before another snapshot may use it. */
+  if (snap->target && snap->entry->target_kind == CBW_TARGET_NBD) {
+    snap->target->ops->close (snap->target);
+    snap->target = NULL;
+  }
   /* Before the file goes: another of the same name may get its inode, and
    * must not be taken for this entry's target if the server dies now.
    */

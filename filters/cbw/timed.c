@@ -20,6 +20,7 @@ struct timed_job {
   unsigned refs;                /* under the pool's lock */
   struct snapshot *snap;        /* a reference */
   uint64_t start, end;
+  bool hole;
   _Atomic (bool) given_up;
   bool finished;                /* the rest under the pool's lock */
   pthread_cond_t done;
@@ -122,7 +123,7 @@ worker (void *opaque)
 
     pthread_mutex_unlock (&pool->lock);
     r = piece_copy (pool->buffers, job->snap, &pool->source, job->start,
-                    job->end, &job->given_up, &held, &e);
+                    job->end, job->hole, &job->given_up, &held, &e);
     pthread_mutex_lock (&pool->lock);
 
     job->r = r;
@@ -158,7 +159,7 @@ hire (struct timed_pool *pool)
 
 int
 timed_copy (struct timed_pool *pool, struct snapshot *snap, uint64_t start,
-            uint64_t end, uint64_t since, uint64_t timeout_ns,
+            uint64_t end, bool hole, uint64_t since, uint64_t timeout_ns,
             uint64_t *held, struct error *e)
 {
   const struct timespec until = deadline (since + timeout_ns);
@@ -172,6 +173,7 @@ timed_copy (struct timed_pool *pool, struct snapshot *snap, uint64_t start,
   job->snap = snap;
   job->start = start;
   job->end = end;
+  job->hole = hole;
   cond_init (&job->done);
 
   LOCK_FOR_SCOPE (&pool->lock);

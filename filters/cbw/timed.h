@@ -57,7 +57,8 @@ extern bool timed_destroy (struct timed_pool *pool, uint64_t timeout_ns);
  * now_monotonic_ns); then fail with ETIMEDOUT.
  */
 extern int timed_copy (struct timed_pool *pool, struct snapshot *snap,
-                       uint64_t start, uint64_t end, uint64_t since,
-                       uint64_t timeout_ns, uint64_t *held, struct error *e);
+                       uint64_t start, uint64_t end, bool hole,
+                       uint64_t since, uint64_t timeout_ns, uint64_t *held,
+                       struct error *e);
 
 #endif /* CBW_TIMED_H */

@@ -8,6 +8,7 @@
 #define NBDKIT_API_VERSION 2
 #include <nbdkit-plugin.h>
 
+#include "nbd.h"
 #include "params.h"
 #include "parse.h"
 #include "segment.h"
@@ -76,7 +77,8 @@ params_parse (struct params *p, const char *key, const char *value)
     return set_discard (p, value);
   if (strcmp (key, "target") == 0) {
     free (p->target);
-    p->target = nbdkit_absolute_path (value);
+    p->target = image_nbd_is_name (value) ? strdup (value) :
+      nbdkit_absolute_path (value);
     return p->target ? 0 : -1;
   }
   if (strcmp (key, "wait") == 0)

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 
 #include "check.h"
+#include "nbd.h"
 #include "snaptab.h"
 
 static const char *
@@ -30,13 +31,19 @@ check_fixed (struct check *c, unsigned i, const struct cbw_snapshot *copy)
                map_header (&c->segment.map)->next_snapshot_id);
   if (snaptab_check_name (copy->name, &e) == -1)
     check_add (&c->problems, "entry %u: %s", i, e.msg);
-  if (copy->target_kind != CBW_TARGET_RAW)
+  if (copy->target_kind != CBW_TARGET_RAW &&
+      copy->target_kind != CBW_TARGET_NBD)
     check_add (&c->problems, "entry %u: its target is of the unknown kind %"
                PRIu32, i, copy->target_kind);
   if (copy->options.on_error > CBW_ON_ERROR_BREAK_GUEST_WRITE)
     check_add (&c->problems, "entry %u: its policy is the unknown %" PRIu32,
                i, copy->options.on_error);
-  if (copy->target[0] != '/')
+  if (copy->target_kind == CBW_TARGET_NBD) {
+    if (!image_nbd_is_name (copy->target))
+      check_add (&c->problems, "entry %u: its target is not the name of an "
+                 "NBD server: \"%s\"", i, copy->target);
+  }
+  else if (copy->target[0] != '/')
     check_add (&c->problems, "entry %u: the path of its target is not "
                "absolute: \"%s\"", i, copy->target);
   if (!layout_has_room (&c->segment.map.geometry, copy->size)) {
@@ -126,7 +133,9 @@ check_unique (struct check *c)
           strcmp (name_of (x), name_of (y)) == 0)
         check_add (&c->problems, "entries %u and %u have the same name, "
                    "\"%s\"", x->index, y->index, name_of (x));
-      if (x->copy.target_inode == y->copy.target_inode &&
+      if (x->copy.target_kind == CBW_TARGET_NBD ?
+          strcmp (x->copy.target, y->copy.target) == 0 :
+          x->copy.target_inode == y->copy.target_inode &&
           x->copy.target_device == y->copy.target_device)
         check_add (&c->problems, "entries %u and %u have the same target, %s",
                    x->index, y->index, x->copy.target);
@@ -156,6 +165,8 @@ check_target (struct check *c, const struct check_entry *entry)
   char path[SNAPTAB_TARGET_MAX];
   struct stat st;
 
+  if (copy->target_kind == CBW_TARGET_NBD)
+    return;                     /* its server may be ours to start */
   snaptab_target (copy, atomic_load (&entry->copy.state), path);
   if (stat (path, &st) == -1)
     check_add (&c->problems, "snapshot \"%s\": its target %s cannot be "

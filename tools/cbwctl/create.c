@@ -13,6 +13,7 @@
 #include "client.h"
 #include "control.h"
 #include "format.h"
+#include "nbd.h"
 #include "parse.h"
 #include "snaptab.h"
 
@@ -22,9 +23,11 @@ static const char help[] =
   "Takes a snapshot of the disk as it is now and calls it NAME.  Guests'\n"
   "writes are held for that moment.\n"
   "\n"
-  "  --target=FILE  where old data goes: a new sparse file (default: NAME.cow\n"
-  "                 beside the segment, or in /var/tmp if that is in memory)\n"
-  "  --force        replace the file if it exists\n"
+  "  --target=FILE|URI|'[ COMMAND ]'\n"
+  "                 where old data goes: a new sparse file, or an NBD server\n"
+  "                 (default: NAME.cow beside the segment, or in /var/tmp if\n"
+  "                 that is in memory)\n"
+  "  --force        use it if it exists, or holds data, which is lost\n"
   "  --on-error=break-snapshot|break-guest-write\n"
   "                 what a copy that fails does: end the snapshot, or make the\n"
   "                 guest's write fail (default: break-snapshot)\n"
@@ -49,14 +52,17 @@ static const struct option options[] = {
   { NULL }
 };
 
-/* The server has a working directory of its own. */
+/* The server has a working directory of its own.  A target may also be
+ * an NBD server.
+ */
 static char *
-absolute_path (const char *option, const char *path, struct error *e)
+absolute_path (const char *option, const char *path, bool target,
+               struct error *e)
 {
   CLEANUP_FREE char *cwd = NULL;
   char *r = NULL;
 
-  if (path[0] == '/')
+  if (path[0] == '/' || (target && image_nbd_is_name (path)))
     r = strdup (path);
   else if (path[0] == '\0') {
     error_set (e, EINVAL, "%s: the file name is empty", option);
@@ -135,7 +141,9 @@ print_created_json (const char *segment, const char *name, const char *target,
   json_object_object_add (o, "segment", json_text (segment));
   json_object_object_add (o, "name", json_text (name));
   json_object_object_add (t, "filename", json_text (target));
-  json_object_object_add (t, "format", json_object_new_string ("raw"));
+  json_object_object_add (t, "format",
+                          json_object_new_string (image_nbd_is_name (target) ?
+                                                  "nbd" : "raw"));
   json_object_object_add (o, "target", t);
   json_object_object_add (o, "held-ns", json_object_new_uint64 (held_ns));
   json_print (o);
@@ -154,9 +162,9 @@ create (const char *segment, struct control_snapshot s, bool json,
 
   if (snaptab_check_name (s.name, e) == -1 ||
       (s.target &&
-       (target = absolute_path ("--target", s.target, e)) == NULL) ||
+       (target = absolute_path ("--target", s.target, true, e)) == NULL) ||
       (s.access &&
-       (access = absolute_path ("--access", s.access, e)) == NULL) ||
+       (access = absolute_path ("--access", s.access, false, e)) == NULL) ||
       client_attach (&client, segment, "cbwctl create", SERVER_WAIT, e) == -1)
     return -1;
   if (target == NULL)

@@ -74,6 +74,9 @@ look_at_target (const struct cbw_snapshot *entry, struct status_snapshot *snap)
   struct statvfs fs;
   struct stat st;
 
+  snap->target_is_file = entry->target_kind == CBW_TARGET_RAW;
+  if (!snap->target_is_file)
+    return;
   snap->target_found = stat (snap->target, &st) == 0 &&
     st.st_dev == entry->target_device && st.st_ino == entry->target_inode;
   if (!snap->target_found)

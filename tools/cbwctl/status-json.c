@@ -68,8 +68,9 @@ json_target (const struct status_snapshot *snap)
   struct json_object *o = json_object_new_object ();
 
   add_text (o, "filename", snap->target);
-  add_text (o, "format", "raw");
-  add_bool (o, "found", snap->target_found);
+  add_text (o, "format", snap->target_is_file ? "raw" : "nbd");
+  if (snap->target_is_file)
+    add_bool (o, "found", snap->target_found);
   if (snap->target_found) {
     add_uint (o, "actual-size", snap->target_used);
     add_uint (o, "available", snap->target_free);

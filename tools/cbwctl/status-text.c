@@ -127,7 +127,10 @@ print_snapshot (const struct status *s, const struct status_snapshot *snap)
           format_percent (snap->copied_clusters, snap->clusters, a),
           format_size (snap->copied_bytes, b));
   printf ("  target     %s: ", format_text (snap->target, text));
-  if (snap->target_found)
+  if (!snap->target_is_file)
+    printf ("%s written, room unknown\n",
+            format_size (snap->held_bytes, a));
+  else if (snap->target_found)
     printf ("%s used, %s free in its file system\n",
             format_size (snap->target_used, a),
             format_size (snap->target_free, b));

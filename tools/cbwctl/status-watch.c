@@ -201,7 +201,8 @@ draw_snapshot (struct page *page, const struct status *s,
   line (page, "%.*s%*s[%s] %7s %10s/s %9s  %s", (int) bytes, name,
         (int) (NAME_COLUMNS - used), "", bar, percent, rate,
         snap->target_found ? format_size (snap->target_used, space) :
-        "missing", describe (s, before, snap, ns, state));
+        snap->target_is_file ? "missing" :
+        format_size (snap->held_bytes, space), describe (s, before, snap, ns, state));
 }
 
 static void

@@ -28,6 +28,7 @@ struct status_snapshot {
   struct cbw_options options;
   uint64_t stalled_until_ns;    /* time of day; 0: no guest's write waits */
   char target[SNAPTAB_TARGET_MAX];
+  bool target_is_file;          /* else an NBD server: then nothing of this */
   bool target_found;            /* it is there, and the same file */
   uint64_t target_used;         /* bytes allocated */
   uint64_t target_free;         /* bytes, in its file system */
