@@ -21,9 +21,9 @@
 #include "rounding.h"
 
 /* Nothing came for so long while requests waited: the server is taken for
- * lost, so that nobody waits for ever.
+ * lost, so that nobody waits for ever.  A flush may take long.
  */
-#define SILENCE_MS (60 * 1000)
+#define SILENCE_MS (300 * 1000)
 
 /* Data in one request, where the server does not say. */
 #define PAYLOAD_DEFAULT (UINT32_C (32) << 20)

@@ -31,6 +31,9 @@
 #define FLUSH_BYTES (UINT64_C (256) << 20)
 #define FLUSH_RECORDS (NBD_LOG_MAX / 2)
 
+/* How long a flush that somebody asked for may take. */
+#define FLUSH_WAIT (30 * NS_PER_SEC)
+
 int
 nbd_address_argv (struct nbd_address *address, char *const argv[],
                   struct error *e)
@@ -242,21 +245,42 @@ try_connect (struct nbd_image *nbd)
   pthread_cond_broadcast (&nbd->tried);
 }
 
-/* Flush if it is time; the lock is held. */
+/* Flush; the lock is held. */
 static void
 try_flush (struct nbd_image *nbd)
 {
   struct nbd_link *link = nbd->link;
+  const uint64_t upto = nbd->log.next;
   struct error e;
+  int r = 0;
 
   nbd->flush_ns = 0;
   if (link == NULL || nbd->down)
     return;                     /* when there is another */
   link->refs++;
   pthread_mutex_unlock (&nbd->lock);
-  nbd_keeper_flush (nbd, link, &e);
+  if (link->info.can_flush)
+    r = nbd_conn_flush (nbd_link_pick (link));
   pthread_mutex_lock (&nbd->lock);
   link->refs--;
+  if (r == 0)
+    nbd_log_flushed (&nbd->log, upto);
+  else if (r == ENOTCONN)
+    nbd->down = true;
+  else {
+    error_set_errno (&e, r, "%s: the server cannot flush what was written",
+                     nbd->name);
+    lose (nbd, &e);
+  }
+  pthread_cond_broadcast (&nbd->tried);
+}
+
+static struct timespec
+deadline (uint64_t ns)
+{
+  return (struct timespec) {
+    .tv_sec = (time_t) (ns / NS_PER_SEC), .tv_nsec = (long) (ns % NS_PER_SEC)
+  };
 }
 
 static void *
@@ -272,10 +296,7 @@ keeper (void *opaque)
     else if (nbd->flush_ns == 0)
       pthread_cond_wait (&nbd->wake, &nbd->lock);
     else if (nbd->flush_ns > now_monotonic_ns ()) {
-      until = (struct timespec) {
-        .tv_sec = (time_t) (nbd->flush_ns / NS_PER_SEC),
-        .tv_nsec = (long) (nbd->flush_ns % NS_PER_SEC)
-      };
+      until = deadline (nbd->flush_ns);
       pthread_cond_timedwait (&nbd->wake, &nbd->lock, &until);
     }
     else
@@ -326,6 +347,8 @@ nbd_keeper_start (struct nbd_image *nbd, struct error *e)
     close (nbd->cancel);
     return error_set_errno (e, ENOMEM, "%s", nbd->name);
   }
+  if (nbd->again)
+    nbd_log_recall (&nbd->log, nbd->words, nbd->size);
   pthread_mutex_init (&nbd->lock, NULL);
   cond_init (&nbd->wake);
   cond_init (&nbd->tried);
@@ -340,12 +363,12 @@ nbd_keeper_start (struct nbd_image *nbd, struct error *e)
     pthread_mutex_lock (&nbd->lock);
     lost = nbd->lost;
     pthread_mutex_unlock (&nbd->lock);
-    if ((nbd->flags & IMAGE_NBD_AGAIN) && !lost &&
+    if (nbd->again && !lost &&
         now_monotonic_ns () < give_up) {
       nanosleep (&pause, NULL);
       continue;
     }
-    if ((nbd->flags & IMAGE_NBD_AGAIN) && !lost)
+    if (nbd->again && !lost)
       return 0;
     nbd_keeper_stop (nbd);
     return -1;
@@ -447,34 +470,38 @@ nbd_keeper_forget (struct nbd_image *nbd, uint64_t offset, uint64_t count)
 }
 
 int
-nbd_keeper_flush (struct nbd_image *nbd, struct nbd_link *link,
-                  struct error *e)
+nbd_keeper_flush (struct nbd_image *nbd, struct error *e)
 {
+  const struct timespec until = deadline (now_monotonic_ns () + FLUSH_WAIT);
+  struct nbd_link *link;
   uint64_t upto;
-  int r = 0;
 
-  pthread_mutex_lock (&nbd->lock);
-  upto = nbd->log.next;
-  pthread_mutex_unlock (&nbd->lock);
-  if (link->info.can_flush)
-    r = nbd_conn_flush (nbd_link_pick (link));
-
-  LOCK_FOR_SCOPE (&nbd->lock);
-  if (r == 0) {
-    nbd_log_flushed (&nbd->log, upto);
-    return 0;
+  {
+    LOCK_FOR_SCOPE (&nbd->lock);
+    upto = nbd->log.next;
+    if (nbd->log.unflushed == upto && !nbd->lost)
+      return 0;
   }
-  error_set_errno (e, r == ENOTCONN ? EIO : r, "%s: cannot flush", nbd->name);
-  if (r != ENOTCONN)
-    lose (nbd, e);
-  return -1;
-}
+  link = nbd_keeper_get (nbd, e);
+  if (link == NULL)
+    return -1;
+  nbd_keeper_put (nbd, link);
 
-bool
-nbd_keeper_is_clean (struct nbd_image *nbd)
-{
   LOCK_FOR_SCOPE (&nbd->lock);
-  return !nbd->lost && nbd->log.unflushed == nbd->log.next;
+  nbd->flush_ns = 1;            /* is over */
+  pthread_cond_signal (&nbd->wake);
+  while (nbd->log.unflushed < upto && !nbd->lost && nbd->link && !nbd->down)
+    if (pthread_cond_timedwait (&nbd->tried, &nbd->lock,
+                                &until) == ETIMEDOUT)
+      return error_set_errno (e, ETIMEDOUT, "%s: cannot flush", nbd->name);
+  if (nbd->lost)
+    *e = nbd->why;
+  else if (nbd->log.unflushed >= upto)
+    return 0;
+  else
+    error_set (e, EIO, "%s: cannot flush: the connection to the server was "
+               "lost", nbd->name);
+  return -1;
 }
 
 int

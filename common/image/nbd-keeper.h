@@ -28,6 +28,8 @@ struct nbd_image {
   unsigned flags;               /* IMAGE_NBD_* */
   uint64_t size;                /* bytes the export must have at least */
   uint32_t block;               /* the server's minimum block size */
+  bool again;                   /* by image_nbd_reopen, with these: */
+  _Atomic (uint64_t) *words;
 
   pthread_t keeper;
   int cancel;                   /* eventfd: connecting is to be given up */
@@ -57,7 +59,7 @@ extern int nbd_address_argv (struct nbd_address *address,
 extern void nbd_address_free (struct nbd_address *address);
 
 /* Start it; what stands above "keeper" is filled in, the rest is zero.
- * With IMAGE_NBD_AGAIN it is no error if the server cannot be reached.
+ * With "again" it is no error if the server cannot be reached.
  */
 extern int nbd_keeper_start (struct nbd_image *nbd, struct error *e);
 
@@ -79,14 +81,10 @@ extern void nbd_keeper_wrote (struct nbd_image *nbd, const void *buf,
 extern void nbd_keeper_forget (struct nbd_image *nbd, uint64_t offset,
                                uint64_t count);
 
-/* Flush over the link.  An error other than a lost connection means that
- * data is lost, so the image is.
+/* Have all flushed that has been written; gives up after 30 seconds.  A
+ * server that cannot flush has lost data, so the image is lost.
  */
-extern int nbd_keeper_flush (struct nbd_image *nbd, struct nbd_link *link,
-                             struct error *e);
-
-/* Is there nothing to flush? */
-extern bool nbd_keeper_is_clean (struct nbd_image *nbd);
+extern int nbd_keeper_flush (struct nbd_image *nbd, struct error *e);
 
 /* -1 with the error set if the image is lost.  Does not wait. */
 extern int nbd_keeper_check (struct nbd_image *nbd, struct error *e);

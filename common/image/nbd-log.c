@@ -2,6 +2,7 @@
 
 #include <config.h>
 
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -52,6 +53,46 @@ nbd_log_sum (const void *buf, size_t count)
   return sum == NBD_LOG_SUM_ZERO ? 1 : sum;
 }
 
+/* The words of record number i: offset, count, sum.  The count is 0 while
+ * they change, so that a process killed meanwhile leaves none that lies.
+ */
+static _Atomic (uint64_t) *
+words_of (const struct nbd_log *log, uint64_t i)
+{
+  return &log->words[3 * (i % NBD_LOG_WITNESSES)];
+}
+
+static void
+remember (struct nbd_log *log, uint64_t i, const struct nbd_record *r)
+{
+  _Atomic (uint64_t) *w = words_of (log, i);
+
+  atomic_store (&w[1], 0);
+  atomic_store (&w[0], r->offset);
+  atomic_store (&w[2], r->sum);
+  atomic_store (&w[1], r->count);
+}
+
+void
+nbd_log_recall (struct nbd_log *log, _Atomic (uint64_t) *words,
+                uint64_t size)
+{
+  struct nbd_record r;
+  unsigned i;
+
+  log->words = words;
+  for (i = 0; i < NBD_LOG_WITNESSES; ++i) {
+    r.offset = atomic_load (&words[3 * i]);
+    r.count = atomic_load (&words[3 * i + 1]);
+    r.sum = atomic_load (&words[3 * i + 2]);
+    if (r.count > NBD_RECORD_MAX || r.offset > size ||
+        r.count > size - r.offset)
+      r.count = 0;
+    *nbd_log_record (log, log->next++) = r;
+  }
+  log->unflushed = log->next;
+}
+
 void
 nbd_log_add (struct nbd_log *log, uint64_t offset, uint64_t count,
              uint64_t sum)
@@ -66,6 +107,8 @@ nbd_log_add (struct nbd_log *log, uint64_t offset, uint64_t count,
   *nbd_log_record (log, log->next++) = (struct nbd_record) {
     .offset = offset, .count = count, .sum = sum
   };
+  if (log->words)
+    remember (log, log->next - 1, nbd_log_record (log, log->next - 1));
   log->bytes += count;
 }
 
@@ -77,8 +120,11 @@ nbd_log_forget (struct nbd_log *log, uint64_t offset, uint64_t count)
 
   for (i = log->first; i < log->next; ++i) {
     r = nbd_log_record (log, i);
-    if (r->offset < offset + count && offset < r->offset + r->count)
-      r->count = 0;
+    if (r->offset >= offset + count || offset >= r->offset + r->count)
+      continue;
+    r->count = 0;
+    if (log->words && log->next - i <= NBD_LOG_WITNESSES)
+      remember (log, i, r);
   }
 }
 

@@ -10,8 +10,9 @@
  *
  * So a checksum of each write is kept until the next flush, and a new
  * connection is trusted when all that they are of reads as it was written.
- * The last few are kept after the flush too: they tell a server that never
- * kept anything (nbdkit memory, say), or another image.
+ * The last few are kept after the flush too, and in memory that outlives
+ * the process: they tell a server that never kept anything (nbdkit memory,
+ * say), or another image.
  *
  * Not thread-safe: the image locks it.
  */
@@ -40,11 +41,16 @@ struct nbd_log {
   uint64_t first, unflushed, next;
   uint64_t bytes;               /* not flushed */
   bool overflow;                /* and one of those is not here */
+  _Atomic (uint64_t) *words;    /* or NULL: see image_nbd_reopen */
   struct nbd_record *ring;      /* NBD_LOG_MAX */
 };
 
 extern int nbd_log_init (struct nbd_log *log); /* -1: no memory */
 extern void nbd_log_destroy (struct nbd_log *log);
+
+/* Begin with what the words tell of, as far as it lies below "size". */
+extern void nbd_log_recall (struct nbd_log *log, _Atomic (uint64_t) *words,
+                            uint64_t size);
 
 /* A checksum of data; that of zeroes is that of any number of them. */
 extern uint64_t nbd_log_sum (const void *buf, size_t count);

@@ -14,7 +14,7 @@
 #include <libnbd.h>
 
 #include "cleanup.h"
-#include "clock.h"
+#include "iszero.h"
 #include "nbd-keeper.h"
 #include "nbd.h"
 #include "rounding.h"
@@ -26,6 +26,12 @@
 
 /* A range in one request of block status, rounded for any block size. */
 #define STATUS_MAX ((UINT64_C (4) << 30) - 65536)
+
+/* What is read of an export to see if it holds data: so many bytes of so
+ * many extents.
+ */
+#define SAMPLE_SIZE (UINT64_C (1) << 20)
+#define SAMPLES_MAX 64
 
 /* Zeroes where the server has no command for them. */
 #define ZEROES_MAX (UINT64_C (1) << 20)
@@ -265,10 +271,15 @@ image_nbd_check (struct image *image, struct error *e)
 static int
 image_nbd_flush (struct image *image, struct error *e)
 {
-  if (nbd_keeper_is_clean ((struct nbd_image *) image))
-    return 0;
-  USE_LINK (use, image, e);
-  return nbd_keeper_flush (use.nbd, use.link, e);
+  return nbd_keeper_flush ((struct nbd_image *) image, e);
+}
+
+static void
+free_image (struct nbd_image *nbd)
+{
+  nbd_address_free (&nbd->address);
+  free (nbd->name);
+  free (nbd);
 }
 
 static void
@@ -277,9 +288,7 @@ image_nbd_close (struct image *image)
   struct nbd_image *nbd = (struct nbd_image *) image;
 
   nbd_keeper_stop (nbd);
-  nbd_address_free (&nbd->address);
-  free (nbd->name);
-  free (nbd);
+  free_image (nbd);
 }
 
 static const struct image_ops nbd_ops = {
@@ -293,10 +302,10 @@ static const struct image_ops nbd_ops = {
   .close = image_nbd_close,
 };
 
-/* Takes over *address, whatever comes of it. */
-static struct image *
-open_address (struct nbd_address *address, const char *name, unsigned flags,
-              uint64_t *size, struct error *e)
+/* Make an image of *address, which is taken over whatever comes of it. */
+static struct nbd_image *
+new_image (struct nbd_address *address, const char *name, unsigned flags,
+           struct error *e)
 {
   struct nbd_image *nbd = calloc (1, sizeof *nbd);
 
@@ -310,11 +319,16 @@ open_address (struct nbd_address *address, const char *name, unsigned flags,
   nbd->image.reads_zero = flags & IMAGE_NBD_ZEROES;
   nbd->address = *address;
   nbd->flags = flags;
-  nbd->size = flags & IMAGE_NBD_AGAIN ? *size : 0;
+  return nbd;
+}
+
+static struct image *
+start_image (struct nbd_image *nbd, uint64_t *size, struct error *e)
+{
+  if (nbd == NULL)
+    return NULL;
   if (nbd_keeper_start (nbd, e) == -1) {
-    nbd_address_free (&nbd->address);
-    free (nbd->name);
-    free (nbd);
+    free_image (nbd);
     return NULL;
   }
   *size = nbd->size;
@@ -329,7 +343,7 @@ image_nbd_open (const char *target, unsigned flags, uint64_t *size,
 
   if (nbd_address_parse (&address, target, e) == -1)
     return NULL;
-  return open_address (&address, target, flags, size, e);
+  return start_image (new_image (&address, target, flags, e), size, e);
 }
 
 struct image *
@@ -340,30 +354,80 @@ image_nbd_spawn (char *const argv[], unsigned flags, uint64_t *size,
 
   if (nbd_address_argv (&address, argv, e) == -1)
     return NULL;
-  return open_address (&address, argv[0], flags, size, e);
+  return start_image (new_image (&address, argv[0], flags, e), size, e);
+}
+
+struct image *
+image_nbd_reopen (const char *target, unsigned flags, uint64_t size,
+                  _Atomic (uint64_t) *words, struct error *e)
+{
+  struct nbd_address address;
+  struct nbd_image *nbd;
+
+  if (nbd_address_parse (&address, target, e) == -1)
+    return NULL;
+  nbd = new_image (&address, target, flags, e);
+  if (nbd) {
+    nbd->again = true;
+    nbd->size = size;
+    nbd->words = words;
+  }
+  return start_image (nbd, &size, e);
+}
+
+void
+image_nbd_remember (struct image *image, _Atomic (uint64_t) *words)
+{
+  ((struct nbd_image *) image)->log.words = words;
+}
+
+/* How far zeroes go from offset on, as the server says; 0 if it does not. */
+static int
+ask_zeroes (const struct nbd_use *use, uint64_t count, uint64_t offset,
+            uint64_t *zeroes, uint64_t *length, struct error *e)
+{
+  uint32_t type;
+  int r;
+
+  *zeroes = 0;
+  *length = count;
+  if (!use->link->info.can_extents)
+    return 0;
+  r = nbd_conn_extent (nbd_link_pick (use->link), min_u64 (count, STATUS_MAX),
+                       offset, length, &type);
+  if (r != 0)
+    return failed (use->nbd, r, "ask for the extents of", count, offset, e);
+  if (type & LIBNBD_STATE_ZERO)
+    *zeroes = *length;
+  return 0;
 }
 
 int
 image_nbd_content (struct image *image, uint64_t size, struct error *e)
 {
-  uint64_t offset, length;
-  uint32_t type;
-  int r;
+  CLEANUP_FREE char *sample = malloc (SAMPLE_SIZE);
+  enum image_nbd_content content = IMAGE_NBD_ZERO;
+  uint64_t offset, length, zeroes, n;
+  unsigned samples = 0;
 
+  if (sample == NULL)
+    return error_set_errno (e, ENOMEM, "sample");
   USE_LINK (use, image, e);
-  if (!use.link->info.can_extents)
-    return IMAGE_NBD_UNKNOWN;
   size = round_up (size, use.link->info.minimum_block);
-  for (offset = 0; offset < size; offset += length) {
-    r = nbd_conn_extent (nbd_link_pick (use.link),
-                         min_u64 (size - offset, STATUS_MAX), offset,
-                         &length, &type);
-    if (r != 0)
-      return failed (use.nbd, r, "ask for the extents of", size, offset, e);
-    if (!(type & LIBNBD_STATE_ZERO))
-      return type & LIBNBD_STATE_HOLE ? IMAGE_NBD_UNKNOWN : IMAGE_NBD_DATA;
+  for (offset = 0; offset < size && samples < SAMPLES_MAX; offset += length) {
+    if (ask_zeroes (&use, size - offset, offset, &zeroes, &length, e) == -1)
+      return -1;
+    if (zeroes > 0)
+      continue;
+    n = min_u64 (length, SAMPLE_SIZE);
+    if (read_blocks (&use, sample, n, offset, e) == -1)
+      return -1;
+    if (!is_zero (sample, n))
+      return IMAGE_NBD_DATA;
+    content = IMAGE_NBD_UNKNOWN;
+    samples++;
   }
-  return IMAGE_NBD_ZERO;
+  return content;
 }
 
 void

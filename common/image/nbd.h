@@ -13,7 +13,7 @@
  * this is safe (multi-conn), else over one.
  *
  * A connection that ends fails the requests in flight, at once; so does
- * one over which nothing came for a minute while requests waited.  The
+ * one over which nothing came for five minutes while requests waited.  The
  * next request connects anew first, but not more often than ten times a
  * second.  Before the new connection is used it must serve what the old
  * one had acknowledged: nbd-log.h.  If it does not, the image is lost
@@ -38,17 +38,10 @@ extern bool image_nbd_is_name (const char *target);
 /* Writes fail, and the server need not allow them. */
 #define IMAGE_NBD_READONLY 1u
 
-/* The image was in use before: its server may still be ending, so try for
- * two seconds; and if it cannot be reached, open the image all the same,
- * and try again with the requests.  *size must be the bytes that are
- * used of it, at most its size then.
- */
-#define IMAGE_NBD_AGAIN 2u
-
 /* The image read as zeroes when it was new, and whatever is to be zero has
  * not been written since: image_zero has nothing to do.
  */
-#define IMAGE_NBD_ZEROES 4u
+#define IMAGE_NBD_ZEROES 2u
 
 /* Connect to the export that "target" names.  Sets *size (bytes).  Returns
  * NULL and sets the error if it cannot be reached within ten seconds, or
@@ -63,14 +56,38 @@ extern struct image *image_nbd_open (const char *target, unsigned flags,
 extern struct image *image_nbd_spawn (char *const argv[], unsigned flags,
                                       uint64_t *size, struct error *e);
 
+/* Words in which an image remembers its last writes: offset, count and
+ * checksum of each.  All zero: none.
+ */
+#define IMAGE_NBD_WORDS (8 * 3)
+
+/* Open an image that an earlier process had.  Its server may still be
+ * ending, so try for two seconds; and if it cannot be reached then, open
+ * the image all the same, and try again with the requests.  "size" is how
+ * many bytes of it are used.  Of "words", which must outlive the image, the
+ * first connection checks that the server still has what they tell of.
+ */
+extern struct image *image_nbd_reopen (const char *target, unsigned flags,
+                                       uint64_t size,
+                                       _Atomic (uint64_t) *words,
+                                       struct error *e);
+
+/* Remember the writes of a new image there, for image_nbd_reopen.  Before
+ * others use it.
+ */
+extern void image_nbd_remember (struct image *image,
+                                _Atomic (uint64_t) *words);
+
 enum image_nbd_content {
-  IMAGE_NBD_ZERO,               /* all reads as zeroes */
-  IMAGE_NBD_UNKNOWN,            /* the server does not say */
-  IMAGE_NBD_DATA,               /* it says that there is data */
+  IMAGE_NBD_ZERO,               /* all reads as zeroes: the server says so */
+  IMAGE_NBD_UNKNOWN,            /* zeroes where we looked */
+  IMAGE_NBD_DATA,               /* something else */
 };
 
-/* What do the first "size" bytes hold, as far as the server knows?  -1 with
- * the error set if it cannot be asked.
+/* What do the first "size" bytes hold?  Servers that do not know call
+ * everything data; so where one does not say that there are zeroes, the
+ * beginning is read, but not all of it.  -1 with the error set if that
+ * cannot be done.
  */
 extern int image_nbd_content (struct image *image, uint64_t size,
                               struct error *e);

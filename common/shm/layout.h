@@ -284,8 +284,11 @@ struct cbw_snapshot {
   _Atomic (uint64_t) copied_bytes; /* written to the target */
   _Atomic (uint64_t) held_bytes; /* the same, less what was given back */
 
+  /* Of an NBD server: what was written last, see image_nbd_reopen. */
   _Alignas (CBW_CACHE_LINE)
-  uint8_t reserved3[704];
+  _Atomic (uint64_t) target_words[24];
+
+  uint8_t reserved3[512];
 };
 static_assert (sizeof (struct cbw_snapshot) == 2048, "cbw_snapshot");
 static_assert (offsetof (struct cbw_snapshot, sum) == 1192, "cbw_snapshot");

@@ -206,21 +206,21 @@ server_start (struct server *s, const struct params *p,
 }
 
 /* What is to survive a reboot must be on the disk before the segment says
- * that it was left in order.
+ * that it was left in order.  An NBD server may go down for itself: what it
+ * has is flushed too, unless it hangs, as a copy that is "stuck" says.
  */
 static void
-flush_targets (struct server *s)
+flush_targets (struct server *s, bool stuck)
 {
-  const bool reboot = !segment_is_volatile (&s->segment);
   const struct chain *chain = s->engine.chain.current;
+  const bool reboot = !segment_is_volatile (&s->segment);
   struct snapshot *snap;
   struct error e;
   size_t i;
 
   for (i = 0; chain && i < chain->len; ++i) {
     snap = chain->snaps[i];
-    /* An NBD server may go down for itself. */
-    if (!reboot && snap->entry->target_kind == CBW_TARGET_RAW)
+    if (snap->entry->target_kind == CBW_TARGET_NBD ? stuck : !reboot)
       continue;
     if (snap->target && snap->target->ops->flush (snap->target, &e) == -1)
       snapshot_break (snap, CBW_BROKEN_TARGET, e.num, 0, e.msg);
@@ -234,7 +234,7 @@ server_stop (struct server *s)
 
   service_stop (&s->service);
   ended = engine_stop (&s->engine);
-  flush_targets (s);
+  flush_targets (s, !ended);
   if (!ended) {
     /* It is not left in order, and the lock stays ours until the process,
      * with that copy, is gone.

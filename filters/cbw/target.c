@@ -2,6 +2,7 @@
 
 #include <config.h>
 
+#include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <unistd.h>
@@ -12,6 +13,9 @@
 #include "rounding.h"
 #include "snaptab.h"
 #include "target.h"
+
+static_assert (sizeof ((struct cbw_snapshot *) 0)->target_words ==
+               IMAGE_NBD_WORDS * sizeof (uint64_t), "target_words");
 
 static struct image_id
 file_id (const struct cbw_snapshot *entry)
@@ -78,6 +82,7 @@ check_export (struct cbw_snapshot *entry, struct image *image, uint64_t size,
                       "empty it", entry->target);
   if (content == IMAGE_NBD_ZERO)
     image_nbd_set_zeroes (image);
+  image_nbd_remember (image, entry->target_words);
   entry->target_flags = content == IMAGE_NBD_ZERO ? CBW_TARGET_ZEROES : 0;
   entry->sum = snaptab_sum (entry);
   return 0;
@@ -123,12 +128,12 @@ target_reopen (struct cbw_snapshot *entry, struct error *e)
   const struct image_id id = file_id (entry);
   const enum cbw_snapshot_state state = atomic_load (&entry->state);
   char path[SNAPTAB_TARGET_MAX];
-  uint64_t size = entry->size;
 
   if (entry->target_kind == CBW_TARGET_NBD)
-    return image_nbd_open (entry->target, IMAGE_NBD_AGAIN |
-                           (entry->target_flags & CBW_TARGET_ZEROES ?
-                            IMAGE_NBD_ZEROES : 0), &size, e);
+    return image_nbd_reopen (entry->target,
+                             entry->target_flags & CBW_TARGET_ZEROES ?
+                             IMAGE_NBD_ZEROES : 0, entry->size,
+                             entry->target_words, e);
   if (state == CBW_SNAPSHOT_HIDDEN)
     target_move_aside (entry);  /* the last server had no time to */
   snaptab_target (entry, state, path);

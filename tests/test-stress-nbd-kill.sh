@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Stress with a command as target, and old data in qcow2, while the filter
+# is killed and started again.
+set -e
+. ./functions.sh
+. "$top_srcdir/tests/stress.sh"
+requires nbdcopy qemu-img qemu-nbd
+
+make_disk 16777999
+qemu-img create -q -f qcow2 "$tmp/old.qcow2" 16778240
+start_filter ()
+{
+    start_disk file "$tmp/disk.img" cbw-shm="$shm" \
+               cbw-target="[ qemu-nbd -f qcow2 $tmp/old.qcow2 ]"
+}
+start_filter
+start_snap "$shm" timeout=60
+"$stress" run disk="$disk" snap="$snap" size="$size" seed="$seed" \
+          reconnect=1 until="$tmp/stop" >"$tmp/stress.log" 2>&1 &
+run=$!
+while [ $kills -gt 0 ]; do
+    nap
+    kill_server disk KILL
+    start_filter
+    kill -0 $run || fail "the stress ended: $(cat "$tmp/stress.log")"
+    kills=$(( kills - 1 ))
+done
+touch "$tmp/stop"
+wait $run || fail "during the stress: $(cat "$tmp/stress.log")"
+check_copy
+"$stress" idle "$shm"
