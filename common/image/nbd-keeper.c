@@ -163,6 +163,7 @@ check_log (struct nbd_image *nbd, const struct nbd_link *link,
            struct error *e)
 {
   CLEANUP_FREE char *buf = NULL;
+  const struct nbd_record *r;
   uint64_t i;
   int ok = 1;
 
@@ -179,8 +180,11 @@ check_log (struct nbd_image *nbd, const struct nbd_link *link,
     return 0;
   }
   /* Nobody adds to it: there is no link. */
-  for (i = nbd->log.first; ok == 1 && i < nbd->log.next; ++i)
-    ok = check_record (nbd, link, nbd_log_record (&nbd->log, i), buf, e);
+  for (i = nbd->log.first; ok == 1 && i < nbd->log.next; ++i) {
+    r = nbd_log_record (&nbd->log, i);
+    if (r->count > 0)
+      ok = check_record (nbd, link, r, buf, e);
+  }
   return ok;
 }
 

@@ -17,7 +17,8 @@
  * next request connects anew first, but not more often than ten times a
  * second.  Before the new connection is used it must serve what the old
  * one had acknowledged: nbd-log.h.  If it does not, the image is lost
- * for good: every request fails, and so does "check".
+ * for good: every request fails, and so does "check".  So a byte must not
+ * be written again with another value, unless it was punched.
  *
  * An image has a thread of its own (the keeper), from opening to closing:
  * open images in the process that uses them, after it has forked.

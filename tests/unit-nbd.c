@@ -1,0 +1,542 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+/* NBD servers as images: real ones, nbdkit with its own plugins. */
+
+#include <config.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include "clock.h"
+#include "nbd-log.h"
+#include "nbd.h"
+#include "rounding.h"
+#include "unit.h"
+
+#define SIZE (UINT64_C (8) << 20)
+#define THREADS 16
+
+static char *dir, *path, *uri, *file;
+
+static struct image *
+spawn (char *const argv[], unsigned flags)
+{
+  struct image *image;
+  struct error e;
+  uint64_t size;
+
+  image = image_nbd_spawn (argv, flags, &size, &e);
+  if (image == NULL)
+    unit_fail (__FILE__, __LINE__, e.msg);
+  CHECK_EQ (size, SIZE);
+  return image;
+}
+
+#define SPAWN(...)                                                      \
+  spawn ((char *[]) { (char *) NBDKIT_PROGRAM, (char *) "-f",           \
+                      __VA_ARGS__, NULL }, 0)
+
+/* A server of our own at "uri", over "file". */
+static pid_t
+serve (const char *plugin, const char *what)
+{
+  pid_t pid = fork ();
+
+  CHECK (pid != -1);
+  if (pid == 0) {
+    execl (NBDKIT_PROGRAM, "nbdkit", "-f", "-U", path, plugin, what,
+           (char *) NULL);
+    _exit (127);
+  }
+  return pid;
+}
+
+static void
+end (pid_t pid, int sig)
+{
+  CHECK (kill (pid, sig) == 0);
+  CHECK (waitpid (pid, NULL, 0) == pid);
+  unlink (path);
+}
+
+/* Open the image at "uri", which may just be starting. */
+static struct image *
+open_uri (void)
+{
+  struct image *image;
+  struct error e;
+  uint64_t size;
+  int i;
+
+  for (i = 0; i < 1000; ++i) {
+    image = image_nbd_open (uri, 0, &size, &e);
+    if (image)
+      return image;
+    unit_give_time ();
+  }
+  unit_fail (__FILE__, __LINE__, e.msg);
+  return NULL;
+}
+
+/* A thread with a part of the image of its own. */
+struct worker {
+  struct image *image;
+  uint64_t start, len;
+  unsigned char *model;         /* what must be there */
+  uint64_t seed;
+  unsigned rounds;
+  bool once;                    /* each byte has one value */
+  _Atomic (unsigned) written;
+  bool failed;
+};
+
+static void
+write_something (struct worker *w)
+{
+  const uint64_t offset = unit_random (&w->seed) % w->len;
+  const uint64_t count = 1 + unit_random (&w->seed) %
+    min_u64 (w->len - offset, 150000);
+  struct error e;
+  uint64_t i;
+  int r;
+
+  if (!w->once && unit_random (&w->seed) % 4 == 0) {
+    r = w->image->ops->zero (w->image, w->start + offset, count, &e);
+    if (r == 0)
+      memset (w->model + offset, 0, count);
+  }
+  else {
+    unsigned char *buf = malloc (count);
+
+    for (i = 0; i < count; ++i)
+      buf[i] = (unsigned char) (w->once ? (offset + i) * 13 / 7 :
+                                unit_random (&w->seed));
+    r = w->image->ops->pwrite (w->image, buf, count, w->start + offset, &e);
+    if (r == 0)
+      memcpy (w->model + offset, buf, count);
+    free (buf);
+  }
+  if (r == -1) {
+    CHECK (e.num == EIO);
+    w->failed = true;
+  }
+}
+
+static void
+check_something (struct worker *w)
+{
+  const uint64_t offset = unit_random (&w->seed) % w->len;
+  const uint64_t count = 1 + unit_random (&w->seed) % (w->len - offset);
+  unsigned char *buf = malloc (count);
+  uint64_t next;
+  struct error e;
+  bool data;
+
+  if (w->image->ops->pread (w->image, buf, count, w->start + offset,
+                            &e) == -1)
+    w->failed = true;
+  else
+    CHECK (memcmp (buf, w->model + offset, count) == 0);
+  free (buf);
+  if (w->failed ||
+      w->image->ops->extent (w->image, w->start + offset,
+                             w->start + offset + count, &next, &data,
+                             &e) == -1) {
+    w->failed = true;
+    return;
+  }
+  CHECK (next > w->start + offset && next <= w->start + offset + count);
+  for (; !data && next > w->start + offset; --next)
+    CHECK_EQ (w->model[next - 1 - w->start], 0);
+}
+
+static void *
+work (void *opaque)
+{
+  struct worker *w = opaque;
+  unsigned i;
+
+  for (i = 0; i < w->rounds && !w->failed; ++i) {
+    write_something (w);
+    w->written++;
+    if (!w->failed)
+      check_something (w);
+  }
+  return NULL;
+}
+
+static void
+start_workers (struct worker *w, pthread_t *threads, struct image *image,
+               unsigned rounds, bool once)
+{
+  unsigned i;
+
+  for (i = 0; i < THREADS; ++i) {
+    w[i] = (struct worker) {
+      .image = image, .start = i * (SIZE / THREADS), .len = SIZE / THREADS,
+      .model = calloc (1, SIZE / THREADS), .seed = i, .rounds = rounds,
+      .once = once,
+    };
+    CHECK (pthread_create (&threads[i], NULL, work, &w[i]) == 0);
+  }
+}
+
+static void
+join_workers (struct worker *w, pthread_t *threads, bool failed)
+{
+  unsigned i;
+
+  for (i = 0; i < THREADS; ++i) {
+    CHECK (pthread_join (threads[i], NULL) == 0);
+    CHECK_EQ (w[i].failed, failed);
+    free (w[i].model);
+  }
+}
+
+static void
+run_workers (struct image *image, unsigned rounds)
+{
+  struct worker w[THREADS];
+  pthread_t threads[THREADS];
+  struct error e;
+
+  start_workers (w, threads, image, rounds, false);
+  join_workers (w, threads, false);
+  CHECK (image->ops->flush (image, &e) == 0);
+  CHECK (image->ops->check (image, &e) == 0);
+  image->ops->close (image);
+}
+
+static void
+test_parallel (void)
+{
+  run_workers (SPAWN ((char *) "memory", (char *) "8M"), 40);
+}
+
+static void
+test_parallel_one_connection (void)
+{
+  run_workers (SPAWN ((char *) "--filter=multi-conn", (char *) "memory",
+                      (char *) "8M",
+                      (char *) "multi-conn-mode=disable"), 40);
+}
+
+/* Servers that cannot do much. */
+static void
+test_no_zero (void)
+{
+  run_workers (SPAWN ((char *) "--filter=nozero", (char *) "memory",
+                      (char *) "8M"), 10);
+}
+
+static void
+test_no_extents (void)
+{
+  run_workers (SPAWN ((char *) "--filter=noextents", (char *) "memory",
+                      (char *) "8M"), 10);
+}
+
+/* It takes so much in one request, and not more. */
+static void
+test_maximum_payload (void)
+{
+  struct image *image =
+    SPAWN ((char *) "--filter=blocksize-policy", (char *) "memory",
+           (char *) "8M", (char *) "blocksize-minimum=1",
+           (char *) "blocksize-preferred=4k",
+           (char *) "blocksize-maximum=64k",
+           (char *) "blocksize-error-policy=error");
+
+  run_workers (image, 10);
+}
+
+static void
+test_minimum_block (void)
+{
+  struct image *image =
+    SPAWN ((char *) "--filter=blocksize-policy", (char *) "memory",
+           (char *) "8M", (char *) "blocksize-minimum=4096",
+           (char *) "blocksize-preferred=4096",
+           (char *) "blocksize-maximum=32M",
+           (char *) "blocksize-error-policy=error");
+  unsigned char buf[20000], got[20000];
+  uint64_t next;
+  struct error e;
+  bool data;
+
+  CHECK_EQ (image_nbd_block_size (image), 4096);
+  memset (buf, 'x', sizeof buf);
+  /* As a last cluster: it begins at a block, and ends where it likes. */
+  CHECK (image->ops->pwrite (image, buf, 9999, 8192, &e) == 0);
+  CHECK (image->ops->pread (image, got, 9997, 8193, &e) == 0);
+  CHECK (memcmp (buf, got, 9997) == 0);
+  CHECK (image->ops->pread (image, got, 1, 8192 + 9999, &e) == 0);
+  CHECK_EQ (got[0], 0);
+  CHECK (image->ops->extent (image, 8193, 8200, &next, &data, &e) == 0);
+  CHECK (data);
+  CHECK_EQ (next, 8200);
+  CHECK (image->ops->zero (image, 8192, 9999, &e) == 0);
+  CHECK (image->ops->pread (image, got, 9999, 8192, &e) == 0);
+  CHECK_EQ (got[0], 0);
+  CHECK (image->ops->punch (image, 1, 10000, &e) == 0);
+  image->ops->close (image);
+}
+
+/* The server dies in the middle of all that: everybody is told, nobody
+ * hangs, and when it is back so is the image.
+ */
+static void
+test_killed (void)
+{
+  struct worker w[THREADS];
+  pthread_t threads[THREADS];
+  struct image *image;
+  struct error e;
+  char byte;
+  pid_t pid;
+  int i;
+
+  CHECK (truncate (file, 0) == 0 && truncate (file, (off_t) SIZE) == 0);
+  pid = serve ("file", file);
+  image = open_uri ();
+  start_workers (w, threads, image, 1000000, true);
+  for (i = 0; i < THREADS; ++i)
+    while (atomic_load (&w[i].written) == 0)
+      unit_give_time ();
+  end (pid, SIGKILL);
+  join_workers (w, threads, true);
+  CHECK (image->ops->check (image, &e) == 0);
+
+  pid = serve ("file", file);
+  for (i = 0; image->ops->pread (image, &byte, 1, 0, &e) == -1; ++i) {
+    CHECK (i < 1000);
+    unit_give_time ();
+  }
+  CHECK (image->ops->flush (image, &e) == 0);
+  image->ops->close (image);
+  end (pid, SIGTERM);
+}
+
+/* It is back with nothing. */
+static void
+test_forgetful (void)
+{
+  struct image *image;
+  struct error e;
+  char byte = 1;
+  pid_t pid;
+  int i;
+
+  pid = serve ("memory", "8M");
+  image = open_uri ();
+  CHECK (image->ops->pwrite (image, &byte, 1, 4711, &e) == 0);
+  CHECK (image->ops->flush (image, &e) == 0);
+  end (pid, SIGKILL);
+  pid = serve ("memory", "8M");
+  for (i = 0; image->ops->check (image, &e) == 0; ++i) {
+    CHECK (i < 1000);
+    CHECK (image->ops->pread (image, &byte, 1, 0, &e) == -1);
+    unit_give_time ();
+  }
+  CHECK_ERROR (&e, ESTALE, "is back, but not what was written at offset 4711");
+  image->ops->close (image);
+  end (pid, SIGTERM);
+}
+
+/* What was trimmed need not be there. */
+static void
+test_trimmed (void)
+{
+  static _Atomic (uint64_t) words[IMAGE_NBD_WORDS];
+  struct image *image;
+  struct error e;
+  char byte = 1;
+  pid_t pid;
+  int i;
+
+  pid = serve ("memory", "8M");
+  image = open_uri ();
+  image_nbd_remember (image, words);
+  CHECK (image->ops->pwrite (image, &byte, 1, 4711, &e) == 0);
+  CHECK (image->ops->punch (image, 0, 65536, &e) == 0);
+  end (pid, SIGKILL);
+  pid = serve ("memory", "8M");
+  for (i = 0; image->ops->pread (image, &byte, 1, 0, &e) == -1; ++i) {
+    CHECK (i < 1000);
+    unit_give_time ();
+  }
+  image->ops->close (image);
+
+  image = image_nbd_reopen (uri, 0, SIZE, words, &e);
+  CHECK (image != NULL);
+  CHECK (image->ops->pread (image, &byte, 1, 0, &e) == 0);
+  CHECK (image->ops->pwrite (image, "\1", 1, 1, &e) == 0);
+  image->ops->close (image);
+  end (pid, SIGTERM);
+
+  pid = serve ("memory", "8M");
+  while (access (path, F_OK) == -1)
+    unit_give_time ();
+  CHECK (image_nbd_reopen (uri, 0, SIZE, words, &e) == NULL);
+  CHECK (strstr (e.msg, "is back, but not what was written at offset 1:"));
+  end (pid, SIGTERM);
+}
+
+/* Where nobody is, reopening succeeds all the same. */
+static void
+test_reopen_later (void)
+{
+  _Atomic (uint64_t) words[IMAGE_NBD_WORDS] = { 0 };
+  struct image *image;
+  struct error e;
+  char byte;
+  pid_t pid;
+  int i;
+
+  image = image_nbd_reopen (uri, 0, SIZE, words, &e);
+  CHECK (image != NULL);
+  CHECK (image->ops->pread (image, &byte, 1, 0, &e) == -1);
+  CHECK_ERROR (&e, EIO, "cannot connect");
+  CHECK (image->ops->check (image, &e) == 0);
+  pid = serve ("memory", "8M");
+  for (i = 0; image->ops->pread (image, &byte, 1, 0, &e) == -1; ++i) {
+    CHECK (i < 1000);
+    unit_give_time ();
+  }
+  image->ops->close (image);
+  end (pid, SIGTERM);
+
+  pid = serve ("memory", "4M");
+  while (access (path, F_OK) == -1)
+    unit_give_time ();
+  CHECK (image_nbd_reopen (uri, 0, SIZE, words, &e) == NULL);
+  CHECK (strstr (e.msg, "the export has 4194304 bytes, and not"));
+  end (pid, SIGTERM);
+}
+
+/* A server that does not answer is given up by closing the image. */
+static void *
+read_byte (void *opaque)
+{
+  struct image *image = opaque;
+  struct error e;
+  char byte;
+
+  return image->ops->pread (image, &byte, 1, 0, &e) == 0 ? image : NULL;
+}
+
+static void
+test_stopped (void)
+{
+  pthread_t thread;
+  struct image *image;
+  struct error e;
+  void *r;
+  pid_t pid;
+
+  pid = serve ("memory", "8M");
+  image = open_uri ();
+  CHECK (kill (pid, SIGSTOP) == 0);
+  CHECK (pthread_create (&thread, NULL, read_byte, image) == 0);
+  unit_give_time ();
+  CHECK (image->ops->check (image, &e) == 0);
+  CHECK (kill (pid, SIGCONT) == 0);
+  CHECK (pthread_join (thread, &r) == 0 && r == image);
+  CHECK (kill (pid, SIGSTOP) == 0);
+  image->ops->close (image);
+  CHECK (kill (pid, SIGCONT) == 0);
+  end (pid, SIGTERM);
+}
+
+static void
+test_names (void)
+{
+  CHECK (image_nbd_is_name ("nbd://localhost"));
+  CHECK (image_nbd_is_name ("nbds+unix:///x?socket=y"));
+  CHECK (image_nbd_is_name ("[ qemu-nbd x ]"));
+  CHECK (!image_nbd_is_name ("/nbd://x"));
+  CHECK (!image_nbd_is_name ("nbd"));
+  CHECK (!image_nbd_is_name (""));
+}
+
+static void
+test_log (void)
+{
+  struct nbd_log log;
+  uint64_t i;
+
+  CHECK (nbd_log_init (&log) == 0);
+  for (i = 0; i < NBD_LOG_MAX; ++i)
+    nbd_log_add (&log, i, 1, i);
+  CHECK (!log.overflow);
+  nbd_log_flushed (&log, 10);
+  CHECK_EQ (log.first, 10 - NBD_LOG_WITNESSES);
+  CHECK_EQ (log.unflushed, 10);
+  CHECK_EQ (log.bytes, NBD_LOG_MAX - 10);
+  for (i = 0; i < 12; ++i)
+    nbd_log_add (&log, i, 1, i);
+  CHECK (log.overflow);
+  CHECK_EQ (log.unflushed, 12);
+  nbd_log_flushed (&log, 11);   /* that one was too late */
+  CHECK (log.overflow);
+  nbd_log_flushed (&log, log.next);
+  CHECK (!log.overflow);
+  CHECK_EQ (log.next - log.first, NBD_LOG_WITNESSES);
+  nbd_log_destroy (&log);
+}
+
+static void
+test_sum (void)
+{
+  static unsigned char buf[100000];
+  uint64_t sum;
+  size_t i;
+
+  CHECK_EQ (nbd_log_sum (buf, 7), NBD_LOG_SUM_ZERO);
+  CHECK_EQ (nbd_log_sum (buf, sizeof buf), NBD_LOG_SUM_ZERO);
+  for (i = 0; i < sizeof buf; ++i)
+    buf[i] = (unsigned char) (i * 7 + i / 256);
+  sum = nbd_log_sum (buf, sizeof buf);
+  for (i = 0; i < sizeof buf; i += 37) {
+    buf[i] ^= 1;
+    CHECK (nbd_log_sum (buf, sizeof buf) != sum);
+    buf[i] ^= 1;
+  }
+  CHECK (nbd_log_sum (buf, sizeof buf - 1) != sum);
+}
+
+int
+main (void)
+{
+  unit_start ();
+  dir = unit_tmpdir ();
+  CHECK (asprintf (&path, "%s/sock", dir) != -1);
+  CHECK (asprintf (&uri, "nbd+unix:///?socket=%s", path) != -1);
+  CHECK (asprintf (&file, "%s/file", dir) != -1);
+  close (open (file, O_CREAT | O_WRONLY, 0600));
+  RUN (test_names);
+  RUN (test_log);
+  RUN (test_sum);
+  RUN (test_parallel);
+  RUN (test_parallel_one_connection);
+  RUN (test_no_zero);
+  RUN (test_no_extents);
+  RUN (test_maximum_payload);
+  RUN (test_minimum_block);
+  RUN (test_killed);
+  RUN (test_forgetful);
+  RUN (test_trimmed);
+  RUN (test_reopen_later);
+  RUN (test_stopped);
+  unlink (file);
+  free (file);
+  free (uri);
+  free (path);
+  unit_rmdir (dir);
+  return unit_end ();
+}
