@@ -40,7 +40,7 @@ extern void params_free (struct params *p);
   "snapshot=NAME     What the default export means (default: the newest\n" \
   "                  snapshot).\n"                                      \
   "create=true       Take a snapshot at start, and drop it at the end.\n" \
-  "target=FILE       Where its old data goes (default: NAME.cow beside the\n" \
+  "target=FILE|URI   Where its old data goes (default: NAME.cow beside the\n" \
   "                  segment, or in /var/tmp).\n"                       \
   "discard=true      Let clients discard areas by trimming them.\n"       \
   "discard=read      Discard what has been read: for one client that reads\n" \
