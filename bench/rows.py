@@ -149,6 +149,19 @@ def cluster_rows(args):
                              load.copy_view, load.touch_half)])
 
 
+def target_rows(args):
+    for rw, bs, queue, name in WRITES:
+        first = load.writes(rw, bs, queue, True)
+        yield Row("other targets", f"{name}, first touch, NBD target", "IOPS",
+                  [Series("cbw", Lab.cbw_nbd, first),
+                   Series("cbw, file", ours(view=False), first),
+                   Series("qemu", Lab.qemu_nbd, first)], {"qemu": 1})
+        yield Row("other targets", f"{name}, first touch, qcow2 target",
+                  "IOPS", [Series("cbw", Lab.cbw_qcow2, first),
+                           Series("qemu", Lab.qemu_qcow2, first)],
+                  {"qemu": 1})
+
+
 def timed_ms(work):
     start = time.monotonic()
     work()
@@ -207,5 +220,6 @@ SECTIONS = {
     "view": view_rows,
     "chain": chain_rows,
     "clusters": cluster_rows,
+    "targets": target_rows,
     "sizes": size_rows,
 }

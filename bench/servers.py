@@ -59,10 +59,10 @@ class Ctl:
                               check=True, text=True,
                               stdout=subprocess.PIPE).stdout
 
-    def create(self, name, *args):
+    def create(self, name, *args, target=None):
         """Take a snapshot; how long writes were held, in microseconds."""
         out = self("create", name, "--json",
-                   f"--target={self.targets}{name}", *args)
+                   f"--target={target or self.targets + name}", *args)
         return json.loads(out)["held-ns"] / 1000
 
     def drop(self, *names):
@@ -139,8 +139,10 @@ class Lab:
 
     @contextlib.contextmanager
     def cbw(self, *params, snapshots=1, cluster_size=None, below=(),
-            view=True):
-        """Ours, with so many snapshots.  "below" replaces the plugin."""
+            view=True, target=None):
+        """Ours, with so many snapshots.  "below" replaces the plugin,
+        "target" the files.
+        """
         disk, snap = self.path("d.sock"), self.path("v.sock")
         shm = self.path("shm")
         cs = cluster_size or self.cluster_size
@@ -155,7 +157,7 @@ class Lab:
                     *(below or ("file", self.image)), f"cbw-shm={shm}",
                     *params))]
                 for name in names:
-                    ctl.create(name)
+                    ctl.create(name, target=target)
                 if view:
                     procs.append(stack.enter_context(
                         self.nbdkit(snap, self.plugin, shm)))
@@ -163,22 +165,31 @@ class Lab:
         finally:
             self.remove("shm", *(f"target-{name}" for name in names))
 
-    @contextlib.contextmanager
     def qemu(self, filters=1, program=None):
         """QEMU's own fleecing, with the same disk and raw targets, in
         clusters of 64k, its smallest.
         """
+        targets = [f"qtarget{i}" for i in range(filters)]
+        for target in targets:
+            with open(self.path(target), "wb") as f:
+                f.truncate(self.size)
+        return self.qemu_on([f"file,filename={self.path(t)}"
+                             for t in targets], targets, program)
+
+    @contextlib.contextmanager
+    def qemu_on(self, targets, files=(), program=None):
+        """The same; targets are the options of their nodes, and files are
+        removed afterwards.
+        """
         sock = self.path("q.sock")
-        targets = [self.path(f"qtarget{i}") for i in range(filters)]
         command = [program or self.args.qsd[0], "--blockdev",
                    f"file,node-name=cbw0,filename={self.image}"]
         for i, target in enumerate(targets):
-            with open(target, "wb") as f:
-                f.truncate(self.size)
             command += [
-                "--blockdev", f"file,node-name=target{i},filename={target}",
+                "--blockdev", f"{target},node-name=target{i}",
                 "--blockdev", f"copy-before-write,node-name=cbw{i + 1},"
                               f"file=cbw{i},target=target{i}"]
+        filters = len(targets)
         view = []
         if filters:
             command += ["--blockdev", "snapshot-access,node-name=view,"
@@ -192,5 +203,43 @@ class Lab:
                 yield Servers(nbd_uri(sock, "disk"), nbd_uri(sock, "view"),
                               [proc])
         finally:
-            for target in targets:
-                os.unlink(target)
+            self.remove(*files)
+
+    @contextlib.contextmanager
+    def target_server(self):
+        """A target in another process's memory."""
+        sock = self.path("t.sock")
+        with self.nbdkit(sock, "memory", str(self.size)):
+            yield sock
+
+    @contextlib.contextmanager
+    def cbw_nbd(self):
+        with self.target_server() as sock, \
+             self.cbw(target=nbd_uri(sock), view=False) as servers:
+            yield servers
+
+    @contextlib.contextmanager
+    def qemu_nbd(self):
+        with self.target_server() as sock, \
+             self.qemu_on([f"nbd,server.type=unix,server.path={sock}"]) \
+             as servers:
+            yield servers
+
+    def make_qcow2(self):
+        qcow2 = self.path("target.qcow2")
+        subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", qcow2,
+                        str(self.size)], check=True)
+        return qcow2
+
+    @contextlib.contextmanager
+    def cbw_qcow2(self):
+        qcow2 = self.make_qcow2()
+        with self.cbw(target=f"[ qemu-nbd -f qcow2 {qcow2} ]",
+                      view=False) as servers:
+            yield servers
+        self.remove(qcow2)
+
+    def qemu_qcow2(self):
+        qcow2 = self.make_qcow2()
+        return self.qemu_on(["qcow2,file.driver=file,file.filename=" + qcow2],
+                            [qcow2])
