@@ -80,6 +80,15 @@ completed (void *opaque, int *error)
   return 1;                     /* libnbd may forget the command */
 }
 
+/* Its last state, which it does not leave.  (To ask for two of those that
+ * it goes between, one after the other, tells nothing.)
+ */
+static bool
+has_ended (const struct nbd_conn *c)
+{
+  return nbd_aio_is_dead (c->nbd) || nbd_aio_is_closed (c->nbd);
+}
+
 /* What the leader waits for, and for how long. */
 static struct pollfd
 poll_socket (struct nbd_conn *c)
@@ -196,8 +205,7 @@ static int
 finish (struct nbd_conn *c, struct command *cmd, int64_t cookie)
 {
   if (cookie == -1) {
-    cmd->err = nbd_aio_is_ready (c->nbd) || nbd_aio_is_processing (c->nbd) ?
-      nbd_get_errno () : ENOTCONN;
+    cmd->err = has_ended (c) ? ENOTCONN : nbd_get_errno ();
     if (cmd->err == 0)
       cmd->err = EIO;
   }
@@ -332,7 +340,7 @@ nbd_conn_alive (struct nbd_conn *c)
   struct pollfd p = { .fd = c->fd, .events = POLLIN | POLLRDHUP };
   uint64_t started;
 
-  if (!nbd_aio_is_ready (c->nbd) && !nbd_aio_is_processing (c->nbd))
+  if (has_ended (c))
     return false;
   /* With requests in flight a reply may be there to read.  With none from
    * before to after the look, only the end is.

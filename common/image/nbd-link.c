@@ -130,12 +130,7 @@ nbd_link_pick (const struct nbd_link *link)
 bool
 nbd_link_alive (const struct nbd_link *link)
 {
-  unsigned i;
-
-  for (i = 0; i < link->nr; ++i)
-    if (!nbd_conn_alive (link->conns[i]))
-      return false;
-  return true;
+  return nbd_conn_alive (nbd_link_pick (link));
 }
 
 void

@@ -46,7 +46,9 @@ extern void nbd_link_close (struct nbd_link *link);
  */
 extern struct nbd_conn *nbd_link_pick (const struct nbd_link *link);
 
-/* As of nbd_conn, of all the connections. */
+/* As of nbd_conn: of the connection to be used next, which is a system
+ * call if nobody uses it, and of all.
+ */
 extern bool nbd_link_alive (const struct nbd_link *link);
 extern void nbd_link_abort (const struct nbd_link *link);
 
