@@ -19,6 +19,8 @@ for cluster in 4k 64k 4M; do
     nbdsh -c - <<PY
 guest = nbd.NBD (); guest.connect_uri ("$disk")
 view = nbd.NBD (); view.connect_uri ("$snap")
+for h in guest, view:           # newer ones check it themselves
+    h.set_strict_mode (0)
 old = open ("$tmp/original", "rb").read ()
 n = 64 * 1024 * 1024
 data = old[:n][::-1]

@@ -32,7 +32,7 @@ needs_recovery "$tmp/disk.img" || fail "there is nothing to replay"
 cp "$tmp/disk.img" "$tmp/original"
 serve_disk
 
-# guestfs_recipe TITLE: skipped where libguestfs wants a kernel that it can read.
+# guestfs_recipe TITLE: libguestfs wants a kernel that it can read.
 guestfs_recipe ()
 {
     (run_recipe "$1") >"$tmp/log" 2>&1 && return
