@@ -1,0 +1,372 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+/* Snapshots that a filter's server keeps, read through a segment. */
+
+#include <config.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "backend.h"
+#include "cleanup.h"
+#include "client.h"
+#include "clock.h"
+#include "control.h"
+#include "coverage.h"
+#include "liveness.h"
+#include "request.h"
+#include "rounding.h"
+#include "segment.h"
+#include "snaptab.h"
+
+static struct params *params;
+static uint64_t own_id;         /* of the snapshot of our own, or 0 */
+static struct client client = { .segment = SEGMENT_INIT };
+
+/* A connection: one snapshot, whatever becomes of its name. */
+struct handle {
+  struct snapshot_info info;
+  struct coverage coverage;     /* with discard=read */
+};
+
+static int
+seg_get_ready (struct params *p)
+{
+  struct error e;
+
+  params = p;
+  client.server_timeout_ns = params->timeout_ns;
+  if (client_probe (params->shm, params->wait_ns, &e) == -1) {
+    nbdkit_error ("%s", e.msg);
+    return -1;
+  }
+  return 0;
+}
+
+/* Take a snapshot that lives as long as we do: whatever ends this process,
+ * the filter drops it.
+ */
+static int
+create_own (struct error *e)
+{
+  struct control_snapshot own = { .flags = CBW_CREATE_OWNED };
+  struct snapshot_info info;
+  uint64_t held_ns;
+
+  if (params->snapshot == NULL)
+    params->snapshot = nbdkit_printf_intern ("snapshot-%ld", (long) getpid ());
+  if (params->snapshot == NULL)
+    return error_set_errno (e, ENOMEM, "create");
+  if (params->target == NULL)
+    params->target = control_default_target (&client.segment, params->snapshot,
+                                            e);
+  own.name = params->snapshot;
+  own.target = params->target;
+  if (params->target == NULL || control_create (&client, &own, &held_ns, e) == -1)
+    return -1;
+  if (snaptab_find (&client.segment.map, params->snapshot, &info))
+    own_id = info.id;
+  nbdkit_debug ("created snapshot \"%s\", writes were held for %" PRIu64
+                " us", params->snapshot, held_ns / 1000);
+  return 0;
+}
+
+static int
+seg_after_fork (void)
+{
+  struct error e;
+
+  if (client_attach (&client, params->shm, "nbdkit snapshot-access", params->wait_ns,
+                     &e) == -1 ||
+      (params->create && create_own (&e) == -1)) {
+    nbdkit_error ("%s", e.msg);
+    return -1;
+  }
+  return 0;
+}
+
+static void
+seg_cleanup (void)
+{
+  struct error e;
+
+  client.server_timeout_ns = 0; /* if the filter is gone, so be it */
+  if (own_id != 0 && control_drop_id (&client, own_id, &e) == -1)
+    nbdkit_debug ("%s", e.msg);
+  client_detach (&client);
+}
+
+static const char *
+describe (const struct snapshot_info *info)
+{
+  const time_t created = (time_t) (info->created_ns / NS_PER_SEC);
+  char date[64], state[256];
+  struct tm tm;
+
+  gmtime_r (&created, &tm);
+  strftime (date, sizeof date, "%Y-%m-%d %H:%M:%S UTC", &tm);
+  snaptab_describe (info, state, sizeof state);
+  return nbdkit_printf_intern ("snapshot of %s, %s", date, state);
+}
+
+static int
+seg_list_exports (struct nbdkit_exports *exports)
+{
+  struct snapshot_info info;
+  unsigned i;
+
+  for (i = 0; i < CBW_NR_SNAPSHOTS; ++i)
+    if (snaptab_read (&client.segment.map, i, &info) &&
+        nbdkit_add_export (exports, info.name, describe (&info)) == -1)
+      return -1;
+  return 0;
+}
+
+static const char *
+seg_default_export (void)
+{
+  struct snapshot_info info;
+
+  if (params->snapshot)
+    return params->snapshot;
+  return snaptab_find (&client.segment.map, NULL, &info) ?
+    nbdkit_strdup_intern (info.name) : "";
+}
+
+/* How long a client waits for another to go. */
+#define CONSUMER_WAIT NS_PER_SEC
+
+/* With discard=read: snapshot entries that a connection of ours reads. */
+static uint64_t consumed;
+static pthread_mutex_t consumed_lock = PTHREAD_MUTEX_INITIALIZER;
+
+/* Become the one client that reads the snapshot and discards it: of this
+ * process, then of all.
+ */
+static bool
+take_consumer (unsigned index)
+{
+  const uint64_t bit = UINT64_C (1) << index;
+
+  LOCK_FOR_SCOPE (&consumed_lock);
+  if ((consumed & bit) ||
+      liveness_take_consumer (client.segment.fd, index) != 1)
+    return false;
+  consumed |= bit;
+  return true;
+}
+
+static int
+start_consuming (struct handle *h)
+{
+  const uint64_t until = now_monotonic_ns () + CONSUMER_WAIT;
+  bool taken;
+
+  /* Of a client that has just gone (nbdinfo, say) the connection may not
+   * have ended yet.
+   */
+  while (!(taken = take_consumer (h->info.index)) &&
+         now_monotonic_ns () < until &&
+         nbdkit_nanosleep (0, 20 * NS_PER_MS) == 0)
+    ;
+  if (!taken) {
+    nbdkit_error ("snapshot \"%s\" is being read by another client with "
+                  "discard=read; only one can", h->info.name);
+    return -1;
+  }
+  coverage_init (&h->coverage, h->info.size,
+                 client.segment.map.geometry.cluster_size);
+  return 0;
+}
+
+static void *
+seg_open (const char *name)
+{
+  struct handle *h;
+
+  if (*name == '\0')
+    name = params->snapshot;            /* or NULL, the newest */
+  h = malloc (sizeof *h);
+  if (h == NULL) {
+    nbdkit_error ("malloc: %m");
+    return NULL;
+  }
+  if (!snaptab_find (&client.segment.map, name, &h->info)) {
+    nbdkit_error (name ? "%s: there is no snapshot \"%s\"" :
+                  "%s: there is no snapshot", params->shm, name);
+    free (h);
+    return NULL;
+  }
+  if (params->discard == DISCARD_READ && start_consuming (h) == -1) {
+    free (h);
+    return NULL;
+  }
+  return h;
+}
+
+static void
+seg_close (void *handle)
+{
+  struct handle *h = handle;
+
+  if (params->discard == DISCARD_READ) {
+    coverage_destroy (&h->coverage);
+    pthread_mutex_lock (&consumed_lock);
+    consumed &= ~(UINT64_C (1) << h->info.index);
+    liveness_release_consumer (client.segment.fd, h->info.index);
+    pthread_mutex_unlock (&consumed_lock);
+  }
+  free (h);
+}
+
+static const char *
+seg_export_description (void *handle)
+{
+  const struct handle *h = handle;
+  struct snapshot_info now;
+
+  return describe (snaptab_read (&client.segment.map, h->info.index, &now) &&
+                   now.id == h->info.id ? &now : &h->info);
+}
+
+static int64_t
+seg_get_size (void *handle)
+{
+  const struct handle *h = handle;
+
+  return (int64_t) h->info.size;
+}
+
+static int
+seg_block_size (void *handle, uint32_t *minimum, uint32_t *preferred,
+               uint32_t *maximum)
+{
+  const struct cbw_header *header = map_header (&client.segment.map);
+  const uint32_t source_minimum = header->source_minimum_block;
+  const uint32_t cluster_size = client.segment.map.geometry.cluster_size;
+
+  (void) handle;
+  /* What the source needs; a cluster at least is best. */
+  *minimum = is_power_of_2 (source_minimum) && source_minimum <= 65536 ?
+    source_minimum : 1;
+  *preferred = (uint32_t) max_u64 (cluster_size, *minimum);
+  *maximum = UINT32_MAX;
+  return 0;
+}
+
+static int
+seg_can_trim (void *handle)
+{
+  (void) handle;
+  return params->discard == DISCARD_TRIM;
+}
+
+/* Any connection sees the same, unchanging, bytes. */
+static int
+seg_can_multi_conn (void *handle)
+{
+  (void) handle;
+  return params->discard != DISCARD_READ;
+}
+
+/* Turn the errno of a failed request into an error. */
+static int
+reply (const struct handle *h, int r, const char *what, uint32_t count,
+       uint64_t offset)
+{
+  if (r == 0)
+    return 0;
+  nbdkit_set_error (r);
+  errno = r;
+  nbdkit_error ("snapshot \"%s\": cannot %s %" PRIu32 " bytes at offset %"
+                PRIu64 ": %s", h->info.name, what, count, offset,
+                r == ESHUTDOWN ?
+                "the snapshot, or the filter that serves it, is gone" :
+                strerror (r));
+  return -1;
+}
+
+static int
+seg_pread (void *handle, void *buf, uint32_t count, uint64_t offset)
+{
+  struct handle *h = handle;
+  uint64_t from, to;
+  int r;
+
+  r = request_read (&client, h->info.id, buf, count, offset);
+  if (r == 0 && params->discard == DISCARD_READ &&
+      coverage_add (&h->coverage, offset, offset + count, &from, &to) == 0 &&
+      from < to)
+    r = request_discard (&client, h->info.id, to - from, from);
+  return reply (h, r, "read", count, offset);
+}
+
+static int
+seg_pwrite (void *handle, uint32_t count, uint64_t offset)
+{
+  const struct handle *h = handle;
+
+  return reply (h, EPERM, "write", count, offset);
+}
+
+static int
+seg_trim (void *handle, uint32_t count, uint64_t offset)
+{
+  const struct handle *h = handle;
+
+  return reply (h, request_discard (&client, h->info.id, count, offset),
+                "discard", count, offset);
+}
+
+static int
+add_extent (void *opaque, uint64_t offset, uint64_t length, uint32_t type)
+{
+  return nbdkit_add_extent (opaque, offset, length,
+                            (type & CBW_EXTENT_HOLE ? NBDKIT_EXTENT_HOLE : 0) |
+                            (type & CBW_EXTENT_ZERO ? NBDKIT_EXTENT_ZERO : 0));
+}
+
+static int
+seg_extents (void *handle, uint32_t count, uint64_t offset,
+             struct nbdkit_extents *extents)
+{
+  const struct handle *h = handle;
+
+  return reply (h, request_extents (&client, h->info.id, count, offset,
+                                    h->info.size, add_extent, extents),
+                "map", count, offset);
+}
+
+static int
+seg_cache (void *handle, uint32_t count, uint64_t offset)
+{
+  const struct handle *h = handle;
+
+  return reply (h, request_cache (&client, h->info.id, count, offset),
+                "cache", count, offset);
+}
+
+const struct backend shm_backend = {
+  .get_ready          = seg_get_ready,
+  .after_fork         = seg_after_fork,
+  .cleanup            = seg_cleanup,
+  .list_exports       = seg_list_exports,
+  .default_export     = seg_default_export,
+  .open               = seg_open,
+  .close              = seg_close,
+  .export_description = seg_export_description,
+  .get_size           = seg_get_size,
+  .block_size         = seg_block_size,
+  .can_trim           = seg_can_trim,
+  .can_multi_conn     = seg_can_multi_conn,
+  .pread              = seg_pread,
+  .pwrite             = seg_pwrite,
+  .trim               = seg_trim,
+  .extents            = seg_extents,
+  .cache              = seg_cache,
+};
