@@ -215,6 +215,13 @@ try_connect (struct nbd_image *nbd)
   struct error e, why;
   int ok = 0;
 
+  if ((nbd->flags & IMAGE_NBD_ONCE) && nbd->tries > 0) {
+    error_set (&why, EIO, "%s: the connection to the server was lost",
+               nbd->name);
+    lose (nbd, &why);
+    nbd->wanted = false;
+    return;
+  }
   close_link (nbd);
   pthread_mutex_unlock (&nbd->lock);
   link = nbd_link_open (&nbd->address, now_monotonic_ns () + CONNECT_WAIT,

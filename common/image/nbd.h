@@ -44,6 +44,11 @@ extern bool image_nbd_is_name (const char *target);
  */
 #define IMAGE_NBD_ZEROES 2u
 
+/* Connect once: when that connection ends, the image is lost.  For who has
+ * to know that all requests are served by one and the same process.
+ */
+#define IMAGE_NBD_ONCE 8u
+
 /* Connect to the export that "target" names.  Sets *size (bytes).  Returns
  * NULL and sets the error if it cannot be reached within ten seconds, or
  * cannot be written (unless READONLY).
