@@ -15,7 +15,7 @@ expect_in "$tmp/filter" "copy-before-write"
 expect_in "$tmp/filter" "nbdkit-snapshot-access-plugin"
 
 eval "$(nbdkit_command) --help '$plugin'" >"$tmp/plugin"
-for p in shm snapshot wait timeout; do
+for p in shm qcow2 snapshot wait timeout; do
     expect_in "$tmp/plugin" "$p"
 done
 expect_in "$tmp/plugin" "cbw-shm="
@@ -30,7 +30,7 @@ done
 eval "$(nbdkit_command) --dump-plugin '$plugin'" >"$tmp/dump"
 for line in name=snapshot-access magic_config_key=shm \
             max_thread_model=parallel segment_version=1 \
-            segment_max_snapshots=64 segment_max_clients=64; do
+            segment_max_snapshots=64 segment_max_clients=64 qcow2=yes; do
     grep -qx "$line" "$tmp/dump" || fail "--dump-plugin: $line"
 done
 grep -qx "version=[0-9.]*" "$tmp/dump" || fail "--dump-plugin: version"

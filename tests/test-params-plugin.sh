@@ -32,6 +32,20 @@ bad 'snapshot name "../x" contains ".."' "$shm" snapshot=../x
 bad "longer than 63 bytes" "$shm" snapshot="$(printf 'n%.0s' $(seq 64))"
 bad "unknown parameter cluster-size" "$shm" cluster-size=4k
 
+# An image instead of a segment.
+image=qcow2=$tmp/disk.qcow2
+bad "a segment (shm=) and qcow2= cannot be served together" "$image" "$shm"
+for param in create=true target=x discard=true wait=1 timeout=1; do
+    bad "${param%=*}= goes with a segment (shm=), not with qcow2=" \
+        "$image" "$param"
+    bad "${param%=*}= goes with a segment (shm=), not with qcow2=" \
+        "$param" "$image"
+done
+bad "the name or the id of a snapshot is missing" "$image" snapshot=
+if command -v qemu-nbd >/dev/null; then
+    bad "$tmp/disk.qcow2: cannot open: No such file" "$image" snapshot=a/b
+fi
+
 # wait= is how long it waits for a segment that is not there.
 start=$(date +%s%N)
 bad "$shm: there is no such segment; start nbdkit --filter=cbw with cbw-shm=$shm" \

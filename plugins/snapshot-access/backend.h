@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
-/* Where the snapshots come from: a segment, which a filter's server shares.
- * snapshot-access.c hands nbdkit's callbacks on to one of these.
+/* Where the snapshots come from: a segment, which a filter's server shares,
+ * or a qcow2 image with internal ones.  snapshot-access.c hands nbdkit's
+ * callbacks on to one of these.
  *
  * The functions have the meaning of the callbacks of the same name, see
  * nbdkit-plugin(3).  Those that can fail have called nbdkit_error then.
@@ -50,5 +51,6 @@ struct backend {
 };
 
 extern const struct backend shm_backend;
+extern const struct backend qcow2_backend;
 
 #endif /* CBW_BACKEND_H */

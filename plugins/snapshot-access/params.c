@@ -63,10 +63,19 @@ set_discard (struct params *p, const char *value)
 int
 params_parse (struct params *p, const char *key, const char *value)
 {
-  struct error e;
-
   if (strcmp (key, "shm") == 0)
     return set_shm (p, value);
+  if (strcmp (key, "qcow2") == 0) {
+    free (p->qcow2);
+    p->qcow2 = nbdkit_absolute_path (value);
+    return p->qcow2 ? 0 : -1;
+  }
+  if (strcmp (key, "snapshot") == 0) {
+    p->snapshot = value;
+    return 0;
+  }
+
+  p->shm_only = key;
   if (strcmp (key, "create") == 0) {
     const int r = nbdkit_parse_bool (value);
 
@@ -85,25 +94,45 @@ params_parse (struct params *p, const char *key, const char *value)
     return set_seconds (key, value, &p->wait_ns);
   if (strcmp (key, "timeout") == 0)
     return set_seconds (key, value, &p->timeout_ns);
-  if (strcmp (key, "snapshot") == 0) {
-    if (snaptab_check_name (value, &e) == -1) {
-      nbdkit_error ("snapshot: %s", e.msg);
-      return -1;
-    }
-    p->snapshot = value;
-    return 0;
-  }
   nbdkit_error ("unknown parameter %s "
                 "(nbdkit --help snapshot-access lists them)", key);
   return -1;
 }
 
+static int
+qcow2_complete (const struct params *p)
+{
+  if (p->shm) {
+    nbdkit_error ("a segment (shm=) and qcow2= cannot be served together");
+    return -1;
+  }
+  if (p->shm_only) {
+    nbdkit_error ("%s= goes with a segment (shm=), not with qcow2=",
+                  p->shm_only);
+    return -1;
+  }
+  if (p->snapshot && *p->snapshot == '\0') {
+    nbdkit_error ("snapshot: the name or the id of a snapshot is missing");
+    return -1;
+  }
+  return 0;
+}
+
 int
 params_complete (const struct params *p)
 {
+  struct error e;
+
+  if (p->qcow2)
+    return qcow2_complete (p);
   if (p->shm == NULL) {
     nbdkit_error ("the segment is missing: nbdkit snapshot-access SEGMENT, "
-                  "the same as the filter's cbw-shm=");
+                  "the same as the filter's cbw-shm=; or a qcow2 image with "
+                  "internal snapshots: qcow2=FILE");
+    return -1;
+  }
+  if (p->snapshot && snaptab_check_name (p->snapshot, &e) == -1) {
+    nbdkit_error ("snapshot: %s", e.msg);
     return -1;
   }
   if (p->target && !p->create) {
@@ -117,5 +146,6 @@ void
 params_free (struct params *p)
 {
   free (p->target);
+  free (p->qcow2);
   free (p->shm);
 }

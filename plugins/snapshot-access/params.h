@@ -14,13 +14,16 @@
 enum discard { DISCARD_NO, DISCARD_TRIM, DISCARD_READ };
 
 struct params {
-  char *shm;                    /* path of the segment, absolute */
+  char *shm;                    /* path of the segment, absolute; or */
+  char *qcow2;                  /* of the image, absolute */
   const char *snapshot;         /* what the export "" means; NULL: newest */
   bool create;                  /* take a snapshot of our own */
   char *target;                 /* where its old data goes; NULL: default */
   enum discard discard;
   uint64_t wait_ns;             /* for the filter, at start */
   uint64_t timeout_ns;          /* for a filter that is restarted */
+  const char *shm_only;         /* one that was given, of those which need a
+                                 * segment, or NULL */
 };
 
 #define PARAMS_INIT { .wait_ns = 5 * NS_PER_SEC }
@@ -36,9 +39,11 @@ extern void params_free (struct params *p);
 
 /* For nbdkit --help. */
 #define PARAMS_HELP                                                  \
-  "[shm=]NAME|PATH   (required) The segment: the filter's cbw-shm=.\n"  \
+  "[shm=]NAME|PATH   The segment: the filter's cbw-shm=.  Or instead,\n" \
+  "qcow2=FILE        the image whose internal snapshots are to be served.\n" \
   "snapshot=NAME     What the default export means (default: the newest\n" \
   "                  snapshot).\n"                                      \
+  "With a segment:\n"                                                   \
   "create=true       Take a snapshot at start, and drop it at the end.\n" \
   "target=FILE|URI   Where its old data goes (default: NAME.cow beside the\n" \
   "                  segment, or in /var/tmp).\n"                       \

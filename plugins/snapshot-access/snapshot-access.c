@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /* nbdkit-snapshot-access-plugin: nbdkit's callbacks, and nothing else.  The
- * work is done by a back-end.
+ * work is done by the back-end that the parameters choose.
  */
 
 #include <config.h>
@@ -30,6 +30,7 @@ sa_dump_plugin (void)
   printf ("segment_version=%" PRIu32 "\n", CBW_VERSION);
   printf ("segment_max_snapshots=%d\n", CBW_NR_SNAPSHOTS);
   printf ("segment_max_clients=%d\n", CBW_NR_CLIENTS);
+  printf ("qcow2=yes\n");
 }
 
 static int
@@ -47,7 +48,7 @@ sa_config_complete (void)
 static int
 sa_get_ready (void)
 {
-  backend = &shm_backend;
+  backend = params.qcow2 ? &qcow2_backend : &shm_backend;
   return backend->get_ready (&params);
 }
 
@@ -191,7 +192,8 @@ static struct nbdkit_plugin plugin = {
   .longname           = "nbdkit snapshot access plugin",
   .version            = PACKAGE_VERSION,
   .description        = "Serves the snapshots that nbdkit-cbw-filter keeps, "
-                        "each as a read-only export.",
+                        "or those in a qcow2 image, each as a read-only "
+                        "export.",
   .unload             = sa_unload,
   .dump_plugin        = sa_dump_plugin,
   .config             = sa_config,
