@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <libgen.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -163,13 +164,22 @@ raw_check (struct image *image, struct error *e)
   return check_length (raw, e);
 }
 
+/* The directory too: a new file is nothing without its name. */
 static int
 raw_flush (struct image *image, struct error *e)
 {
   struct raw_image *raw = (struct raw_image *) image;
+  CLEANUP_FREE char *path = strdup (raw->path);
+  CLEANUP_CLOSE int dir = -1;
 
+  if (path)
+    dir = open (dirname (path), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (fdatasync (raw->fd) == -1)
     return error_set_errno (e, errno, "%s: cannot flush to disk", raw->path);
+  /* EINVAL: the file system cannot, or need not. */
+  if (dir == -1 || (fsync (dir) == -1 && errno != EINVAL))
+    return error_set_errno (e, errno, "%s: cannot flush its directory to disk",
+                            raw->path);
   return 0;
 }
 
