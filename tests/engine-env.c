@@ -202,9 +202,16 @@ target_pwrite (struct image *image, const void *buf, size_t count,
                uint64_t offset, struct error *e)
 {
   struct fake *f = &to_target (image)->fake;
+  size_t i;
   int err;
 
   f->writes++;
+  for (i = 0; i < count; ++i)
+    if (__atomic_load_n (&to_target (image)->written[offset + i],
+                         __ATOMIC_RELAXED)) {
+      to_target (image)->rewrites++;
+      break;
+    }
   racy_fill (to_target (image)->written + offset, 1, count);
   err = fake_move (f, f->data + offset, buf, offset, count);
   if (err == 0)
@@ -253,9 +260,11 @@ target_punch (struct image *image, uint64_t offset, uint64_t count,
 static int
 target_flush (struct image *image, struct error *e)
 {
-  (void) image;
-  (void) e;
-  return 0;
+  const int err = atomic_load (&to_target (image)->fail_flush);
+
+  to_target (image)->flushes++;
+  hook_call (&to_target (image)->fake.in_flush);
+  return err ? error_set (e, err, "target flush") : 0;
 }
 
 static void
@@ -319,6 +328,7 @@ env_start_bare (struct env *env, uint64_t size, uint32_t cluster_size,
   CHECK (env->segment.map.base != NULL);
   map_header (&env->segment.map)->next_snapshot_id = ENV_ID (0);
   engine_init (&env->engine);
+  engine_set_source (&env->engine, &env->source);
 }
 
 static struct fake_target *
@@ -380,6 +390,21 @@ env_create (struct env *env, uint64_t size)
   const unsigned i = env_restore (env, size, CBW_SNAPSHOT_RESERVED);
 
   CHECK_EQ (env_state (env, i), CBW_SNAPSHOT_LIVE);
+  return i;
+}
+
+unsigned
+env_backup (struct env *env, bool paused)
+{
+  struct cbw_snapshot *entry = &env->s[env->nr].entry;
+  struct error e;
+  unsigned i;
+
+  entry->options.backup = 1;
+  atomic_store (&entry->fill.state,
+                paused ? CBW_FILL_PAUSED : CBW_FILL_RUNNING);
+  i = env_create (env, env->disk.fake.size);
+  CHECK (fill_add (&env->engine.fill, env->s[i].snap, &e) == 0);
   return i;
 }
 

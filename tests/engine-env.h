@@ -36,7 +36,7 @@ struct fake {
   _Atomic (int) fail;           /* errno of every further read and write */
   _Atomic (int) fail_writes;    /* the same, of writes only */
   struct hook before, amid, after; /* no byte, half, all moved */
-  struct hook in_extent;        /* of a target */
+  struct hook in_extent, in_flush; /* of a target */
   _Atomic (unsigned) reads, writes, extents;
   uint64_t last_offset, last_count; /* of the last read or write */
 };
@@ -51,6 +51,9 @@ struct fake_target {
   struct fake fake;
   unsigned char *written;       /* per byte */
   bool holes;                   /* what is punched is a hole, not rubbish */
+  _Atomic (unsigned) rewrites;  /* writes over what was written before */
+  _Atomic (unsigned) flushes;
+  _Atomic (int) fail_flush;     /* errno */
   struct bitmap punched;        /* per cluster; not this target's own */
   uint32_t cluster_size;
 };
@@ -103,6 +106,9 @@ extern unsigned env_restore (struct env *env, uint64_t size,
                              enum cbw_snapshot_state state);
 
 extern void env_drop (struct env *env, unsigned i);
+
+/* The same as env_create, of the whole disk, as a backup: paused, or not. */
+extern unsigned env_backup (struct env *env, bool paused);
 
 static inline uint32_t
 env_state (const struct env *env, unsigned i)

@@ -46,7 +46,9 @@ int
 control_create (struct client *c, const struct control_snapshot *s,
                 uint64_t *held_ns, struct error *e)
 {
-  struct cbw_control rq = { .flags = s->flags, .options = s->options };
+  struct cbw_control rq = {
+    .flags = s->flags, .options = s->options, .speed = s->speed
+  };
 
   if (snaptab_check_name (s->name, e) == -1 ||
       copy_path (rq.target, s->target, "a target", e) == -1 ||
@@ -56,7 +58,8 @@ control_create (struct client *c, const struct control_snapshot *s,
   strcpy (rq.name, s->name);
   if (getrandom (rq.uuid, sizeof rq.uuid, 0) != sizeof rq.uuid)
     return error_set_errno (e, errno, "getrandom");
-  if (run (c, CBW_REQUEST_CREATE, 0, &rq, e) == -1)
+  if (run (c, s->options.backup ? CBW_REQUEST_BACKUP : CBW_REQUEST_CREATE, 0,
+           &rq, e) == -1)
     return -1;
   *held_ns = rq.held_ns;
   return 0;
@@ -68,6 +71,15 @@ control_drop_id (struct client *c, uint64_t id, struct error *e)
   struct cbw_control rq = { 0 };
 
   return run (c, CBW_REQUEST_DROP, id, &rq, e);
+}
+
+int
+control_job (struct client *c, uint64_t id, enum cbw_job_action action,
+             uint64_t speed, struct error *e)
+{
+  struct cbw_control rq = { .action = action, .speed = speed };
+
+  return run (c, CBW_REQUEST_JOB, id, &rq, e);
 }
 
 int

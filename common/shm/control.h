@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
-/* Requests that change which snapshots there are.
+/* Requests that change which snapshots there are, or control a backup.
  *
  * Each blocks until the filter has answered, and returns 0 or -1 with the
  * error set, whose message is the filter's own.
@@ -20,7 +20,8 @@ struct control_snapshot {
   const char *target;           /* where old data goes: absolute path, or
                                  * NBD server */
   const char *access;           /* access file: absolute path, or NULL */
-  struct cbw_options options;
+  struct cbw_options options;   /* with "backup", it is one */
+  uint64_t speed;               /* of a backup: bytes/s; 0: any */
   uint32_t flags;               /* CBW_CREATE_* */
 };
 
@@ -35,6 +36,11 @@ extern int control_drop (struct client *c, const char *name,
 
 /* The same by id: surely not another one that got the name meanwhile. */
 extern int control_drop_id (struct client *c, uint64_t id, struct error *e);
+
+/* Pause or resume the backup "id", or set its speed (bytes/s, 0: any). */
+extern int control_job (struct client *c, uint64_t id,
+                        enum cbw_job_action action, uint64_t speed,
+                        struct error *e);
 
 /* Where old data of snapshot "name" goes unless told otherwise: NAME.cow
  * beside the segment, or in /var/tmp if the segment is in memory.

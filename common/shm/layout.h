@@ -146,6 +146,8 @@ enum cbw_request_kind {
   CBW_REQUEST_DISCARD = 4,      /* will not be read any more */
   CBW_REQUEST_CREATE = 16,      /* take a snapshot; struct cbw_control */
   CBW_REQUEST_DROP = 17,        /* drop one; struct cbw_control */
+  CBW_REQUEST_BACKUP = 18,      /* as CREATE, and fill the target */
+  CBW_REQUEST_JOB = 19,         /* control a backup; struct cbw_control */
 };
 
 struct cbw_slot {
@@ -213,10 +215,23 @@ enum cbw_on_error {
   CBW_ON_ERROR_BREAK_GUEST_WRITE = 1,
 };
 
+/* What an error of a backup's fill does: the names, and what they mean,
+ * are QEMU's.
+ */
+enum cbw_on_fill_error {
+  CBW_FILL_REPORT = 0,          /* the backup fails */
+  CBW_FILL_IGNORE = 1,          /* go on, and try again later */
+  CBW_FILL_STOP = 2,            /* wait to be resumed */
+  CBW_FILL_ENOSPC = 3,          /* STOP if there is no space, else REPORT */
+};
+
 /* How a snapshot behaves; fixed when it is made. */
 struct cbw_options {
   uint32_t on_error;            /* enum cbw_on_error */
-  uint32_t reserved;
+  uint8_t backup;               /* 1: the target is to be a whole image */
+  uint8_t on_source_error;      /* of a backup: enum cbw_on_fill_error */
+  uint8_t on_target_error;      /* the same */
+  uint8_t reserved;
   uint64_t timeout_ns;          /* of a copy; 0: none */
   uint64_t stall_ns;            /* how long a full target is waited for */
   uint64_t quota;               /* bytes the target may hold; 0: any */
@@ -226,9 +241,16 @@ static_assert (sizeof (struct cbw_options) == 32, "cbw_options");
 #define CBW_CREATE_FORCE 1u     /* overwrite a target that holds data */
 #define CBW_CREATE_OWNED 2u     /* drop it when the creating client dies */
 
-/* What CREATE and DROP carry in the slot's buffer.  A server that takes
- * over runs them again: the uuid, or the id in the slot, tells it that it
- * was done already.
+/* What JOB asks for.  Done twice, each is the same as done once. */
+enum cbw_job_action {
+  CBW_JOB_PAUSE = 1,
+  CBW_JOB_RESUME = 2,
+  CBW_JOB_SPEED = 3,
+};
+
+/* What CREATE, BACKUP, DROP and JOB carry in the slot's buffer.  A server
+ * that takes over runs them again: the uuid, or the id in the slot, tells
+ * it that it was done already.
  */
 struct cbw_control {
   char name[CBW_NAME_MAX];      /* CREATE: NUL-terminated */
@@ -237,12 +259,46 @@ struct cbw_control {
   uint8_t uuid[16];             /* CREATE: of the new snapshot, random */
   struct cbw_options options;   /* CREATE */
   uint32_t flags;               /* CREATE: CBW_CREATE_* */
-  uint32_t reserved;
+  uint32_t action;              /* JOB: enum cbw_job_action */
+  uint64_t speed;               /* BACKUP, JOB: bytes/s; 0: any */
 
   uint64_t held_ns;             /* reply: how long guests' writes waited */
   char message[ERROR_MSG_MAX];  /* reply: if it failed, why */
 };
-static_assert (sizeof (struct cbw_control) == 3200, "cbw_control");
+static_assert (sizeof (struct cbw_control) == 3208, "cbw_control");
+
+/*   NONE       RUNNING <-> PAUSED
+ *                 ^ |
+ *                 | +--> STOPPED --> (RUNNING)
+ *                 | +--> COMPLETE
+ *                   `--> FAILED
+ *
+ * Kept in the segment, so that the next server goes on with it.
+ */
+enum cbw_fill_state {
+  CBW_FILL_NONE = 0,            /* no backup */
+  CBW_FILL_RUNNING = 1,
+  CBW_FILL_PAUSED = 2,          /* by a request */
+  CBW_FILL_STOPPED = 3,         /* by an error, until it is resumed */
+  CBW_FILL_COMPLETE = 4,        /* the image is whole and synced: final */
+  CBW_FILL_FAILED = 5,          /* it never will be: final */
+};
+
+/* How the filling of a backup's target stands; the filter writes it. */
+struct cbw_fill {
+  _Atomic (uint32_t) state;     /* enum cbw_fill_state */
+  _Atomic (uint32_t) errors;    /* so far; the first is kept below */
+  _Atomic (uint64_t) speed;     /* bytes/s; 0: any */
+  _Atomic (uint64_t) bytes;     /* read by the fill */
+  _Atomic (uint64_t) moved_clusters; /* whole in the target, but not done:
+                                      * a newer snapshot had them */
+  int32_t error_num;            /* errno; before "errors" is 1 */
+  uint32_t error_is_read;       /* 1: reading, 0: writing the target */
+  uint64_t error_offset;        /* bytes */
+  uint64_t error_ns;            /* time of day */
+  uint64_t end_ns;              /* time of day; before COMPLETE, FAILED */
+};
+static_assert (sizeof (struct cbw_fill) == 64, "cbw_fill");
 
 struct cbw_snapshot {
   /* Written in state RESERVED, then fixed; sum covers them. */
@@ -288,7 +344,10 @@ struct cbw_snapshot {
   _Alignas (CBW_CACHE_LINE)
   _Atomic (uint64_t) target_words[24];
 
-  uint8_t reserved3[512];
+  _Alignas (CBW_CACHE_LINE)
+  struct cbw_fill fill;
+
+  uint8_t reserved3[448];
 };
 static_assert (sizeof (struct cbw_snapshot) == 2048, "cbw_snapshot");
 static_assert (offsetof (struct cbw_snapshot, sum) == 1192, "cbw_snapshot");
@@ -391,7 +450,8 @@ map_snapshot (const struct cbw_map *m, unsigned i)
 enum cbw_bitmap_kind {
   CBW_BITMAP_ACCESS = 0,        /* the cluster may be read by clients */
   CBW_BITMAP_DONE = 1,          /* its old data is in the target */
-  CBW_BITMAP_DIRTY = 2,         /* written since; implies nothing to copy */
+  CBW_BITMAP_DIRTY = 2,         /* written since, or of a backup whole in
+                                 * the target: implies nothing to copy */
 };
 
 /* The bitmap of snapshot entry i, for a snapshot of "size" bytes. */

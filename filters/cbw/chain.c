@@ -183,7 +183,7 @@ chain_punch (const struct chain *chain, size_t j, uint64_t start,
   struct snapshot *snap = chain->snaps[j];
   uint64_t c, run;
 
-  if (snap->target == NULL)
+  if (snap->target == NULL || snapshot_is_complete (snap))
     return;
   for (c = bitmap_next_set (&snap->done, start, end); c < end;
        c = bitmap_next_set (&snap->done, run, end)) {

@@ -62,13 +62,14 @@ check_target (const struct segment *segment, const char *target,
 
 static int
 create (struct engine *engine, struct segment *segment, uint64_t disk_size,
-        uint32_t owner, struct cbw_control *rq, struct error *e)
+        uint32_t owner, bool backup, struct cbw_control *rq, struct error *e)
 {
   struct create_params p = {
     .name = rq->name,
     .target = rq->target,
     .access = rq->access[0] ? rq->access : NULL,
     .options = rq->options,
+    .speed = rq->speed,
     .flags = rq->flags,
     .owner = rq->flags & CBW_CREATE_OWNED ? owner : 0,
   };
@@ -76,6 +77,7 @@ create (struct engine *engine, struct segment *segment, uint64_t disk_size,
   /* Else it would be nobody's, and stay. */
   if ((rq->flags & CBW_CREATE_OWNED) && owner == SLOT_OWNER_NONE)
     return error_set (e, ESHUTDOWN, "who wanted the snapshot is gone");
+  p.options.backup = backup;
   memcpy (p.uuid, rq->uuid, sizeof p.uuid);
   if (snaptab_check_name (rq->name, e) == -1)
     return -1;
@@ -90,18 +92,23 @@ create (struct engine *engine, struct segment *segment, uint64_t disk_size,
       rq->options.stall_ns > SECONDS_MAX * NS_PER_SEC)
     return error_set (e, EINVAL, "a time limit of more than %d seconds",
                       SECONDS_MAX);
+  if (backup && (p.access || p.options.quota ||
+                 p.options.on_source_error > CBW_FILL_ENOSPC ||
+                 p.options.on_target_error > CBW_FILL_ENOSPC))
+    return error_set (e, EINVAL, "a backup is of the whole disk, and its "
+                      "policies are report, ignore, stop and enospc");
   return create_snapshot (engine, segment, &p, disk_size, &rq->held_ns, e);
 }
 
 int
 command_create (struct engine *engine, struct segment *segment,
-                uint64_t disk_size, uint32_t owner, void *buf)
+                uint64_t disk_size, uint32_t owner, bool backup, void *buf)
 {
   struct cbw_control rq = copy_request (buf);
   struct error e;
 
-  return reply (create (engine, segment, disk_size, owner, &rq, &e), &e,
-                &rq, buf);
+  return reply (create (engine, segment, disk_size, owner, backup, &rq, &e),
+                &e, &rq, buf);
 }
 
 int
@@ -112,4 +119,14 @@ command_drop (struct engine *engine, struct segment *segment, uint64_t id,
   struct error e;
 
   return reply (drop_snapshot (engine, segment, id, &e), &e, &rq, buf);
+}
+
+int
+command_job (struct engine *engine, uint64_t id, void *buf)
+{
+  struct cbw_control rq = copy_request (buf);
+  struct error e;
+
+  return reply (fill_control (&engine->fill, id, rq.action, rq.speed, &e), &e,
+                &rq, buf);
 }

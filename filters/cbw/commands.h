@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
-/* The control requests of the request list: create and drop. */
+/* The control requests of the request list: create, drop, and those of
+ * backups.
+ */
 
 #ifndef CBW_COMMANDS_H
 #define CBW_COMMANDS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "engine.h"
@@ -14,8 +17,11 @@
  * that is not trusted, and put the reply there.  Returns 0 or an errno.
  */
 extern int command_create (struct engine *engine, struct segment *segment,
-                           uint64_t disk_size, uint32_t owner, void *buf);
+                           uint64_t disk_size, uint32_t owner, bool backup,
+                           void *buf);
 extern int command_drop (struct engine *engine, struct segment *segment,
                          uint64_t id, void *buf);
+
+extern int command_job (struct engine *engine, uint64_t id, void *buf);
 
 #endif /* CBW_COMMANDS_H */

@@ -21,42 +21,76 @@ NBDKIT_DLL_PUBLIC int cbw_debug_stuck_wait = 30;
  */
 #define HOLE_SIZE (64 * 1024 * 1024)
 
-struct copy_claim {
-  struct copy_claim *next;
-  uint64_t number;              /* of all claims so far */
-  struct chain_need need;
-  pthread_cond_t released;
-};
-
 void
 copier_init (struct copier *c)
 {
   pthread_mutex_init (&c->lock, NULL);
   c->claims = NULL;
   c->nr_claims = 0;
+  atomic_init (&c->guests, 0);
   piece_pool_init (&c->buffers);
   timed_init (&c->timed, &c->buffers);
+}
+
+uint64_t
+copier_patience_ns (void)
+{
+  return (uint64_t) cbw_debug_stuck_wait * NS_PER_SEC;
 }
 
 bool
 copier_destroy (struct copier *c)
 {
-  if (!timed_destroy (&c->timed,
-                      (uint64_t) cbw_debug_stuck_wait * NS_PER_SEC))
+  if (!timed_destroy (&c->timed, copier_patience_ns ()))
     return false;
   piece_pool_destroy (&c->buffers);
   pthread_mutex_destroy (&c->lock);
   return true;
 }
 
-/* Claim the first run of [start, job->end) that needs copying, or the
- * first "max" clusters of it.  Returns false if none does.  Not inlined:
- * gcc 12 would see only that a local variable of the caller goes on the
- * list, not that release takes it off again.
+/* Put the claim on the list; the lock is held, and no other overlaps. */
+static void
+add (struct copier *c, struct copy_claim *mine)
+{
+  pthread_cond_init (&mine->released, NULL);
+  mine->number = c->nr_claims++;
+  mine->next = c->claims;
+  c->claims = mine;
+}
+
+/* Wait until "other" is gone, or smaller; no longer than until timeout_ns
+ * (0: none) after "since".  Returns false if that is over.  The lock is
+ * held.
  */
-__attribute__ ((noinline)) static bool
+static bool
+wait_for (struct copier *c, struct copy_claim *other, uint64_t since,
+          uint64_t timeout_ns)
+{
+  const struct timespec until = {
+    .tv_sec = (time_t) ((since + timeout_ns) / NS_PER_SEC),
+    .tv_nsec = (long) ((since + timeout_ns) % NS_PER_SEC),
+  };
+
+  if (timeout_ns == 0) {
+    pthread_cond_wait (&other->released, &c->lock);
+    return true;
+  }
+  return pthread_cond_clockwait (&other->released, &c->lock, CLOCK_MONOTONIC,
+                                 &until) != ETIMEDOUT;
+}
+
+enum claimed { CLAIM_NONE, CLAIM_MINE, CLAIM_LATE };
+
+/* Claim the first run of [start, job->end) that needs copying, or the
+ * first "max" clusters of it.  CLAIM_NONE if none does; CLAIM_LATE, and
+ * need says of whom, if another has it claimed for longer than the limit of
+ * who needs it, from "since".  Not inlined: gcc 12 would see only that a
+ * local variable of the caller goes on the list, not that release takes it
+ * off again.
+ */
+__attribute__ ((noinline)) static enum claimed
 claim (struct copier *c, const struct copy_job *job, uint64_t start,
-       uint64_t max, struct copy_claim *mine)
+       uint64_t max, uint64_t since, struct copy_claim *mine)
 {
   struct chain_need *need = &mine->need;
   struct copy_claim *other;
@@ -64,28 +98,51 @@ claim (struct copier *c, const struct copy_job *job, uint64_t start,
   LOCK_FOR_SCOPE (&c->lock);
  again:
   if (!chain_next_needed (job->chain, start, job->end, need))
-    return false;
+    return CLAIM_NONE;
   if (need->end - need->start > max)
     need->end = need->start + max;
   for (other = c->claims; other; other = other->next) {
     if (other->need.start <= need->start && need->start < other->need.end) {
-      pthread_cond_wait (&other->released, &c->lock);
-      goto again;               /* "other" is gone, or smaller */
+      if (!wait_for (c, other, since, need->by->entry->options.timeout_ns))
+        return CLAIM_LATE;
+      goto again;
     }
     if (other->need.start > need->start)
       need->end = min_u64 (need->end, other->need.start);
   }
+  add (c, mine);
+  return CLAIM_MINE;
+}
 
-  pthread_cond_init (&mine->released, NULL);
-  mine->number = c->nr_claims++;
-  mine->next = c->claims;
-  c->claims = mine;
+/* Not inlined: as above. */
+__attribute__ ((noinline)) bool
+copy_claim_free (struct copier *c, const struct bitmap *settled,
+                 uint64_t start, uint64_t end, struct copy_claim *mine)
+{
+  struct chain_need *need = &mine->need;
+  struct copy_claim *other;
+
+  LOCK_FOR_SCOPE (&c->lock);
+ again:
+  need->start = bitmap_next_clear (settled, start, end);
+  if (need->start == end)
+    return false;
+  need->end = bitmap_next_set (settled, need->start, end);
+  for (other = c->claims; other; other = other->next) {
+    if (other->need.start <= need->start && need->start < other->need.end) {
+      start = min_u64 (other->need.end, end);
+      goto again;
+    }
+    if (other->need.start > need->start)
+      need->end = min_u64 (need->end, other->need.start);
+  }
+  need->by = NULL;
+  add (c, mine);
   return true;
 }
 
-/* Give back what lies behind "end", so that nobody waits for it. */
-static void
-shrink (struct copier *c, struct copy_claim *mine, uint64_t end)
+void
+copy_claim_shrink (struct copier *c, struct copy_claim *mine, uint64_t end)
 {
   LOCK_FOR_SCOPE (&c->lock);
   if (end < mine->need.end) {
@@ -94,8 +151,8 @@ shrink (struct copier *c, struct copy_claim *mine, uint64_t end)
   }
 }
 
-static void
-release (struct copier *c, struct copy_claim *mine)
+void
+copy_claim_release (struct copier *c, struct copy_claim *mine)
 {
   struct copy_claim **p;
 
@@ -122,14 +179,14 @@ find_hole (struct copier *c, const struct copy_job *job,
   const uint64_t zeroes = source_zeroes (job->source, len, offset);
 
   if (zeroes < min_u64 (cs, len)) {
-    shrink (c, mine, mine->need.start + piece_clusters (snap));
+    copy_claim_shrink (c, mine, mine->need.start + piece_clusters (snap));
     return false;
   }
   if (zeroes < len)
-    shrink (c, mine, mine->need.start + zeroes / cs);
+    copy_claim_shrink (c, mine, mine->need.start + zeroes / cs);
   /* Where nothing is to be written, it takes no time. */
   if (!snap->target->reads_zero)
-    shrink (c, mine, mine->need.start + max_u64 (HOLE_SIZE / cs, 1));
+    copy_claim_shrink (c, mine, mine->need.start + max_u64 (HOLE_SIZE / cs, 1));
   return true;
 }
 
@@ -167,6 +224,27 @@ stalls (const struct copy_job *job, const struct chain_need *need, int num)
     job->stalled_ns < need->by->entry->options.stall_ns;
 }
 
+/* The copy that "mine" stands for failed.  Broken first, then released:
+ * whoever waited must not think that the cluster is still to be copied, nor
+ * that it was.  Older snapshots may need it too: they have their own try.
+ * Returns as copy_range.
+ */
+static int
+copy_failed (const struct copy_job *job, const struct copy_claim *mine,
+             const struct error *e)
+{
+  const struct snapshot *snap = chain_newest (job->chain);
+
+  if (e->num == ESHUTDOWN)      /* the server is stopping: so it fails too */
+    return ESHUTDOWN;
+  if (stalls (job, &mine->need, e->num)) {
+    snapshot_stall (mine->need.by, job->stalled_ns);
+    return COPY_STALL;
+  }
+  return snapshot_copy_failed (mine->need.by, e->num,
+                               mine->need.start * snap->cluster_size, e->msg);
+}
+
 int
 copy_range (struct copier *c, const struct copy_job *job)
 {
@@ -176,31 +254,27 @@ copy_range (struct copier *c, const struct copy_job *job)
   const uint64_t since = now_monotonic_ns ();
   uint64_t start = job->start;
   struct copy_claim mine;
+  enum claimed claimed;
   struct error e;
   bool hole;
   int r = 0;
 
-  while (r == 0 && claim (c, job, start, max, &mine)) {
+  atomic_fetch_add_explicit (&c->guests, 1, memory_order_relaxed);
+  while (r == 0 &&
+         (claimed = claim (c, job, start, max, since, &mine)) != CLAIM_NONE) {
     start = mine.need.start;
-    hole = job->sparse && snap->target && find_hole (c, job, &mine);
-    if (copy_claimed (c, job, &mine, hole, since, &e) == -1) {
-      /* Broken first, then released: whoever waited must not think that
-       * the cluster is still to be copied, nor that it was.  Older
-       * snapshots may need it too: they have their own try.
-       */
-      if (e.num == ESHUTDOWN)   /* the server is stopping: so it fails too */
-        r = ESHUTDOWN;
-      else if (stalls (job, &mine.need, e.num)) {
-        snapshot_stall (mine.need.by, job->stalled_ns);
-        r = COPY_STALL;
-      }
-      else
-        r = snapshot_copy_failed (mine.need.by, e.num,
-                                  mine.need.start * snap->cluster_size,
-                                  e.msg);
+    if (claimed == CLAIM_LATE) {
+      error_set (&e, ETIMEDOUT, "another copy of the same clusters took too "
+                 "long");
+      r = copy_failed (job, &mine, &e);
+      continue;
     }
-    release (c, &mine);
+    hole = job->sparse && snap->target && find_hole (c, job, &mine);
+    if (copy_claimed (c, job, &mine, hole, since, &e) == -1)
+      r = copy_failed (job, &mine, &e);
+    copy_claim_release (c, &mine);
   }
+  atomic_fetch_sub_explicit (&c->guests, 1, memory_order_relaxed);
   return r;
 }
 

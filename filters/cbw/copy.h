@@ -29,17 +29,29 @@
 #include "source.h"
 #include "timed.h"
 
-struct copy_claim;
+/* Clusters [need.start, need.end) are being copied.  Who is not the owner
+ * looks at it under the copier's lock.
+ */
+struct copy_claim {
+  struct copy_claim *next;
+  uint64_t number;              /* of all claims so far */
+  struct chain_need need;
+  pthread_cond_t released;
+};
 
 struct copier {
   pthread_mutex_t lock;
   struct copy_claim *claims;    /* in flight, under the lock */
   uint64_t nr_claims;           /* how many there have been; the same */
+  _Atomic (unsigned) guests;    /* guests' changes that copy, or wait to */
   struct piece_pool buffers;
   struct timed_pool timed;
 };
 
 extern void copier_init (struct copier *c);
+
+/* How long the end of the server waits for what is stuck. */
+extern uint64_t copier_patience_ns (void);
 
 /* Returns false if a copy that took too long is still under way, so that
  * nothing of snapshots and source may be freed.
@@ -79,5 +91,18 @@ extern int copy_range (struct copier *c, const struct copy_job *job);
  * not for those that begin meanwhile, so that it ends.
  */
 extern void copy_wait (struct copier *c, uint64_t start, uint64_t end);
+
+/* For a backup's fill: claim the first run of [start, end) whose bits are
+ * clear in "settled" and which nobody has claimed.  Returns false if there
+ * is none; waits for nobody.
+ */
+extern bool copy_claim_free (struct copier *c, const struct bitmap *settled,
+                             uint64_t start, uint64_t end,
+                             struct copy_claim *mine);
+
+/* Give back what of the claim lies behind "end", or all of it. */
+extern void copy_claim_shrink (struct copier *c, struct copy_claim *mine,
+                               uint64_t end);
+extern void copy_claim_release (struct copier *c, struct copy_claim *mine);
 
 #endif /* CBW_COPY_H */

@@ -7,6 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <nbdkit-filter.h>
+
 #include "access.h"
 #include "cleanup.h"
 #include "clock.h"
@@ -96,6 +98,10 @@ reserve (const struct cbw_map *m, struct cbw_snapshot *entry,
     access (p->target, F_OK) == -1;
   entry->owner = p->owner;
   entry->options = p->options;
+  if (p->options.backup) {
+    atomic_store (&entry->fill.speed, p->speed);
+    atomic_store (&entry->fill.state, CBW_FILL_RUNNING);
+  }
   entry->sum = snaptab_sum (entry);
   atomic_store_explicit (&entry->state, CBW_SNAPSHOT_RESERVED,
                          memory_order_release);
@@ -154,6 +160,9 @@ create_snapshot (struct engine *engine, struct segment *segment,
     error_set_errno (e, ENOMEM, "snapshot \"%s\"", p->name);
     goto undo;
   }
+  /* Live already: without threads to fill it, it waits for a restart. */
+  if (fill_add (&engine->fill, snap, e) == -1)
+    nbdkit_error ("cbw: %s", e->msg);
   snapshot_unref (snap);        /* the chain has its own */
   return 0;
 

@@ -12,13 +12,15 @@
 #include "slots.h"
 #include "target.h"
 
-/* A snapshot that is off the chain: remove its target; the entry is free
- * when the last reader has gone.  Takes over the reference.
+/* A snapshot that is off the chain: remove its target, unless that is a
+ * whole image; the entry is free when the last reader has gone.  Takes over
+ * the reference.
  */
 static void
 retire (struct snapshot *snap)
 {
-  target_discard (snap->entry, snap->target);
+  if (!snapshot_is_complete (snap))
+    target_discard (snap->entry, snap->target);
   atomic_store (&snap->retired, true);
   snapshot_unref (snap);
 }
@@ -46,8 +48,10 @@ drop (struct engine *engine, struct snapshot *snap, struct error *e)
     return error_set_errno (e, ENOMEM, "cannot drop the snapshot");
   for (i = 0; i < nr_gone; ++i)
     retire (gone[i]);
-  if (chain_find (engine->chain.current, id) >= 0)
+  if (chain_find (engine->chain.current, id) >= 0 &&
+      !snapshot_is_complete (snap))
     target_move_aside (snap->entry);
+  fill_wake (&engine->fill);
 
   punch_unneeded (engine->chain.current);
   return 0;

@@ -21,12 +21,14 @@ engine_init (struct engine *e)
   gate_init (&e->gate);
   chain_head_init (&e->chain);
   copier_init (&e->copier);
+  fill_init (&e->fill, &e->chain, &e->copier);
 }
 
 bool
 engine_stop (struct engine *e)
 {
-  return copier_destroy (&e->copier);
+  return fill_stop (&e->fill, copier_patience_ns ()) &&
+    copier_destroy (&e->copier);
 }
 
 void
@@ -41,6 +43,7 @@ void
 engine_set_source (struct engine *e, const struct source *source)
 {
   e->copier.timed.source = *source;
+  e->fill.source = *source;
 }
 
 /* The clusters of the newest snapshot that a change touches; returns the

@@ -14,6 +14,7 @@
 
 #include "chain.h"
 #include "copy.h"
+#include "fill.h"
 #include "gate.h"
 #include "source.h"
 
@@ -24,12 +25,13 @@ struct engine {
   struct gate gate;
   struct chain_head chain;
   struct copier copier;
+  struct fill fill;
 };
 
 extern void engine_init (struct engine *e);
 
 /* Every guest is gone: end the engine's own threads.  Returns false if a
- * copy that took too long is still under way: then the source, the segment
+ * copy that took too long, or a piece of a backup, is still under way: then the source, the segment
  * and the engine must stay until the process is gone.
  */
 extern bool engine_stop (struct engine *e);
@@ -38,7 +40,7 @@ extern bool engine_stop (struct engine *e);
 extern void engine_destroy (struct engine *e);
 
 /* The source for threads of the engine's own, which copy when there is a
- * time limit.
+ * time limit, and for backups.
  */
 extern void engine_set_source (struct engine *e, const struct source *source);
 

@@ -27,6 +27,7 @@ struct create_params {
   const char *target;           /* absolute path, or NBD server */
   const char *access;           /* path of the access file, or NULL */
   struct cbw_options options;
+  uint64_t speed;               /* of a backup, bytes/s; 0: any */
   uint32_t flags;               /* CBW_CREATE_FORCE */
   uint32_t owner;               /* client's tag, or 0 */
   uint8_t uuid[16];             /* of the snapshot */
@@ -42,8 +43,9 @@ extern int create_snapshot (struct engine *engine, struct segment *segment,
                             uint64_t *held_ns, struct error *e);
 
 /* Drop snapshot "id": its readers get ESHUTDOWN, and the space that no
- * older snapshot needs is given back.  Success too if it has been dropped
- * before.  0, or -1 with the error set.
+ * older snapshot needs is given back.  The target of a backup that is
+ * complete stays.  Success too if it has been dropped before.  0, or -1 with
+ * the error set.
  */
 extern int drop_snapshot (struct engine *engine, struct segment *segment,
                           uint64_t id, struct error *e);

@@ -122,6 +122,20 @@ write_runs (const struct snapshot *snap, const unsigned char *buf,
   return 0;
 }
 
+int
+piece_write (const struct snapshot *snap, const void *buf, uint64_t start,
+             uint64_t end, uint64_t *held, struct error *e)
+{
+  const uint64_t offset = start * snap->cluster_size;
+  const uint64_t len = min_u64 (end * snap->cluster_size, snap->size) - offset;
+
+  *held = 0;
+  if (write_runs (snap, buf, offset, len, held, e) == 0)
+    return 0;
+  snapshot_give_back (snap, *held); /* it is to be written again */
+  return -1;
+}
+
 /* First the bits, then the counters, so that who reads them backwards never
  * finds a counter too high.
  */

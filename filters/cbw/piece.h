@@ -46,6 +46,13 @@ extern int piece_copy (struct piece_pool *pool, const struct snapshot *snap,
                        uint64_t end, bool hole, const _Atomic (bool) *abort,
                        uint64_t *held, struct error *e);
 
+/* The second half of it: write the old data in buf, that of clusters
+ * [start, end), to the target.
+ */
+extern int piece_write (const struct snapshot *snap, const void *buf,
+                        uint64_t start, uint64_t end, uint64_t *held,
+                        struct error *e);
+
 /* They are in the target: set their done bits.  Only for who has them
  * claimed, else a bit could be set under a reader which has found a newer
  * snapshot to be the holder.

@@ -29,6 +29,7 @@ check_entry (const struct segment *segment, unsigned i, uint64_t disk_size,
       memchr (entry->target, '\0', sizeof entry->target) == NULL ||
       (entry->target_kind != CBW_TARGET_RAW &&
        entry->target_kind != CBW_TARGET_NBD) ||
+      atomic_load (&map_snapshot (m, i)->fill.state) > CBW_FILL_FAILED ||
       !layout_has_room (&m->geometry, entry->size) ||
       !segment_has_bitmaps (segment, i))
     return error_set (e, EBADMSG, "%s: is corrupt: entry %u of its snapshot "
@@ -96,7 +97,8 @@ collect (const struct cbw_map *m, struct cbw_snapshot **entries)
 
   for (i = 0; i < nr &&
          atomic_load (&entries[i]->state) == CBW_SNAPSHOT_HIDDEN; ++i) {
-    target_discard (entries[i], NULL);
+    if (atomic_load (&entries[i]->fill.state) != CBW_FILL_COMPLETE)
+      target_discard (entries[i], NULL);
     atomic_store (&entries[i]->state, CBW_SNAPSHOT_EMPTY);
   }
   memmove (entries, entries + i, (nr - i) * sizeof *entries);
@@ -121,6 +123,25 @@ restore_targets (const struct chain *chain, bool unclean_reboot,
       return -1;                /* just now: no reason to break it for good */
     if (snap->target == NULL)
       chain_lose_target (chain, j, e);
+  }
+  return 0;
+}
+
+/* Backups go on where they were. */
+static int
+restore_backups (struct engine *engine, struct error *e)
+{
+  const struct chain *chain = engine->chain.current;
+  struct snapshot *snap;
+  size_t i;
+
+  for (i = 0; chain && i < chain->len; ++i) {
+    snap = chain->snaps[i];
+    if (snap->entry->options.backup && snap->target)
+      fill_count (snap);
+    if (snapshot_state (snap) != CBW_SNAPSHOT_HIDDEN &&
+        fill_add (&engine->fill, snap, e) == -1)
+      return -1;
   }
   return 0;
 }
@@ -160,5 +181,5 @@ restore_snapshots (struct engine *engine, struct segment *segment,
                        e) == -1)
     return -1;
   punch_unneeded (engine->chain.current);
-  return 0;
+  return restore_backups (engine, e);
 }

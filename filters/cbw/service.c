@@ -67,9 +67,13 @@ run_request (struct service *s, const struct request *rq, uint32_t owner,
   case CBW_REQUEST_DISCARD:
     return view_discard (s->engine, rq->snapshot, rq->length, rq->offset);
   case CBW_REQUEST_CREATE:
-    return command_create (s->engine, s->segment, s->info.size, owner, buf);
+  case CBW_REQUEST_BACKUP:
+    return command_create (s->engine, s->segment, s->info.size, owner,
+                           rq->kind == CBW_REQUEST_BACKUP, buf);
   case CBW_REQUEST_DROP:
     return command_drop (s->engine, s->segment, rq->snapshot, buf);
+  case CBW_REQUEST_JOB:
+    return command_job (s->engine, rq->snapshot, buf);
   default:
     return EINVAL;
   }

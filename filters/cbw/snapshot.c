@@ -166,6 +166,19 @@ snapshot_punch (struct snapshot *snap, uint64_t start, uint64_t end)
     snapshot_give_back (snap, freed);
 }
 
+bool
+snapshot_complete (struct snapshot *snap)
+{
+  struct cbw_fill *fill = &snap->entry->fill;
+
+  LOCK_FOR_SCOPE (&state_lock);
+  if (snapshot_state (snap) != CBW_SNAPSHOT_LIVE)
+    return false;
+  fill->end_ns = now_realtime_ns ();
+  atomic_store (&fill->state, CBW_FILL_COMPLETE);
+  return true;
+}
+
 void
 snapshot_hide (struct snapshot *snap)
 {

@@ -24,6 +24,9 @@ struct snapshot {
   struct bitmap access, done, dirty; /* in the segment */
   struct image *target;         /* owned; NULL if it could not be opened */
 
+  /* Copies that were given up, and may yet be written to the target. */
+  _Atomic (unsigned) late;
+
   /* Dropped for good: when the last reference goes, the entry is free for
    * another.  Until then nobody reuses its bitmaps under a reader.
    */
@@ -49,6 +52,20 @@ snapshot_clusters (const struct snapshot *snap)
 {
   return snap->done.nbits;
 }
+
+/* Is it a backup whose target is a whole image?  Then that is the user's,
+ * and is neither changed nor removed any more.
+ */
+static inline bool
+snapshot_is_complete (const struct snapshot *snap)
+{
+  return atomic_load (&snap->entry->fill.state) == CBW_FILL_COMPLETE;
+}
+
+/* The backup's target is whole and synced.  False if the snapshot is not
+ * live any more: then the target may not be what it was thought to be.
+ */
+extern bool snapshot_complete (struct snapshot *snap);
 
 /* The snapshot is lost, for the reason given: say so in the segment and
  * the log.  Nothing happens unless it is live: the first error is the one

@@ -90,7 +90,8 @@ source_extents (const struct source *s, uint32_t count, uint64_t offset,
 }
 
 uint64_t
-source_zeroes (const struct source *s, uint64_t count, uint64_t offset)
+source_extent (const struct source *s, uint64_t count, uint64_t offset,
+               bool *zero)
 {
   struct nbdkit_extents *extents;
   struct nbdkit_extent first;
@@ -102,5 +103,15 @@ source_zeroes (const struct source *s, uint64_t count, uint64_t offset)
     return 0;
   first = nbdkit_get_extent (extents, 0);
   nbdkit_extents_free (extents);
-  return first.type & NBDKIT_EXTENT_ZERO ? min_u64 (first.length, count) : 0;
+  *zero = first.type & NBDKIT_EXTENT_ZERO;
+  return min_u64 (first.length, count);
+}
+
+uint64_t
+source_zeroes (const struct source *s, uint64_t count, uint64_t offset)
+{
+  bool zero;
+  const uint64_t len = source_extent (s, count, offset, &zero);
+
+  return len > 0 && zero ? len : 0;
 }

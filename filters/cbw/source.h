@@ -57,6 +57,12 @@ extern struct nbdkit_extents *source_extents (const struct source *s,
                                               uint64_t limit, bool one,
                                               int *err);
 
+/* How many bytes from offset on, up to count, are of one kind?  *zero if
+ * they surely read as zeroes.  0 if unknown.
+ */
+extern uint64_t source_extent (const struct source *s, uint64_t count,
+                               uint64_t offset, bool *zero);
+
 /* How many bytes from offset on, up to count, surely read as zeroes
  * without being read?  0 if unknown.
  */

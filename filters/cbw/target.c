@@ -134,7 +134,8 @@ target_reopen (struct cbw_snapshot *entry, struct error *e)
                              entry->target_flags & CBW_TARGET_ZEROES ?
                              IMAGE_NBD_ZEROES : 0, entry->size,
                              entry->target_words, e);
-  if (state == CBW_SNAPSHOT_HIDDEN)
+  if (state == CBW_SNAPSHOT_HIDDEN &&
+      atomic_load (&entry->fill.state) != CBW_FILL_COMPLETE)
     target_move_aside (entry);  /* the last server had no time to */
   snaptab_target (entry, state, path);
   return image_raw_open (path, entry->size, &id, e);

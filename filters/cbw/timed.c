@@ -132,6 +132,8 @@ worker (void *opaque)
       job->e = e;
     else if (atomic_load (&job->given_up)) /* nobody will mark it done */
       snapshot_give_back (job->snap, held);
+    if (atomic_load (&job->given_up))
+      atomic_fetch_sub (&job->snap->late, 1);
     job->finished = true;
     pthread_cond_signal (&job->done);
     job_unref (job);
@@ -194,6 +196,8 @@ timed_copy (struct timed_pool *pool, struct snapshot *snap, uint64_t start,
   else {
     atomic_store (&job->given_up, true);
     withdraw (pool, job);
+    if (job->refs > 1)          /* a worker has it */
+      atomic_fetch_add (&snap->late, 1);
     r = error_set (e, ETIMEDOUT, "%s: copying took longer than %g s",
                    snap->entry->target, (double) timeout_ns / NS_PER_SEC);
   }

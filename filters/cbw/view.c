@@ -414,6 +414,8 @@ view_discard (struct engine *e, uint64_t id, uint64_t count, uint64_t offset)
   if (r != 0)
     return r;
   snap = chain->snaps[k];
+  if (snap->entry->options.backup)
+    return EPERM;               /* the image is to be whole */
   start = (offset + snap->cluster_size - 1) / snap->cluster_size;
   end = offset + count == snap->size ? snapshot_clusters (snap) :
     (offset + count) / snap->cluster_size;

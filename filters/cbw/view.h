@@ -28,7 +28,8 @@ extern int view_read (struct engine *e, const struct source *source,
 
 /* Discard the whole clusters in the range: they are not accessible any
  * more, guests' writes there preserve nothing for this snapshot, and the
- * space that no older one reads is given back.  Cannot be undone.
+ * space that no older one reads is given back.  Cannot be undone.  Of a
+ * backup nothing can be discarded (EPERM).
  */
 extern int view_discard (struct engine *e, uint64_t id, uint64_t count,
                          uint64_t offset);
