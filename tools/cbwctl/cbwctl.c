@@ -20,6 +20,7 @@
 static const struct command *const commands[] = {
   &command_create,
   &command_drop,
+  &command_backup,
   &command_status,
   &command_map,
   &command_check,

@@ -32,6 +32,7 @@ struct command {
   int (*run) (int argc, char **argv);
 };
 
+extern const struct command command_backup;
 extern const struct command command_create;
 extern const struct command command_drop;
 extern const struct command command_status;

@@ -102,10 +102,14 @@ next_lost (const struct check *c, size_t k, size_t j, uint64_t start,
   }
 }
 
+/* Of a backup a cluster is dirty, too, when its target holds what a newer
+ * snapshot had.
+ */
 static void
 check_dirty (struct check *c, size_t j)
 {
   const struct check_entry *entry = &c->entries[j];
+  const size_t last = entry->copy.options.backup ? c->nr_entries - 1 : j;
   const struct bitmap dirty = bitmap_of (c, entry, CBW_BITMAP_DIRTY);
   const int k = nearest_live (c, j);
   uint64_t start, end, limit, lost;
@@ -117,7 +121,7 @@ check_dirty (struct check *c, size_t j)
   for (start = bitmap_next_set (&dirty, 0, limit); start < limit;
        start = bitmap_next_set (&dirty, end, limit)) {
     end = bitmap_next_clear (&dirty, start, limit);
-    lost = next_lost (c, (size_t) k, j, start, end);
+    lost = next_lost (c, (size_t) k, last, start, end);
     if (lost < end) {
       check_add (&c->problems, "snapshot \"%s\": cluster %" PRIu64 " was "
                  "written to since, but its old data was not copied",
@@ -134,6 +138,7 @@ check_copied (struct check *c, const struct check_entry *entry)
   const struct bitmap done = bitmap_of (c, entry, CBW_BITMAP_DONE);
   /* The reverse of the order in which the server sets them. */
   const uint64_t bytes = atomic_load (&live->copied_bytes);
+  const uint64_t moved = atomic_load (&live->fill.moved_clusters);
   const uint64_t clusters = atomic_load (&live->copied_clusters);
   const uint64_t bits = bitmap_count (&done, 0, done.nbits);
 
@@ -141,10 +146,23 @@ check_copied (struct check *c, const struct check_entry *entry)
     check_add (&c->problems, "snapshot \"%s\": it has counted %" PRIu64
                " clusters copied, but only %" PRIu64 " are marked as done",
                entry->copy.name, clusters, bits);
-  if (bytes / c->segment.map.geometry.cluster_size > clusters)
+  if (bytes / c->segment.map.geometry.cluster_size > clusters + moved)
     check_add (&c->problems, "snapshot \"%s\": %" PRIu64 " clusters copied "
-               "cannot be %" PRIu64 " bytes", entry->copy.name, clusters,
-               bytes);
+               "cannot be %" PRIu64 " bytes", entry->copy.name,
+               clusters + moved, bytes);
+}
+
+/* A complete backup is complete. */
+static void
+check_complete (struct check *c, const struct check_entry *entry)
+{
+  const struct bitmap dirty = bitmap_of (c, entry, CBW_BITMAP_DIRTY);
+
+  if (entry->copy.fill.state == CBW_FILL_COMPLETE &&
+      !bitmap_all_set (&dirty, 0, dirty.nbits))
+    check_add (&c->problems, "backup \"%s\": it is said to be complete, but "
+               "its image lacks cluster %" PRIu64, entry->copy.name,
+               bitmap_next_clear (&dirty, 0, dirty.nbits));
 }
 
 void
@@ -155,6 +173,7 @@ check_bitmaps (struct check *c)
   for (j = 0; j < c->nr_entries; ++j) {
     check_padding (c, &c->entries[j]);
     check_copied (c, &c->entries[j]);
+    check_complete (c, &c->entries[j]);
     if (!c->rebooted)
       check_dirty (c, j);
   }

@@ -38,6 +38,15 @@ check_fixed (struct check *c, unsigned i, const struct cbw_snapshot *copy)
   if (copy->options.on_error > CBW_ON_ERROR_BREAK_GUEST_WRITE)
     check_add (&c->problems, "entry %u: its policy is the unknown %" PRIu32,
                i, copy->options.on_error);
+  if (copy->options.backup > 1 ||
+      copy->options.on_source_error > CBW_FILL_ENOSPC ||
+      copy->options.on_target_error > CBW_FILL_ENOSPC ||
+      copy->fill.state > CBW_FILL_FAILED ||
+      (copy->fill.state != CBW_FILL_NONE) != copy->options.backup)
+    check_add (&c->problems, "entry %u: what it says of a backup has no "
+               "meaning (%u, policies %u and %u, state %" PRIu32 ")", i,
+               copy->options.backup, copy->options.on_source_error,
+               copy->options.on_target_error, copy->fill.state);
   if (copy->target_kind == CBW_TARGET_NBD) {
     if (!image_nbd_is_name (copy->target))
       check_add (&c->problems, "entry %u: its target is not the name of an "

@@ -12,6 +12,7 @@
 #include "cleanup.h"
 #include "client.h"
 #include "control.h"
+#include "create.h"
 #include "format.h"
 #include "nbd.h"
 #include "parse.h"
@@ -52,10 +53,7 @@ static const struct option options[] = {
   { NULL }
 };
 
-/* The server has a working directory of its own.  A target may also be
- * an NBD server.
- */
-static char *
+char *
 absolute_path (const char *option, const char *path, bool target,
                struct error *e)
 {
@@ -76,34 +74,35 @@ absolute_path (const char *option, const char *path, bool target,
   return r;
 }
 
-static uint32_t
-parse_on_error (const char *value)
+uint32_t
+parse_on_error (const struct command *c, const char *value)
 {
   if (strcmp (value, "break-snapshot") == 0)
     return CBW_ON_ERROR_BREAK_SNAPSHOT;
   if (strcmp (value, "break-guest-write") == 0)
     return CBW_ON_ERROR_BREAK_GUEST_WRITE;
-  usage_error (&command_create, "--on-error=%s: must be break-snapshot or "
+  usage_error (c, "--on-error=%s: must be break-snapshot or "
                "break-guest-write", value);
 }
 
-static uint64_t
-parse_time (const char *option, const char *value, const char *secs)
+uint64_t
+parse_time (const struct command *c, const char *option, const char *value,
+            const char *secs)
 {
   struct error e;
   uint64_t ns;
 
   if (parse_seconds (secs, &ns, &e) == -1)
-    usage_error (&command_create, "%s=%s: %s", option, value, e.msg);
+    usage_error (c, "%s=%s: %s", option, value, e.msg);
   return ns;
 }
 
-static uint64_t
-parse_full (const char *value)
+uint64_t
+parse_full (const struct command *c, const char *value)
 {
   if (strncmp (value, "stall:", 6) != 0)
-    usage_error (&command_create, "--full=%s: must be stall:SECS", value);
-  return parse_time ("--full", value, value + 6);
+    usage_error (c, "--full=%s: must be stall:SECS", value);
+  return parse_time (c, "--full", value, value + 6);
 }
 
 static uint64_t
@@ -192,11 +191,16 @@ run (int argc, char **argv)
     switch (c) {
     case 't': s.target = optarg; break;
     case 'f': s.flags |= CBW_CREATE_FORCE; break;
-    case 'e': s.options.on_error = parse_on_error (optarg); break;
-    case 'l':
-      s.options.timeout_ns = parse_time ("--timeout", optarg, optarg);
+    case 'e':
+      s.options.on_error = parse_on_error (&command_create, optarg);
       break;
-    case 's': s.options.stall_ns = parse_full (optarg); break;
+    case 'l':
+      s.options.timeout_ns = parse_time (&command_create, "--timeout",
+                                         optarg, optarg);
+      break;
+    case 's':
+      s.options.stall_ns = parse_full (&command_create, optarg);
+      break;
     case 'q': s.options.quota = parse_quota (optarg); break;
     case 'a': s.access = optarg; break;
     case 'j': json = true; break;

@@ -117,6 +117,43 @@ add_policy (struct json_object *o, const struct status *s,
     add_uint (o, "stalled-left-ns", status_stalled_ns (s, snap));
 }
 
+/* As QEMU's query-jobs and query-block-jobs have it. */
+static struct json_object *
+json_job (const struct status *s, const struct status_snapshot *snap)
+{
+  static const char *const policies[] = {
+    [CBW_FILL_REPORT] = "report", [CBW_FILL_IGNORE] = "ignore",
+    [CBW_FILL_STOP] = "stop", [CBW_FILL_ENOSPC] = "enospc",
+  };
+  const struct cbw_fill *fill = &snap->fill;
+  struct json_object *o = json_object_new_object (), *e;
+
+  add_text (o, "type", "backup");
+  add_text (o, "status", status_job_name (snap));
+  add_uint (o, "len", snap->info.size);
+  add_uint (o, "offset", status_settled (snap) == snap->clusters ?
+            snap->info.size : status_settled (snap) *
+            s->geometry.cluster_size);
+  add_uint (o, "speed", fill->speed);
+  if (status_left_ns (s, snap))
+    add_uint (o, "left-ns", status_left_ns (s, snap));
+  add_text (o, "on-source-error",
+            policies[snap->options.on_source_error & 3]);
+  add_text (o, "on-target-error",
+            policies[snap->options.on_target_error & 3]);
+  add_uint (o, "errors", fill->errors);
+  if (fill->errors) {
+    e = json_object_new_object ();
+    add_text (e, "operation", fill->error_is_read ? "read" : "write");
+    json_object_object_add (e, "errno",
+                            json_object_new_int (fill->error_num));
+    add_uint (e, "offset", fill->error_offset);
+    add_date (e, fill->error_ns);
+    json_object_object_add (o, "error", e);
+  }
+  return o;
+}
+
 static struct json_object *
 json_snapshot (const struct status *s, const struct status_snapshot *snap)
 {
@@ -141,6 +178,8 @@ json_snapshot (const struct status *s, const struct status_snapshot *snap)
                           (snap->clusters ? 100.0 *
                            (double) snap->copied_clusters /
                            (double) snap->clusters : 0.0));
+  if (snap->options.backup)
+    json_object_object_add (o, "job", json_job (s, snap));
   json_object_object_add (o, "target", json_target (snap));
   return o;
 }

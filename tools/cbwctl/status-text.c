@@ -4,6 +4,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "clock.h"
 #include "format.h"
@@ -107,6 +108,28 @@ print_policy (const struct status_snapshot *snap)
   printf ("\n");
 }
 
+/* How a backup stands. */
+static void
+print_job (const struct status *s, const struct status_snapshot *snap)
+{
+  const uint64_t left = status_left_ns (s, snap);
+  char a[FORMAT_MAX];
+
+  printf ("  backup     %s, %s of the image", status_job_name (snap),
+          format_percent (status_settled (snap), snap->clusters, a));
+  if (snap->fill.speed)
+    printf ("; at most %s/s", format_size (snap->fill.speed, a));
+  if (left)
+    printf ("; about %s left", format_duration (left, a));
+  printf ("\n");
+  if (snap->fill.errors)
+    printf ("             %" PRIu32 " errors; the first was %s the %s at "
+            "offset %" PRIu64 ": %s\n", snap->fill.errors,
+            snap->fill.error_is_read ? "reading" : "writing",
+            snap->fill.error_is_read ? "disk" : "image",
+            snap->fill.error_offset, strerror (snap->fill.error_num));
+}
+
 static void
 print_snapshot (const struct status *s, const struct status_snapshot *snap)
 {
@@ -137,6 +160,8 @@ print_snapshot (const struct status *s, const struct status_snapshot *snap)
   else
     printf ("missing, or another file than it was\n");
   print_policy (snap);
+  if (snap->options.backup)
+    print_job (s, snap);
   if (status_stalled_ns (s, snap))
     printf ("  STALLED    the target is full: guests' writes wait for space, "
             "for %s more\n"

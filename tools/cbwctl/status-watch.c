@@ -170,6 +170,11 @@ describe (const struct status *s, const struct status_snapshot *before,
   if (stalled)
     snprintf (text, 2 * FORMAT_MAX, "STALLED, %s",
               format_duration (stalled + NS_PER_SEC - 1, time));
+  else if (snap->options.backup)
+    snprintf (text, 2 * FORMAT_MAX, "backup %s%s%s", status_job_name (snap),
+              status_left_ns (s, snap) ? ", ready in " : "",
+              status_left_ns (s, snap) ?
+              format_duration (status_left_ns (s, snap), time) : "");
   else if (rate > 0 && snap->target_found &&
            snap->info.state == CBW_SNAPSHOT_LIVE) {
     left = (double) status_room (snap) / (double) rate;
@@ -194,8 +199,8 @@ draw_snapshot (struct page *page, const struct status *s,
 
   format_text (snap->info.name, name);
   used = text_columns (name, NAME_COLUMNS - 1, &bytes);
-  fill_bar (bar, bar_columns (page), snap->copied_clusters, snap->clusters);
-  format_percent (snap->copied_clusters, snap->clusters, percent);
+  fill_bar (bar, bar_columns (page), status_settled (snap), snap->clusters);
+  format_percent (status_settled (snap), snap->clusters, percent);
   format_size (per_second (snap->copied_bytes,
                            before ? before->copied_bytes : 0, ns), rate);
   line (page, "%.*s%*s[%s] %7s %10s/s %9s  %s", (int) bytes, name,

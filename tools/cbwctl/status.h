@@ -26,6 +26,7 @@ struct status_snapshot {
   uint64_t held_bytes;          /* what counts for the quota */
   uint64_t error_ns;            /* if something has failed: when */
   struct cbw_options options;
+  struct cbw_fill fill;         /* of a backup */
   uint64_t stalled_until_ns;    /* time of day; 0: no guest's write waits */
   char target[SNAPTAB_TARGET_MAX];
   bool target_is_file;          /* else an NBD server: then nothing of this */
@@ -87,6 +88,16 @@ extern uint64_t status_room (const struct status_snapshot *snap);
 
 /* Its policy, as it is given on the command line. */
 extern const char *status_policy_name (const struct status_snapshot *snap);
+
+/* Of a backup: how many clusters are whole in its image; how long it will
+ * take if it goes on as it did so far, or 0 if that cannot be told.
+ */
+extern uint64_t status_settled (const struct status_snapshot *snap);
+extern uint64_t status_left_ns (const struct status *s,
+                                const struct status_snapshot *snap);
+
+/* How the backup stands, in one word. */
+extern const char *status_job_name (const struct status_snapshot *snap);
 
 /* The state of a snapshot in one word. */
 extern const char *status_state_name (const struct status_snapshot *snap);

@@ -22,7 +22,7 @@
 static volatile sig_atomic_t ended, stopped, resized;
 static sigset_t outside;        /* the signal mask while we wait */
 static struct termios cooked;
-static bool raw;
+static bool raw, screen;
 
 bool
 term_is_tty (void)
@@ -85,8 +85,8 @@ note_signal (int sig)
 }
 
 /* Signals are let in only while we wait, so none is missed. */
-static void
-catch_signals (void)
+void
+term_catch_signals (void)
 {
   static const int signals[] = {
     SIGINT, SIGTERM, SIGHUP, SIGTSTP, SIGWINCH
@@ -110,6 +110,7 @@ enter_screen (void)
 
   if (!term_is_tty ())
     return;
+  screen = true;
   raw = tcgetattr (STDIN_FILENO, &cooked) == 0;
   if (raw) {
     t = cooked;
@@ -123,14 +124,14 @@ enter_screen (void)
 void
 term_enter (void)
 {
-  catch_signals ();
+  term_catch_signals ();
   enter_screen ();
 }
 
 void
 term_leave (void)
 {
-  if (!term_is_tty ())
+  if (!screen)
     return;
   fputs (LEAVE_SCREEN, stdout);
   fflush (stdout);
@@ -165,7 +166,8 @@ term_wait (uint64_t ns)
       stopped = 0;
       term_leave ();
       raise (SIGSTOP);
-      enter_screen ();
+      if (screen)
+        enter_screen ();
       break;
     }
   }

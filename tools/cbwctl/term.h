@@ -28,6 +28,9 @@ extern bool term_utf8 (void);
 extern void term_enter (void);
 extern void term_leave (void);
 
+/* Only the signals; stdout stays as it is. */
+extern void term_catch_signals (void);
+
 /* Wait; true if it is time to end: a signal came or q was typed.  It
  * returns early if the screen has to be drawn anew.
  */

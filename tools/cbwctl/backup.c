@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+#include <config.h>
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "backup.h"
+#include "cbwctl.h"
+#include "cleanup.h"
+#include "control.h"
+#include "create.h"
+#include "format.h"
+#include "parse.h"
+#include "snaptab.h"
+
+static const char help[] =
+  "Usage: cbwctl backup SEGMENT [NAME] --to=FILE|URI [OPTIONS]\n"
+  "       cbwctl backup SEGMENT [NAME] [--json]\n"
+  "       cbwctl backup SEGMENT [NAME] --pause | --resume | --cancel |\n"
+  "                                    --speed=SIZE\n"
+  "\n"
+  "Writes the disk, as it is now, to an image, while guests go on.  The\n"
+  "server does that; cbwctl waits for the end, and ^C cancels it.  Without --to\n"
+  "it waits for a backup that was begun before.\n"
+  "\n"
+  "  --to=FILE      the image: a new sparse file\n"
+  "  --to=URI, --to='[ COMMAND... ]'\n"
+  "                 the image: what an NBD server serves, or one that is\n"
+  "                 started for it\n"
+  "  --force        replace a file that exists, overwrite data\n"
+  "  --speed=SIZE   bytes a second, at most (default: 0, no limit); alone,\n"
+  "                 for a backup that is under way\n"
+  "  --on-source-error=report|ignore|stop|enospc\n"
+  "  --on-target-error=report|ignore|stop|enospc\n"
+  "                 what an error of reading the disk, or writing the image,\n"
+  "                 does: fail, try again later, wait for --resume, or that\n"
+  "                 only if there is no space, else fail (default: report)\n"
+  "  --on-error=break-snapshot|break-guest-write\n"
+  "                 what it does if old data cannot be preserved before a\n"
+  "                 guest's write: fail, or make that write fail (default:\n"
+  "                 break-snapshot)\n"
+  "  --timeout=SECS a guest's write waits no longer for old data to be copied\n"
+  "  --full=stall:SECS\n"
+  "                 how long it waits for space; both as for cbwctl create\n"
+  "  --detach       do not wait\n"
+  "  --pause        let it rest\n"
+  "  --resume       let it go on, also after an error\n"
+  "  --cancel       end it, and remove the image\n"
+  "  --json         print the result as JSON\n"
+  "  --help         print this help\n";
+
+static const struct option options[] = {
+  { "to", required_argument, NULL, 't' },
+  { "force", no_argument, NULL, 'f' },
+  { "speed", required_argument, NULL, 'v' },
+  { "on-source-error", required_argument, NULL, 'S' },
+  { "on-target-error", required_argument, NULL, 'T' },
+  { "on-error", required_argument, NULL, 'e' },
+  { "timeout", required_argument, NULL, 'l' },
+  { "full", required_argument, NULL, 's' },
+  { "detach", no_argument, NULL, 'd' },
+  { "pause", no_argument, NULL, 'p' },
+  { "resume", no_argument, NULL, 'r' },
+  { "cancel", no_argument, NULL, 'c' },
+  { "json", no_argument, NULL, 'j' },
+  { NULL }
+};
+
+/* The command line. */
+struct request {
+  struct control_snapshot s;    /* target: as the user gave it, or NULL */
+  bool starting;                /* options that go with --to were given */
+  bool has_speed, detach, json;
+  char action;                  /* 'p', 'r', 'c', or 0 */
+};
+
+static uint8_t
+parse_policy (const char *option, const char *value)
+{
+  static const char *const names[] = {
+    [CBW_FILL_REPORT] = "report", [CBW_FILL_IGNORE] = "ignore",
+    [CBW_FILL_STOP] = "stop", [CBW_FILL_ENOSPC] = "enospc",
+  };
+  uint8_t i;
+
+  for (i = 0; i < sizeof names / sizeof names[0]; ++i)
+    if (strcmp (value, names[i]) == 0)
+      return i;
+  usage_error (&command_backup, "%s=%s: must be report, ignore, stop or "
+               "enospc", option, value);
+}
+
+static uint64_t
+parse_speed (const char *value)
+{
+  uint64_t size;
+  const char *end = parse_size (value, &size);
+
+  if (end == NULL || *end != '\0' || size > INT64_MAX)
+    usage_error (&command_backup, "--speed=%s: is not a number of bytes",
+                 value);
+  return size;
+}
+
+/* Copy entry i if a backup is to be seen there. */
+static bool
+read_backup (const struct cbw_map *m, unsigned i, struct backup *backup)
+{
+  uint32_t state;
+
+  if (!snaptab_copy (m, i, &backup->entry) || !backup->entry.options.backup)
+    return false;
+  backup->index = i;
+  state = atomic_load (&backup->entry.state);
+  return state == CBW_SNAPSHOT_LIVE || state == CBW_SNAPSHOT_BROKEN;
+}
+
+/* The backup called "name"; with NULL, the only one. */
+static int
+find_backup (const struct client *client, const char *name,
+             struct backup *backup, struct error *e)
+{
+  const struct cbw_map *m = &client->segment.map;
+  unsigned i, nr = 0, found = 0;
+
+  for (i = 0; i < CBW_NR_SNAPSHOTS; ++i)
+    if (read_backup (m, i, backup) &&
+        (name == NULL || strcmp (backup->entry.name, name) == 0)) {
+      found = i;
+      nr++;
+    }
+  if (nr == 1 && read_backup (m, found, backup))
+    return 0;
+  if (nr > 1)
+    return error_set (e, EINVAL, "%s: there are %u backups: say which; "
+                      "cbwctl status lists them", client->segment.path, nr);
+  return name ?
+    error_set (e, ENOENT, "%s: there is no backup \"%s\"",
+               client->segment.path, name) :
+    error_set (e, ENOENT, "%s: no backup is under way; --to=FILE begins one",
+               client->segment.path);
+}
+
+static int
+start (struct client *client, const struct request *rq, const char *name,
+       struct backup *backup, struct error *e)
+{
+  struct control_snapshot s = rq->s;
+  CLEANUP_FREE char *target = absolute_path ("--to", s.target, true, e);
+  uint64_t held_ns;
+
+  if (target == NULL)
+    return -1;
+  s.name = name ? name : "backup";
+  s.target = target;
+  s.options.backup = 1;
+  if (control_create (client, &s, &held_ns, e) == -1)
+    return -1;
+  return find_backup (client, s.name, backup, e);
+}
+
+static int
+control (struct client *client, const struct request *rq,
+         const struct backup *backup, struct error *e)
+{
+  const uint64_t id = backup->entry.id;
+
+  switch (rq->action) {
+  case 'p':
+    return control_job (client, id, CBW_JOB_PAUSE, 0, e);
+  case 'r':
+    return control_job (client, id, CBW_JOB_RESUME, 0, e);
+  case 'c':
+    if (atomic_load (&backup->entry.fill.state) == CBW_FILL_COMPLETE)
+      return error_set (e, EALREADY, "backup \"%s\" is complete",
+                        backup->entry.name);
+    return control_drop_id (client, id, e);
+  default:
+    return control_job (client, id, CBW_JOB_SPEED, rq->s.speed, e);
+  }
+}
+
+static void
+check_usage (const struct request *rq)
+{
+  const bool control = rq->action || (rq->has_speed && !rq->s.target);
+
+  if (rq->starting && !rq->s.target)
+    usage_error (&command_backup, "this goes with --to=FILE, which begins a "
+                 "backup");
+  if (control && (rq->s.target || rq->detach || rq->json))
+    usage_error (&command_backup, "--pause, --resume, --cancel and --speed "
+                 "are for a backup that is under way: give nothing else");
+  if (rq->action && rq->has_speed)
+    usage_error (&command_backup, "one thing at a time, please");
+}
+
+static int
+run_request (struct client *client, const struct request *rq,
+             const char *name)
+{
+  struct backup backup;
+  struct error e;
+  int r;
+
+  r = rq->s.target ? start (client, rq, name, &backup, &e) :
+    find_backup (client, name, &backup, &e);
+  if (r == 0 && (rq->action || (rq->has_speed && !rq->s.target)))
+    r = control (client, rq, &backup, &e);
+  else if (r == 0 && !rq->detach)
+    return backup_follow (client, &backup, rq->json);
+  return r == -1 ? report_error (&e) : EXIT_DONE;
+}
+
+static void
+parse_options (int argc, char **argv, struct request *rq)
+{
+  const struct command *const cmd = &command_backup;
+  struct control_snapshot *s = &rq->s;
+  int c;
+
+  while ((c = next_option (cmd, argc, argv, options)) != -1) {
+    rq->starting = rq->starting || strchr ("fSTelsd", c);
+    switch (c) {
+    case 't': s->target = optarg; break;
+    case 'f': s->flags |= CBW_CREATE_FORCE; break;
+    case 'v':
+      s->speed = parse_speed (optarg);
+      rq->has_speed = true;
+      break;
+    case 'S':
+      s->options.on_source_error = parse_policy ("--on-source-error", optarg);
+      break;
+    case 'T':
+      s->options.on_target_error = parse_policy ("--on-target-error", optarg);
+      break;
+    case 'e': s->options.on_error = parse_on_error (cmd, optarg); break;
+    case 'l':
+      s->options.timeout_ns = parse_time (cmd, "--timeout", optarg, optarg);
+      break;
+    case 's': s->options.stall_ns = parse_full (cmd, optarg); break;
+    case 'd': rq->detach = true; break;
+    case 'j': rq->json = true; break;
+    default:
+      if (rq->action)
+        usage_error (cmd, "one thing at a time, please");
+      rq->action = (char) c;
+    }
+  }
+  check_usage (rq);
+}
+
+static int
+run (int argc, char **argv)
+{
+  struct client client = { .segment = SEGMENT_INIT };
+  CLEANUP_FREE char *segment = NULL;
+  struct request rq = { 0 };
+  const char *name;
+  struct error e;
+  int n, status;
+
+  parse_options (argc, argv, &rq);
+  n = first_argument (&command_backup, argc, 1, 2,
+                      "a segment, and perhaps a name for the backup");
+  name = n + 1 < argc ? argv[n + 1] : NULL;
+  if (name && snaptab_check_name (name, &e) == -1)
+    return report_error (&e);
+  announce_waiting ();
+  if ((segment = segment_path (argv[n], &e)) == NULL ||
+      client_attach (&client, segment, "cbwctl backup", SERVER_WAIT,
+                     &e) == -1)
+    return report_error (&e);
+  status = run_request (&client, &rq, name);
+  client_detach (&client);
+  return status;
+}
+
+const struct command command_backup = {
+  .name = "backup",
+  .summary = "write the disk as it is now to an image",
+  .help = help,
+  .run = run,
+};
