@@ -80,3 +80,4 @@ WRAP (long, pwrite, (int fd, const void *buf, unsigned long count,
 WRAP (long, pwrite64, (int fd, const void *buf, unsigned long count,
                        long offset), fd, buf, count, offset)
 WRAP (int, fdatasync, (int fd), fd)
+WRAP (int, fsync, (int fd), fd)

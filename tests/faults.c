@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /* The filter is killed at every call that it makes of the C library
- * (fault.c, preloaded) while it makes or drops a snapshot, copies, ends or
- * starts, and is started again.  What was asked for is then done if the
+ * (fault.c, preloaded) while it makes or drops a snapshot, copies, makes a
+ * backup, ends or starts, and is started again.  What was asked for is then done if the
  * client is still there; if not, it is done or it is not, and never half.
  *
  *   faults dir=DIR size=BYTES
@@ -24,6 +24,7 @@
 #include "control.h"
 #include "live-model.h"
 #include "slots.h"
+#include "snaptab.h"
 #include "unit.h"
 
 #define CS 4096
@@ -101,7 +102,10 @@ prepare (void)
 
 /* ---- What is tried ---- */
 
-enum what { CREATE, CREATE_FORCED, DROP, DROP_TWO, CHANGE, STOP, START };
+enum what {
+  CREATE, CREATE_FORCED, DROP, DROP_TWO, CHANGE, BACKUP, BACKUP_ALONE,
+  STOP, START
+};
 
 struct trial {
   enum what what;
@@ -113,6 +117,48 @@ struct trial {
   struct error error;
   _Atomic (bool) finished;
 };
+
+/* The image is the disk, as nobody has changed that since. */
+static void
+check_image (const struct trial *t)
+{
+  unsigned char *data = malloc (model.size);
+  const int fd = open (t->snap->target, O_RDONLY);
+
+  REQUIRE (fd >= 0, "%s: %m", t->snap->target);
+  CHECK (data != NULL);
+  REQUIRE (read (fd, data, model.size) == (ssize_t) model.size &&
+           memcmp (data, model.disk, model.size) == 0, "%s: is not the disk",
+           t->snap->target);
+  close (fd);
+  free (data);
+}
+
+/* From its begin to its end, through any number of servers; the image is
+ * compared when it is said to be complete, not later.
+ */
+static void
+back_up (struct trial *t)
+{
+  const struct control_snapshot s = {
+    .name = t->snap->name, .target = t->snap->target,
+    .options = { .backup = 1 },
+  };
+  struct snapshot_info info;
+  const struct cbw_fill *fill;
+  uint64_t held_ns;
+
+  t->result = control_create (t->client, &s, &held_ns, &t->error);
+  if (t->result == -1)
+    return;
+  REQUIRE (snaptab_find (map (), s.name, &info), "%s: it is not there",
+           s.name);
+  fill = &map_snapshot (map (), info.index)->fill;
+  while (atomic_load (&((struct cbw_fill *) fill)->state) == CBW_FILL_RUNNING)
+    live_sleep_us (200);
+  check_image (t);
+  t->result = control_drop_id (t->client, info.id, &t->error);
+}
 
 static void *
 run (void *opaque)
@@ -128,6 +174,9 @@ run (void *opaque)
     break;
   case DROP: case DROP_TWO:
     t->result = control_drop (t->client, t->snap->name, &t->error);
+    break;
+  case BACKUP: case BACKUP_ALONE:
+    back_up (t);
     break;
   case CHANGE:
     t->change.acknowledged =
@@ -154,6 +203,14 @@ static void
 get_ready (struct trial *t)
 {
   switch (t->what) {
+  case BACKUP_ALONE:
+    drop_all (&seed);
+    /* fallthrough */
+  case BACKUP:
+    t->snap = snap_new ();
+    snprintf (t->snap->target, sizeof t->snap->target, "%s/image", model.dir);
+    unlink (t->snap->target);
+    break;
   case CREATE_FORCED:
     t->snap = snap_new ();
     snprintf (t->snap->target, sizeof t->snap->target, "%s/forced", model.dir);
@@ -239,6 +296,7 @@ check (struct trial *t, bool certain)
   live_wait_slots (map (), 0);
   switch (t->what) {
   case CREATE: case CREATE_FORCED: check_create (t, certain); break;
+  case BACKUP: case BACKUP_ALONE: check_image (t); break;
   case DROP: case DROP_TWO: check_drop (t, certain); break;
   case CHANGE: apply (&t->change); break;
   default: break;
@@ -413,6 +471,8 @@ main (int argc, char **argv)
   trials ("drop a hidden one too", DROP_TWO, OLDEST, true);
   trials ("drop a hidden one too", DROP_TWO, OLDEST, false);
   trials ("write", CHANGE, 0, true);
+  trials ("backup", BACKUP, 0, true);
+  trials ("backup without others", BACKUP_ALONE, 0, true);
   trials ("stop", STOP, 0, true);
   trials ("start", START, 0, true);
   printf ("killed %u times\n", nr_kills);
