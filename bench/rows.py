@@ -8,6 +8,7 @@ import subprocess
 import time
 from typing import Callable, Optional
 
+import backup
 import load
 from servers import MIB, Lab
 
@@ -162,6 +163,18 @@ def target_rows(args):
                   {"qemu": 1})
 
 
+def backup_rows(args):
+    """A backup that the server itself makes, with a guest writing."""
+    for title, unit, what in (("speed", "MiB/s", "MiB/s"),
+                              ("the guest meanwhile", "IOPS", "iops")):
+        yield Row("push backup, 4k random writes", title, unit, [
+            Series("cbw", ours(snapshots=0, view=False),
+                   functools.partial(backup.push, what)),
+            Series("qemu", backup.qemu_server,
+                   functools.partial(backup.push_qemu, what))],
+            {"qemu": 1})
+
+
 def timed_ms(work):
     start = time.monotonic()
     work()
@@ -220,6 +233,7 @@ SECTIONS = {
     "view": view_rows,
     "chain": chain_rows,
     "clusters": cluster_rows,
+    "backup": backup_rows,
     "targets": target_rows,
     "sizes": size_rows,
 }

@@ -130,7 +130,7 @@ test_broken_in_mid_copy (void)
 
 /* ---- Time limits ---- */
 
-#define LIMIT (50 * NS_PER_MS)
+#define LIMIT (150 * NS_PER_MS)
 
 static _Atomic (bool) blocked;
 static _Atomic (unsigned) nr_blocked;
