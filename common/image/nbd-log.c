@@ -90,7 +90,7 @@ nbd_log_recall (struct nbd_log *log, _Atomic (uint64_t) *words,
       r.count = 0;
     *nbd_log_record (log, log->next++) = r;
   }
-  log->unflushed = log->next;
+  log->unflushed = log->first;  /* whoever wrote them may not have got to it */
 }
 
 void
