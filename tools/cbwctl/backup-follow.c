@@ -7,7 +7,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "backup.h"
@@ -69,6 +68,20 @@ backup_error (const struct cbw_snapshot *entry, char *buf, size_t len)
   return buf;
 }
 
+/* Did the backup become complete before it was dropped?  What the entry says
+ * is final then, and stays until another snapshot takes the entry.
+ */
+static bool
+was_complete (struct follow *f)
+{
+  const struct cbw_snapshot *entry =
+    map_snapshot (&f->client->segment.map, f->index);
+  const bool complete = atomic_load (&entry->fill.state) == CBW_FILL_COMPLETE;
+
+  atomic_thread_fence (memory_order_acquire);
+  return complete && entry->id == f->entry.id;
+}
+
 static enum seen
 look (struct follow *f)
 {
@@ -77,7 +90,7 @@ look (struct follow *f)
 
   if (!snaptab_copy (m, f->index, &entry) || entry.id != f->entry.id ||
       entry.state == CBW_SNAPSHOT_HIDDEN)
-    return SEEN_GONE;
+    return was_complete (f) ? SEEN_COMPLETE : SEEN_GONE;
   f->entry = entry;
   if (entry.fill.state == CBW_FILL_COMPLETE)
     return SEEN_COMPLETE;
@@ -161,19 +174,6 @@ is_locked (const char *path)
   CLEANUP_CLOSE int fd = open (path, O_RDONLY | O_CLOEXEC);
 
   return fd >= 0 && ofdlock_held (fd, 0, 0) == 1;
-}
-
-/* The very file that the backup was made to?  Of an NBD server it cannot be
- * told.
- */
-static bool
-image_is_there (const struct cbw_snapshot *entry)
-{
-  struct stat st;
-
-  return entry->target_kind == CBW_TARGET_RAW &&
-    stat (entry->target, &st) == 0 && st.st_dev == entry->target_device &&
-    st.st_ino == entry->target_inode;
 }
 
 static void
@@ -264,9 +264,8 @@ end (struct follow *f, enum seen seen, bool cancelled)
   if (seen != SEEN_GONE &&
       control_drop_id (f->client, f->entry.id, &e) == -1)
     return report_error (&e);
-  if (seen == SEEN_COMPLETE || (seen != SEEN_FAILED &&
-                                image_is_there (&f->entry)))
-    return complete (f);        /* perhaps in the last moment */
+  if (was_complete (f))         /* perhaps in the last moment */
+    return complete (f);
   if (seen == SEEN_GONE || cancelled)
     return failed (f, "cancelled", "");
   if (f->entry.fill.errors)
