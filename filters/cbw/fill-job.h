@@ -23,6 +23,7 @@ struct fill_job {
   uint64_t cursor;              /* the pass has come to this cluster */
   uint64_t data_until;          /* no hole from cursor on before this */
   unsigned in_flight;           /* threads that work for it */
+  unsigned refusals;            /* pieces in a row, with ESHUTDOWN */
   bool finishing;               /* one of them flushes the target */
   bool ended;                   /* to be freed by the last of them */
   bool careful;                 /* single clusters: something failed in the

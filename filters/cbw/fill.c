@@ -28,6 +28,12 @@
 /* How long a thread waits that has no memory, or for a late copy. */
 #define RETRY (NS_PER_SEC / 10)
 
+/* How often the disk may say that it is shutting down, and does not. */
+#define REFUSALS_MAX 100
+
+/* How much of a hole is written as zeroes in one go, where it must be. */
+#define ZEROES (4 * 1024 * 1024)
+
 #define NEVER UINT64_MAX
 
 static void
@@ -162,6 +168,9 @@ work (struct fill *f, struct fill_job *job, void *buf)
     until = settle_probe (&s, start, n, &hole);
     if (hole)
       end = until;
+    /* Zeroes that must be written take time, for which guests may wait. */
+    if (hole && job->snap->target && !job->snap->target->reads_zero)
+      end = min_u64 (end, start + max_u64 (ZEROES / cs, length));
   }
   r = settle_range (&s, start, end, hole, &e);
   pthread_mutex_lock (&f->lock);
@@ -175,7 +184,12 @@ work (struct fill *f, struct fill_job *job, void *buf)
     job->cursor = max_u64 (job->cursor, end);
   else
     job->data_until = max_u64 (job->data_until, until);
-  if (r == -1 && e.num != ESHUTDOWN && !job->ended)
+  if (r == 0)
+    job->refusals = 0;
+  else if (e.num == ESHUTDOWN && job->refusals++ < REFUSALS_MAX)
+    /* The disk is going, and we with it: for the next server. */
+    job->not_before = now_monotonic_ns () + RETRY;
+  else if (!job->ended)
     job_error (f, job, s.error_is_read, s.error_offset, &e);
   job_leave (f, job);
 }

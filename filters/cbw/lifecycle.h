@@ -71,4 +71,9 @@ extern void check_targets (struct engine *engine);
 extern int restore_snapshots (struct engine *engine, struct segment *segment,
                               uint64_t disk_size, struct error *e);
 
+/* Let the backups among them go on; segment_begin has been called.  0, or
+ * -1 with the error set.
+ */
+extern int restore_backups (struct engine *engine, struct error *e);
+
 #endif /* CBW_LIFECYCLE_H */

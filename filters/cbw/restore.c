@@ -30,6 +30,8 @@ check_entry (const struct segment *segment, unsigned i, uint64_t disk_size,
       (entry->target_kind != CBW_TARGET_RAW &&
        entry->target_kind != CBW_TARGET_NBD) ||
       atomic_load (&map_snapshot (m, i)->fill.state) > CBW_FILL_FAILED ||
+      (atomic_load (&map_snapshot (m, i)->fill.state) != CBW_FILL_NONE) !=
+      entry->options.backup ||
       !layout_has_room (&m->geometry, entry->size) ||
       !segment_has_bitmaps (segment, i))
     return error_set (e, EBADMSG, "%s: is corrupt: entry %u of its snapshot "
@@ -127,14 +129,15 @@ restore_targets (const struct chain *chain, bool unclean_reboot,
   return 0;
 }
 
-/* Backups go on where they were. */
-static int
+int
 restore_backups (struct engine *engine, struct error *e)
 {
-  const struct chain *chain = engine->chain.current;
+  const struct chain *chain;
   struct snapshot *snap;
   size_t i;
 
+  LOCK_FOR_SCOPE (&engine->control);
+  chain = engine->chain.current;
   for (i = 0; chain && i < chain->len; ++i) {
     snap = chain->snaps[i];
     if (snap->entry->options.backup && snap->target)
@@ -181,5 +184,5 @@ restore_snapshots (struct engine *engine, struct segment *segment,
                        e) == -1)
     return -1;
   punch_unneeded (engine->chain.current);
-  return restore_backups (engine, e);
+  return 0;
 }

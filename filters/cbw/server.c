@@ -183,6 +183,13 @@ server_start (struct server *s, const struct params *p,
     goto fail;
   }
 
+  /* From here on targets are written to. */
+  segment_begin (&s->segment);
+  if (restore_backups (&s->engine, &e) == -1) {
+    nbdkit_error ("cbw: %s", e.msg);
+    goto fail;
+  }
+
   h = map_header (&s->segment.map);
   h->source_minimum_block = info->minimum_block;
   h->source_preferred_block = info->preferred_block;
@@ -199,7 +206,8 @@ server_start (struct server *s, const struct params *p,
   return 0;
 
  fail:
-  engine_stop (&s->engine);
+  if (!engine_stop (&s->engine))
+    return -1;                  /* a copy is stuck, which uses all of it */
   engine_destroy (&s->engine);
   segment_close (&s->segment, s->segment.fresh);
   return -1;

@@ -176,11 +176,9 @@ copy_run (struct settle *s, const struct run *run, struct error *e)
  * now, and has its done bits set.
  */
 static int
-settle_claimed (struct settle *s, const struct copy_claim *mine, bool holes,
-                struct error *e)
+settle_claimed (struct settle *s, const struct chain *chain,
+                const struct copy_claim *mine, bool holes, struct error *e)
 {
-  __attribute__ ((cleanup (cleanup_chain_put)))
-  struct chain *chain = chain_get (s->chain);
   struct run run;
   uint64_t c, n;
   bool hole;
@@ -219,14 +217,17 @@ settle_range (struct settle *s, uint64_t start, uint64_t end, bool hole,
               struct error *e)
 {
   struct copy_claim mine;
+  struct chain *chain;
   int r = 0;
 
   s->bytes = 0;
   while (r == 0 && copy_claim_free (s->copier, &s->snap->dirty, start, end,
                                     &mine)) {
     start = mine.need.end;
-    r = settle_claimed (s, &mine, hole, e);
+    chain = chain_get (s->chain);
+    r = settle_claimed (s, chain, &mine, hole, e);
     copy_claim_release (s->copier, &mine);
+    chain_put (chain);          /* which may close images: that takes time */
   }
   return r;
 }

@@ -52,7 +52,7 @@ extern uint64_t settle_probe (const struct settle *s, uint64_t start,
 /* Settle what is not of [start, end), which is no longer than a piece; or
  * any length, with "hole", of which then only what is a hole is settled.
  * 0, or -1 with the error set: ESHUTDOWN if the snapshot is not live any
- * more.  What had been settled before stays so.
+ * more, or reading the disk gave that.  What had been settled before stays so.
  */
 extern int settle_range (struct settle *s, uint64_t start, uint64_t end,
                          bool hole, struct error *e);

@@ -4,6 +4,7 @@
 
 #include <pthread.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
 #include <nbdkit-filter.h>
 
@@ -176,6 +177,11 @@ snapshot_complete (struct snapshot *snap)
     return false;
   fill->end_ns = now_realtime_ns ();
   atomic_store (&fill->state, CBW_FILL_COMPLETE);
+  /* Before anybody is told: after a crash of the host it must not be taken
+   * for one that was under way.  (Nothing happens if it is in memory.)
+   */
+  msync ((void *) ((uintptr_t) snap->entry & ~(uintptr_t) (CBW_PAGE - 1)),
+         CBW_PAGE, MS_SYNC);
   return true;
 }
 
