@@ -148,9 +148,9 @@ service_thread (void *opaque)
     i = slot_take (m, &cursor);
     if (i >= 0)
       run_slot (s, (unsigned) i);
-    else
+    reap (s);                   /* not between waking and looking */
+    if (i < 0)
       slots_wait_submitted (m, REAP_INTERVAL);
-    reap (s);
   }
   return NULL;
 }

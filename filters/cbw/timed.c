@@ -58,15 +58,19 @@ timed_init (struct timed_pool *pool, struct piece_pool *buffers)
   pool->last = &pool->first;
 }
 
-/* The lock is held. */
+/* The lock is held; it is let go meanwhile, as who gives up the last
+ * reference to a snapshot closes its target, and that may take long.
+ */
 static void
-job_unref (struct timed_job *job)
+job_unref (struct timed_pool *pool, struct timed_job *job)
 {
   if (--job->refs > 0)
     return;
+  pthread_mutex_unlock (&pool->lock);
   snapshot_unref (job->snap);
   pthread_cond_destroy (&job->done);
   free (job);
+  pthread_mutex_lock (&pool->lock);
 }
 
 /* Nobody waits for the job any more: if no worker has it, none need.  The
@@ -136,7 +140,7 @@ worker (void *opaque)
       atomic_fetch_sub (&job->snap->late, 1);
     job->finished = true;
     pthread_cond_signal (&job->done);
-    job_unref (job);
+    job_unref (pool, job);
   }
   pool->gone++;
   pthread_cond_signal (&pool->ended);
@@ -201,7 +205,7 @@ timed_copy (struct timed_pool *pool, struct snapshot *snap, uint64_t start,
     r = error_set (e, ETIMEDOUT, "%s: copying took longer than %g s",
                    snap->entry->target, (double) timeout_ns / NS_PER_SEC);
   }
-  job_unref (job);
+  job_unref (pool, job);
   return r;
 }
 
