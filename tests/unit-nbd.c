@@ -405,7 +405,7 @@ test_trimmed (void)
   }
   image->ops->close (image);
 
-  image = image_nbd_reopen (uri, 0, SIZE, words, &e);
+  image = image_nbd_reopen (uri, 0, SIZE, 4096, words, &e);
   CHECK (image != NULL);
   CHECK (image->ops->pread (image, &byte, 1, 0, &e) == 0);
   CHECK (image->ops->pwrite (image, "\1", 1, 1, &e) == 0);
@@ -415,7 +415,7 @@ test_trimmed (void)
   pid = serve ("memory", "8M");
   while (access (path, F_OK) == -1)
     unit_give_time ();
-  CHECK (image_nbd_reopen (uri, 0, SIZE, words, &e) == NULL);
+  CHECK (image_nbd_reopen (uri, 0, SIZE, 4096, words, &e) == NULL);
   CHECK (strstr (e.msg, "is back, but not what was written at offset 1:"));
   end (pid, SIGTERM);
 }
@@ -431,7 +431,7 @@ test_reopen_later (void)
   pid_t pid;
   int i;
 
-  image = image_nbd_reopen (uri, 0, SIZE, words, &e);
+  image = image_nbd_reopen (uri, 0, SIZE, 4096, words, &e);
   CHECK (image != NULL);
   CHECK (image->ops->pread (image, &byte, 1, 0, &e) == -1);
   CHECK_ERROR (&e, EIO, "cannot connect");
@@ -447,7 +447,7 @@ test_reopen_later (void)
   pid = serve ("memory", "4M");
   while (access (path, F_OK) == -1)
     unit_give_time ();
-  CHECK (image_nbd_reopen (uri, 0, SIZE, words, &e) == NULL);
+  CHECK (image_nbd_reopen (uri, 0, SIZE, 4096, words, &e) == NULL);
   CHECK (strstr (e.msg, "the export has 4194304 bytes, and not"));
   end (pid, SIGTERM);
 }

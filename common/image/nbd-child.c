@@ -200,8 +200,15 @@ nbd_child_seal (struct nbd_child *child)
 int
 nbd_child_ended (struct nbd_child *child, int *status)
 {
-  if (child->pid <= 0 || waitpid (child->pid, status, WNOHANG) != child->pid)
+  pid_t r;
+
+  if (child->pid <= 0)
     return 0;
+  r = waitpid (child->pid, status, WNOHANG);
+  if (r == 0 || (r == -1 && errno != ECHILD))
+    return 0;
+  if (r == -1)
+    *status = 0;                /* SIGCHLD is ignored: nobody knows */
   child->pid = 0;
   return 1;
 }

@@ -359,7 +359,8 @@ image_nbd_spawn (char *const argv[], unsigned flags, uint64_t *size,
 
 struct image *
 image_nbd_reopen (const char *target, unsigned flags, uint64_t size,
-                  _Atomic (uint64_t) *words, struct error *e)
+                  uint32_t block, _Atomic (uint64_t) *words,
+                  struct error *e)
 {
   struct nbd_address address;
   struct nbd_image *nbd;
@@ -370,6 +371,7 @@ image_nbd_reopen (const char *target, unsigned flags, uint64_t size,
   if (nbd) {
     nbd->again = true;
     nbd->size = size;
+    nbd->block = block;
     nbd->words = words;
   }
   return start_image (nbd, &size, e);

@@ -70,11 +70,12 @@ extern struct image *image_nbd_spawn (char *const argv[], unsigned flags,
 /* Open an image that an earlier process had.  Its server may still be
  * ending, so try for two seconds; and if it cannot be reached then, open
  * the image all the same, and try again with the requests.  "size" is how
- * many bytes of it are used.  Of "words", which must outlive the image, the
+ * many bytes of it are used, and "block" the largest minimum block size that
+ * its server may have now.  Of "words", which must outlive the image, the
  * first connection checks that the server still has what they tell of.
  */
 extern struct image *image_nbd_reopen (const char *target, unsigned flags,
-                                       uint64_t size,
+                                       uint64_t size, uint32_t block,
                                        _Atomic (uint64_t) *words,
                                        struct error *e);
 

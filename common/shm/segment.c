@@ -323,6 +323,15 @@ segment_is_volatile (const struct segment *s)
     (fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC);
 }
 
+bool
+segment_is_private (const struct segment *s)
+{
+  struct stat st;
+
+  return fstat (s->fd, &st) == 0 && st.st_uid == geteuid () &&
+    (st.st_mode & (S_IWGRP | S_IWOTH)) == 0;
+}
+
 /* Open a segment that was made before, and check its header. */
 static int
 open_existing (struct segment *s, const char *path, int flags, int no_file,

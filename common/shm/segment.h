@@ -75,6 +75,9 @@ extern void segment_stop (struct segment *s);
 /* Is the segment on a file system that forgets everything at reboot? */
 extern bool segment_is_volatile (const struct segment *s);
 
+/* Can nobody but our own user write to it?  Then what it says may be run. */
+extern bool segment_is_private (const struct segment *s);
+
 /* Attach as a client: read-only but for the shared window.  Errors:
  * EAGAIN when no server has published it yet (also if there is no file),
  * others are final.

@@ -4,8 +4,6 @@
 
 #include <errno.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "clock.h"
 #include "commands.h"
@@ -46,11 +44,7 @@ static int
 check_target (const struct segment *segment, const char *target,
               struct error *e)
 {
-  struct stat st;
-
-  if (image_nbd_is_command (target) &&
-      (fstat (segment->fd, &st) == -1 || st.st_uid != geteuid () ||
-       (st.st_mode & (S_IWGRP | S_IWOTH))))
+  if (image_nbd_is_command (target) && !segment_is_private (segment))
     return error_set (e, EPERM, "%s: other users can write to %s, so a target "
                       "that is a command can be given with cbw-target= only",
                       target, segment->path);

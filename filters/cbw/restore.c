@@ -11,6 +11,7 @@
 
 #include "cleanup.h"
 #include "lifecycle.h"
+#include "nbd.h"
 #include "snaptab.h"
 #include "target.h"
 
@@ -37,6 +38,11 @@ check_entry (const struct segment *segment, unsigned i, uint64_t disk_size,
     return error_set (e, EBADMSG, "%s: is corrupt: entry %u of its snapshot "
                       "table is damaged; remove the segment to start anew",
                       segment->path, i);
+  if (image_nbd_is_command (entry->target) && !segment_is_private (segment))
+    return error_set (e, EPERM, "%s: other users can write to it, and the "
+                      "target of snapshot \"%s\" is a command; see that only "
+                      "you can write to it, if you trust it",
+                      segment->path, entry->name);
   if (entry->size > disk_size)  /* it had grown before the snapshot */
     return error_set (e, EINVAL, "%s: has a snapshot of a disk of %" PRIu64
                       " bytes, and this one has only %" PRIu64
@@ -120,7 +126,7 @@ restore_targets (const struct chain *chain, bool unclean_reboot,
     if (unclean_reboot)
       snapshot_break (snap, CBW_BROKEN_REBOOT, EIO, 0,
                       "the host went down without a clean shutdown");
-    snap->target = target_reopen (snap->entry, e);
+    snap->target = target_reopen (snap->entry, snap->cluster_size, e);
     if (snap->target == NULL && e->num == EBUSY)
       return -1;                /* just now: no reason to break it for good */
     if (snap->target == NULL)

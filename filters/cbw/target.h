@@ -34,7 +34,7 @@ extern void target_undo (const struct cbw_snapshot *entry);
  * if another program uses it.
  */
 extern struct image *target_reopen (struct cbw_snapshot *entry,
-                                    struct error *e);
+                                    uint32_t cluster_size, struct error *e);
 
 /* A dropped snapshot that older ones need: its target must not be in the
  * way of the next with the same name.  It is no error if it cannot be
