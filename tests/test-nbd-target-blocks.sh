@@ -22,7 +22,7 @@ PY
 stop_server disk
 stop_server target
 start_nbdkit target --filter=blocksize-policy file "$tmp/target" \
-             blocksize-minimum=64k
+             blocksize-minimum=64k blocksize-preferred=64k blocksize-maximum=1M
 start_disk file "$tmp/disk" cbw-shm="$shm"
 start_snap "$shm"
 guest <<'PY'
