@@ -30,7 +30,6 @@ start (void)
 static void
 end (void)
 {
-  CHECK (engine_stop (&env.engine));
   env_end (&env);
 }
 
