@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +15,7 @@
 #include "nbd-keeper.h"
 #include "nbd.h"
 #include "rounding.h"
+#include "threads.h"
 
 /* How long one try to connect may take, and how long after one that
  * failed the next is made at the earliest.
@@ -286,14 +286,6 @@ try_flush (struct nbd_image *nbd)
   pthread_cond_broadcast (&nbd->tried);
 }
 
-static struct timespec
-deadline (uint64_t ns)
-{
-  return (struct timespec) {
-    .tv_sec = (time_t) (ns / NS_PER_SEC), .tv_nsec = (long) (ns % NS_PER_SEC)
-  };
-}
-
 static void *
 keeper (void *opaque)
 {
@@ -317,31 +309,6 @@ keeper (void *opaque)
   return NULL;
 }
 
-static void
-cond_init (pthread_cond_t *cond)
-{
-  pthread_condattr_t attr;
-
-  pthread_condattr_init (&attr);
-  pthread_condattr_setclock (&attr, CLOCK_MONOTONIC);
-  pthread_cond_init (cond, &attr);
-  pthread_condattr_destroy (&attr);
-}
-
-/* All signals blocked: they are the business of the program's threads. */
-static int
-start_thread (struct nbd_image *nbd)
-{
-  sigset_t all, old;
-  int r;
-
-  sigfillset (&all);
-  pthread_sigmask (SIG_SETMASK, &all, &old);
-  r = pthread_create (&nbd->keeper, NULL, keeper, nbd);
-  pthread_sigmask (SIG_SETMASK, &old, NULL);
-  return r;
-}
-
 int
 nbd_keeper_start (struct nbd_image *nbd, struct error *e)
 {
@@ -363,7 +330,7 @@ nbd_keeper_start (struct nbd_image *nbd, struct error *e)
   pthread_mutex_init (&nbd->lock, NULL);
   cond_init (&nbd->wake);
   cond_init (&nbd->tried);
-  r = start_thread (nbd);
+  r = thread_start (&nbd->keeper, keeper, nbd);
   if (r != 0) {
     nbd_log_destroy (&nbd->log);
     close (nbd->cancel);

@@ -10,6 +10,7 @@
 #include "clock.h"
 #include "copy.h"
 #include "rounding.h"
+#include "threads.h"
 
 /* How long the server waits for stuck copies when it stops, in seconds:
  * nbdkit -D cbw.stuck_wait=SECS.
@@ -66,10 +67,7 @@ static bool
 wait_for (struct copier *c, struct copy_claim *other, uint64_t since,
           uint64_t timeout_ns)
 {
-  const struct timespec until = {
-    .tv_sec = (time_t) ((since + timeout_ns) / NS_PER_SEC),
-    .tv_nsec = (long) ((since + timeout_ns) % NS_PER_SEC),
-  };
+  const struct timespec until = deadline (since + timeout_ns);
 
   if (timeout_ns == 0) {
     pthread_cond_wait (&other->released, &c->lock);

@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <signal.h>
 #include <stdlib.h>
 
 #include <nbdkit-filter.h>
@@ -16,6 +15,7 @@
 #include "piece.h"
 #include "rounding.h"
 #include "settle.h"
+#include "threads.h"
 
 /* How long a piece is put off while guests copy. */
 #define COURTESY NS_PER_MS
@@ -36,17 +36,6 @@
 
 #define NEVER UINT64_MAX
 
-static void
-cond_init (pthread_cond_t *cond)
-{
-  pthread_condattr_t attr;
-
-  pthread_condattr_init (&attr);
-  pthread_condattr_setclock (&attr, CLOCK_MONOTONIC);
-  pthread_cond_init (cond, &attr);
-  pthread_condattr_destroy (&attr);
-}
-
 void
 fill_init (struct fill *f, struct chain_head *chain, struct copier *copier)
 {
@@ -60,10 +49,7 @@ fill_init (struct fill *f, struct chain_head *chain, struct copier *copier)
 static int
 wait_until (struct fill *f, pthread_cond_t *cond, uint64_t then)
 {
-  const struct timespec ts = {
-    .tv_sec = (time_t) (then / NS_PER_SEC),
-    .tv_nsec = (long) (then % NS_PER_SEC),
-  };
+  const struct timespec ts = deadline (then);
 
   return then == NEVER ? pthread_cond_wait (cond, &f->lock) :
     pthread_cond_timedwait (cond, &f->lock, &ts);
@@ -262,17 +248,13 @@ fill_thread (void *opaque)
 static int
 start_threads (struct fill *f, struct error *e)
 {
-  sigset_t all, old;
   int r = 0;
 
-  sigfillset (&all);
-  pthread_sigmask (SIG_SETMASK, &all, &old);
   while (r == 0 && f->started < FILL_THREADS) {
-    r = pthread_create (&f->threads[f->started], NULL, fill_thread, f);
+    r = thread_start (&f->threads[f->started], fill_thread, f);
     if (r == 0)
       f->started++;
   }
-  pthread_sigmask (SIG_SETMASK, &old, NULL);
   return f->started > 0 ? 0 :
     error_set_errno (e, r, "cannot start a thread for the backup");
 }

@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <limits.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,6 +16,7 @@
 #include "liveness.h"
 #include "service.h"
 #include "slots.h"
+#include "threads.h"
 #include "view.h"
 
 /* How often dead clients are looked for. */
@@ -158,7 +158,6 @@ service_thread (void *opaque)
 int
 service_start (struct service *s, unsigned nr_threads)
 {
-  sigset_t all, old;
   int r = 0;
 
   atomic_init (&s->stop, false);
@@ -171,16 +170,11 @@ service_start (struct service *s, unsigned nr_threads)
     return -1;
   }
 
-  /* Signals are the server's business, in its own threads. */
-  sigfillset (&all);
-  pthread_sigmask (SIG_SETMASK, &all, &old);
   while (r == 0 && s->nr_threads < nr_threads) {
-    r = pthread_create (&s->threads[s->nr_threads], NULL, service_thread, s);
+    r = thread_start (&s->threads[s->nr_threads], service_thread, s);
     if (r == 0)
       s->nr_threads++;
   }
-  pthread_sigmask (SIG_SETMASK, &old, NULL);
-
   if (r != 0) {
     errno = r;
     nbdkit_error ("cbw: cannot start a service thread: %m");

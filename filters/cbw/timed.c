@@ -3,13 +3,13 @@
 #include <config.h>
 
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 
 #include <nbdkit-filter.h>
 
 #include "cleanup.h"
 #include "clock.h"
+#include "threads.h"
 #include "timed.h"
 
 /* A job belongs to the guest's thread and to the worker, until each has
@@ -28,25 +28,6 @@ struct timed_job {
   uint64_t held;
   struct error e;
 };
-
-static struct timespec
-deadline (uint64_t t)
-{
-  return (struct timespec) {
-    .tv_sec = t / NS_PER_SEC, .tv_nsec = t % NS_PER_SEC
-  };
-}
-
-static void
-cond_init (pthread_cond_t *cond)
-{
-  pthread_condattr_t attr;
-
-  pthread_condattr_init (&attr);
-  pthread_condattr_setclock (&attr, CLOCK_MONOTONIC);
-  pthread_cond_init (cond, &attr);
-  pthread_condattr_destroy (&attr);
-}
 
 void
 timed_init (struct timed_pool *pool, struct piece_pool *buffers)
@@ -151,16 +132,9 @@ worker (void *opaque)
 static void
 hire (struct timed_pool *pool)
 {
-  sigset_t all, old;
-
-  if (pool->queued <= pool->idle || pool->started == TIMED_THREADS_MAX)
-    return;
-  sigfillset (&all);
-  pthread_sigmask (SIG_SETMASK, &all, &old);
-  if (pthread_create (&pool->threads[pool->started], NULL, worker,
-                      pool) == 0)
+  if (pool->queued > pool->idle && pool->started < TIMED_THREADS_MAX &&
+      thread_start (&pool->threads[pool->started], worker, pool) == 0)
     pool->started++;
-  pthread_sigmask (SIG_SETMASK, &old, NULL);
 }
 
 int
