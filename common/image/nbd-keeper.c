@@ -3,8 +3,6 @@
 #include <config.h>
 
 #include <errno.h>
-#include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -13,6 +11,7 @@
 #include "cleanup.h"
 #include "clock.h"
 #include "nbd-keeper.h"
+#include "nbd-verify.h"
 #include "nbd.h"
 #include "rounding.h"
 #include "threads.h"
@@ -34,61 +33,6 @@
 /* How long a flush that somebody asked for may take. */
 #define FLUSH_WAIT (30 * NS_PER_SEC)
 
-int
-nbd_address_argv (struct nbd_address *address, char *const argv[],
-                  struct error *e)
-{
-  size_t n, i, len = 0;
-  char **copy, *text;
-
-  for (n = 0; argv[n]; ++n)
-    len += strlen (argv[n]) + 1;
-  copy = malloc ((n + 1) * sizeof *copy + len);
-  if (copy == NULL)
-    return error_set_errno (e, ENOMEM, "%s", argv[0]);
-  text = (char *) (copy + n + 1);
-  for (i = 0; i < n; ++i) {
-    copy[i] = text;
-    text = stpcpy (text, argv[i]) + 1;
-  }
-  copy[n] = NULL;
-  *address = (struct nbd_address) { .argv = copy };
-  return 0;
-}
-
-int
-nbd_address_parse (struct nbd_address *address, const char *target,
-                   struct error *e)
-{
-  CLEANUP_FREE char *text = strdup (target);
-  CLEANUP_FREE char **argv = calloc (strlen (target) / 2 + 2, sizeof *argv);
-  char *word, *save = NULL;
-  size_t n = 0;
-
-  if (text == NULL || argv == NULL)
-    return error_set_errno (e, ENOMEM, "%s", target);
-  if (!image_nbd_is_command (target)) {
-    *address = (struct nbd_address) { .uri = text };
-    text = NULL;
-    return 0;
-  }
-  for (word = strtok_r (text + 1, " \t", &save); word;
-       word = strtok_r (NULL, " \t", &save))
-    argv[n++] = word;
-  if (n < 2 || strcmp (argv[n - 1], "]") != 0)
-    return error_set (e, EINVAL, "%s: must be a command in brackets, with "
-                      "blanks around it: [ COMMAND ARG... ]", target);
-  argv[n - 1] = NULL;
-  return nbd_address_argv (address, argv, e);
-}
-
-void
-nbd_address_free (struct nbd_address *address)
-{
-  free ((char *) address->uri);
-  free ((char **) address->argv);
-}
-
 /* For good; the lock is held. */
 static void
 lose (struct nbd_image *nbd, const struct error *e)
@@ -97,95 +41,6 @@ lose (struct nbd_image *nbd, const struct error *e)
     nbd->why = *e;
   nbd->lost = true;
   pthread_cond_broadcast (&nbd->tried);
-}
-
-/* Does the new link serve the same image?  1 yes, 0 not now, -1 no, and
- * it never will.
- */
-static int
-check_info (struct nbd_image *nbd, const struct nbd_link *link,
-            struct error *e)
-{
-  const struct nbd_info *info = &link->info;
-
-  if (info->size < nbd->size) {
-    error_set (e, ESTALE, "%s: the export has %" PRIu64 " bytes, and not the "
-               "%" PRIu64 " that the snapshot needs", nbd->name, info->size,
-               nbd->size);
-    return -1;
-  }
-  if (info->read_only && !(nbd->flags & IMAGE_NBD_READONLY)) {
-    error_set (e, EROFS, "%s: the server does not allow writing", nbd->name);
-    return 0;
-  }
-  if (nbd->block != 0 && info->minimum_block > nbd->block) {
-    error_set (e, EINVAL, "%s: the server's minimum block size was %" PRIu32
-               " bytes and is %" PRIu32 " now", nbd->name, nbd->block,
-               info->minimum_block);
-    return 0;
-  }
-  return 1;
-}
-
-/* Is a record still true?  As check_info. */
-static int
-check_record (struct nbd_image *nbd, const struct nbd_link *link,
-              const struct nbd_record *r, char *buf, struct error *e)
-{
-  const uint64_t block = link->info.minimum_block;
-  uint64_t offset, n;
-  int err;
-
-  for (offset = 0; offset < r->count; offset += n) {
-    n = round_up (min_u64 (r->count - offset, link->info.maximum_payload),
-                  block);
-    err = nbd_conn_pread (link->conns[0], buf + offset, n,
-                          r->offset + offset);
-    if (err != 0) {
-      error_set_errno (e, err == ENOTCONN ? EIO : err, "%s: cannot read what "
-                       "was written at offset %" PRIu64, nbd->name,
-                       r->offset);
-      return 0;
-    }
-  }
-  if (nbd_log_sum (buf, r->count) != r->sum) {
-    error_set (e, ESTALE, "%s: the server is back, but not what was written "
-               "at offset %" PRIu64 ": it was ended before it had saved it, "
-               "or serves something else now", nbd->name, r->offset);
-    return -1;
-  }
-  return 1;
-}
-
-/* Does it have what was acknowledged?  As check_info. */
-static int
-check_log (struct nbd_image *nbd, const struct nbd_link *link,
-           struct error *e)
-{
-  CLEANUP_FREE char *buf = NULL;
-  const struct nbd_record *r;
-  uint64_t i;
-  int ok = 1;
-
-  if (nbd->log.overflow) {
-    error_set (e, ESTALE, "%s: the server was gone with too much that it had "
-               "not flushed", nbd->name);
-    return -1;
-  }
-  if (nbd->log.first == nbd->log.next)
-    return 1;
-  buf = malloc (NBD_RECORD_MAX + 65536); /* and a block */
-  if (buf == NULL) {
-    error_set_errno (e, ENOMEM, "%s", nbd->name);
-    return 0;
-  }
-  /* Nobody adds to it: there is no link. */
-  for (i = nbd->log.first; ok == 1 && i < nbd->log.next; ++i) {
-    r = nbd_log_record (&nbd->log, i);
-    if (r->count > 0)
-      ok = check_record (nbd, link, r, buf, e);
-  }
-  return ok;
 }
 
 /* Throw away the link; the lock is held. */
@@ -229,9 +84,9 @@ try_connect (struct nbd_image *nbd)
   if (link == NULL)
     error_set (&why, e.num, "%s: cannot connect: %s", nbd->name, e.msg);
   else {
-    ok = check_info (nbd, link, &why);
+    ok = nbd_verify_info (nbd, link, &why);
     if (ok == 1)
-      ok = check_log (nbd, link, &why);
+      ok = nbd_verify_log (nbd, link, &why);
     if (ok != 1)
       nbd_link_close (link);
   }

@@ -49,15 +49,6 @@ struct nbd_image {
   struct nbd_log log;
 };
 
-/* Fills in *address.  -1 with the error set if the string is no URI, and
- * not well-formed in brackets.
- */
-extern int nbd_address_parse (struct nbd_address *address,
-                              const char *target, struct error *e);
-extern int nbd_address_argv (struct nbd_address *address,
-                             char *const argv[], struct error *e);
-extern void nbd_address_free (struct nbd_address *address);
-
 /* Start it; what stands above "keeper" is filled in, the rest is zero.
  * With "again" it is no error if the server cannot be reached.
  */

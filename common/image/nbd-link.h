@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include "error.h"
+#include "nbd-address.h"
 #include "nbd-child.h"
 #include "nbd-conn.h"
 
@@ -25,12 +26,6 @@ struct nbd_link {
   struct nbd_info info;
   unsigned nr;
   struct nbd_conn *conns[NBD_LINK_CONNS];
-};
-
-/* Where the server is: a URI, or a command. */
-struct nbd_address {
-  const char *uri;              /* or NULL */
-  char *const *argv;
 };
 
 /* Connect, as nbd_conn_open does.  NULL with the error set if it fails. */
