@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdarg.h>
 
+#include "cleanup.h"
 #include "engine-env.h"
 #include "lifecycle.h"
 #include "rounding.h"
@@ -331,6 +332,40 @@ env_start_bare (struct env *env, uint64_t size, uint32_t cluster_size,
   engine_set_source (&env->engine, &env->source);
 }
 
+void
+env_buffer (struct env *env, uint32_t nr_cells)
+{
+  struct cbw_map *m = &env->segment.map;
+  struct error e;
+
+  free (m->base);
+  layout_geometry (env->disk.fake.size, env->cluster_size, nr_cells,
+                   &m->geometry);
+  m->base = calloc (1, layout_file_size (&m->geometry, 0));
+  CHECK (m->base != NULL);
+  map_header (m)->next_snapshot_id = ENV_ID (0);
+  CHECK (writeback_attach (&env->engine.writeback, m, true, &e) == 0);
+  cells_free_rest (&env->engine.writeback.cells);
+}
+
+void
+env_drain (struct env *env)
+{
+  struct error e;
+
+  CHECK (writeback_start (&env->engine.writeback, &e) == 0);
+}
+
+uint64_t
+env_buffered (struct env *env)
+{
+  struct writeback *w = &env->engine.writeback;
+
+  LOCK_FOR_SCOPE (&w->lock);    /* what the threads did comes before */
+  CHECK_EQ (w->cells.used, atomic_load (&map_header (w->cells.map)->cells_used));
+  return w->cells.used;
+}
+
 static struct fake_target *
 new_target (const struct env_snapshot *s, uint64_t size,
             uint32_t cluster_size)
@@ -355,6 +390,7 @@ env_restore (struct env *env, uint64_t size, enum cbw_snapshot_state state)
   const unsigned i = env->nr++;
   struct env_snapshot *s = &env->s[i];
   uint64_t held_ns;
+  struct error e;
 
   CHECK (i < CBW_NR_SNAPSHOTS && size <= env->disk.fake.size);
   s->old = malloc (size);
@@ -379,6 +415,7 @@ env_restore (struct env *env, uint64_t size, enum cbw_snapshot_state state)
     .cluster_size = env->cluster_size, .access = s->access, .done = s->done,
     .dirty = s->dirty, .target = &s->target->image,
   };
+  CHECK (writeback_wrap (&env->engine.writeback, s->snap, true, &e) == 0);
   CHECK (engine_add_snapshot (&env->engine, s->snap, &held_ns) == 0);
   snapshot_unref (s->snap);
   return i;

@@ -94,6 +94,15 @@ extern void env_start (struct env *env, uint64_t size, uint32_t cluster_size,
                        uint64_t seed);
 extern void env_end (struct env *env);
 
+/* Before the first snapshot: let old data go to a write-back buffer of
+ * so many clusters; and let it go on to the targets.
+ */
+extern void env_buffer (struct env *env, uint32_t nr_cells);
+extern void env_drain (struct env *env);
+
+/* How many clusters are in it. */
+extern uint64_t env_buffered (struct env *env);
+
 /* Take a snapshot of the first "size" bytes of the disk: as if it had
  * grown since.  Returns its index.
  */

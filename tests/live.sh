@@ -12,6 +12,8 @@ run_file ()
 {
     local name=$1 arg args= env=
     shift
+    # shellcheck disable=SC2086
+    [ "$name" != disk ] || set -- "$@" $writeback
     for arg; do args="$args '$arg'"; done
     if [ "$preload" ]; then
         env="env CBW_FAULT='$tmp/fault' "

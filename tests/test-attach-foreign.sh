@@ -55,7 +55,7 @@ mv "$tmp/target" "$tmp/aside"
 full=$(stat -c %s "$tmp/good")
 bitmaps=$(segment get "$tmp/good" bitmaps_offset)
 
-for size in 1 8 100 383 384 4095; do
+for size in 1 8 100 447 448 4095; do
     cp "$tmp/good" "$tmp/bad"
     truncate -s $size "$tmp/bad"
     refuse "$tmp/bad" "is"      # not a segment, or truncated
@@ -74,7 +74,7 @@ for size in $bitmaps $((full - 1)); do
 done
 
 # -- Another version
-for edit in "version 2" "version 0" "struct_sizes 0x06010221"; do
+for edit in "version 1" "version 3" "struct_sizes 0x06010221"; do
     cp "$tmp/good" "$tmp/bad"
     segment set "$tmp/bad" $edit
     refuse "$tmp/bad" "is a segment of another version"
@@ -87,7 +87,8 @@ for edit in "cluster_size 0" "cluster_size 3000" "cluster_size 2048" \
             "nr_clients 65" "nr_slots 0" "nr_snapshots 4000000000" \
             "slot_buffer_size 0x7fffffff" "doorbell_offset 0" \
             "slots_offset 0xfffffffffffff000" "snapshots_offset 4096" \
-            "bitmaps_offset 0" "bitmap_size 0" "bitmap_size 0xfffffffffffff000"
+            "bitmaps_offset 0" "bitmap_size 0" "bitmap_size 0xfffffffffffff000" \
+            "nr_cells 1" "nr_cells 0xffffffff" "cells_offset 4096"
 do
     cp "$tmp/good" "$tmp/bad"
     segment set "$tmp/bad" $edit
@@ -130,7 +131,7 @@ PY
 use "$tmp/empty"
 
 # -- Interrupted in the making, early and late
-for size in 384 4096 100000 $full; do
+for size in 448 4096 100000 $full; do
     cp "$tmp/good" "$tmp/unfinished"
     truncate -s "$size" "$tmp/unfinished"
     segment set "$tmp/unfinished" state 0

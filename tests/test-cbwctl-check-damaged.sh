@@ -8,7 +8,8 @@
 set -e
 
 random_file "$tmp/disk" 4M
-start_disk file "$tmp/disk" cbw-shm="$shm" cbw-cluster-size=64k
+start_disk file "$tmp/disk" cbw-shm="$shm" cbw-cluster-size=64k \
+           cbw-writeback=1M
 cbwctl create "$shm" one >/dev/null
 cbwctl create "$shm" two >/dev/null
 guest <<PY
@@ -22,8 +23,9 @@ cat >"$tmp/damage.py" <<'PY'
 import struct, sys
 path, what = sys.argv[1], sys.argv[2]
 f = open (path, "r+b")
-snapshots = struct.unpack ("<QQQQQ", f.read (16 + 88)[16 + 32:16 + 72])[4]
-f.seek (16 + 72); bitmaps, size = struct.unpack ("<QQ", f.read (16))
+snapshots = struct.unpack ("<QQQQQ", f.read (16 + 96)[16 + 32:16 + 72])[4]
+f.seek (16 + 72); cells, = struct.unpack ("<Q", f.read (8))
+f.seek (16 + 80); bitmaps, size = struct.unpack ("<QQ", f.read (16))
 def poke (offset, data):
     f.seek (offset); f.write (data)
 def entry (i): return snapshots + 2048 * i
@@ -40,8 +42,8 @@ def summed (i, offset, data):
     "magic": lambda: poke (0, b"X"),
     "version": lambda: poke (8, b"\x09"),
     "geometry": lambda: poke (20, b"\x09"),
-    "state": lambda: poke (128, b"\x07"),
-    "counter": lambda: poke (128 + 3 * 64 + 8, b"\xff" * 4),
+    "state": lambda: poke (192, b"\x07"),
+    "counter": lambda: poke (192 + 3 * 64 + 8, b"\xff" * 4),
     "entry-sum": lambda: poke (entry (0) + 30, b"\x55"),
     "entry-state": lambda: poke (entry (0) + 1216, b"\x09"),
     "same-name": lambda: summed (1, 40, b"one\0"),
@@ -54,6 +56,11 @@ def summed (i, offset, data):
     "dirty": lambda: poke (bitmap (1, 2) + 3, b"\x01"),
     "done": lambda: poke (bitmap (1, 1), b"\x0e"),
     "slot": lambda: poke (4096 * 3 , b"\x7f"),
+    "cell": lambda: poke (cells + 32, b"\x02"),
+    "cell-snapshot": lambda: poke (cells + 64, b"\1" + bytes (7) + b"\x63"),
+    "cell-cluster": lambda: poke (cells + 64, b"\1" + bytes (7) +
+                                  struct.pack ("<QQ", 2, 64)),
+    "cells-used": lambda: poke (408, b"\xff\xff"),
     "long": lambda: f.truncate (bitmaps + 64 * 3 * size + 1),
     "truncated": lambda: f.truncate (bitmaps + 3 * size + 1),
     "truncated-head": lambda: f.truncate (5000),
@@ -92,6 +99,10 @@ finds padding "of its done bitmap is set, but it has only 64 clusters"
 finds dirty "cluster 24 was written to since, but its old data was not copied"
 finds done "counted 4 clusters copied, but only 3 are marked as done"
 finds slot "request list: slot 0 is in state 127"
+finds cell "write-back buffer: cell 1 is in state 2"
+finds cell-snapshot "cell 2 is of snapshot id 99, which there never was"
+finds cell-cluster 'cell 2 holds cluster 64 of snapshot "two"'
+finds cells-used "65535 clusters cannot be in a write-back buffer of"
 finds long "more than any segment of its geometry"
 finds truncated "entry 1: its bitmaps are missing"
 finds truncated-head "is truncated"

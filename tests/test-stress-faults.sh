@@ -58,4 +58,5 @@ round ()
 round break-guest-write
 round break-guest-write cbw-cluster-size=4k
 round break-guest-write cbw-quota=8M cbw-full=stall:0.05
-for i in 1 2 3; do round break-snapshot; done
+for i in 1 2; do round break-snapshot; done
+for i in 1 2; do round break-snapshot cbw-writeback=1M; done

@@ -16,7 +16,7 @@ make_header (uint64_t disk_size, uint32_t cluster_size)
   h.magic = CBW_MAGIC;
   h.version = CBW_VERSION;
   h.struct_sizes = CBW_STRUCT_SIZES;
-  layout_geometry (disk_size, cluster_size, &h.geometry);
+  layout_geometry (disk_size, cluster_size, 0, &h.geometry);
   h.geometry_sum = layout_sum (&h.geometry, sizeof h.geometry);
   h.state = CBW_SERVER_RUNNING;
   return h;
@@ -35,7 +35,7 @@ test_regions (void)
 
   for (i = 0; i < sizeof sizes / sizeof sizes[0]; ++i)
     for (cs = CBW_CLUSTER_SIZE_MIN; cs <= CBW_CLUSTER_SIZE_MAX; cs *= 2) {
-      layout_geometry (sizes[i], cs, &g);
+      layout_geometry (sizes[i], cs, 0, &g);
       clusters = sizes[i] / cs + (sizes[i] % cs != 0);
       CHECK (g.bitmap_size * 8 >= clusters && g.bitmap_size > 0);
       CHECK (g.bitmap_size % CBW_PAGE == 0);
@@ -65,7 +65,7 @@ test_budget (void)
   struct cbw_geometry g;
 
   /* 1 TiB in 64k clusters: under 20 MiB + 3 bits a cluster. */
-  layout_geometry (UINT64_C (1) << 40, 64 * 1024, &g);
+  layout_geometry (UINT64_C (1) << 40, 64 * 1024, 0, &g);
   CHECK (layout_file_size (&g, 1) < (20 << 20) + 3 * ((1 << 24) / 8));
 }
 
@@ -77,7 +77,7 @@ test_bitmaps (void)
   struct bitmap b, previous;
   unsigned i, kind;
 
-  layout_geometry ((64 << 10) * 100 + 1, 64 << 10, &m.geometry);
+  layout_geometry ((64 << 10) * 100 + 1, 64 << 10, 0, &m.geometry);
   previous.words = (void *) (m.base + m.geometry.bitmaps_offset -
                              m.geometry.bitmap_size);
   for (i = 0; i < CBW_NR_SNAPSHOTS; ++i)
@@ -164,7 +164,8 @@ test_check_flipped (void)
       /* Only another disk size or cluster size, with all else as it
        * follows from them.
        */
-      layout_geometry (h.geometry.disk_size, h.geometry.cluster_size, &real);
+      layout_geometry (h.geometry.disk_size, h.geometry.cluster_size, 0,
+                       &real);
       CHECK (memcmp (&h.geometry, &real, sizeof real) == 0);
       CHECK (h.geometry.disk_size <= CBW_DISK_SIZE_MAX);
     }

@@ -41,7 +41,7 @@ serve (void)
   struct error e;
 
   segment = (struct segment) SEGMENT_INIT;
-  CHECK (segment_serve (&segment, path, SIZE, CS, &e) == 0);
+  CHECK (segment_serve (&segment, path, SIZE, CS, 0, &e) == 0);
   engine_init (&engine);
   if (!segment.fresh)
     CHECK (restore_snapshots (&engine, &segment, env.disk.fake.size, &e) == 0);
@@ -251,7 +251,7 @@ test_grown_disk (void)
   vanish ();
 
   /* It must not be smaller again. */
-  CHECK (segment_serve (&segment, path, SIZE, CS, &e) == 0);
+  CHECK (segment_serve (&segment, path, SIZE, CS, 0, &e) == 0);
   engine_init (&engine);
   CHECK (restore_snapshots (&engine, &segment, SIZE + CS + 16, &e) == -1);
   CHECK_ERROR (&e, EINVAL, "has only");
@@ -406,7 +406,7 @@ test_damaged (void)
     if (n >= 2)
       entry->sum = snaptab_sum (entry);
     vanish ();
-    CHECK (segment_serve (&segment, path, SIZE, CS, &e) == 0);
+    CHECK (segment_serve (&segment, path, SIZE, CS, 0, &e) == 0);
     engine_init (&engine);
     CHECK (restore_snapshots (&engine, &segment, SIZE, &e) == -1);
     CHECK_ERROR (&e, EBADMSG, "is damaged");

@@ -23,7 +23,7 @@ serve (void)
   struct segment s = SEGMENT_INIT;
   struct error e;
 
-  CHECK (segment_serve (&s, path, SIZE, CS, &e) == 0);
+  CHECK (segment_serve (&s, path, SIZE, CS, 0, &e) == 0);
   return s;
 }
 
@@ -33,7 +33,7 @@ refuse_to_serve (int num, const char *text)
   struct segment s = SEGMENT_INIT;
   struct error e;
 
-  CHECK (segment_serve (&s, path, SIZE, CS, &e) == -1);
+  CHECK (segment_serve (&s, path, SIZE, CS, 0, &e) == -1);
   CHECK_ERROR (&e, num, text);
   CHECK (s.fd == -1 && s.mapped == 0);
 }
@@ -196,7 +196,7 @@ test_other_geometry (void)
   segment_publish (&s);
   segment_close (&s, false);
   s = (struct segment) SEGMENT_INIT;
-  CHECK (segment_serve (&s, path, 2 * SIZE, 2 * CS, &e) == 0);
+  CHECK (segment_serve (&s, path, 2 * SIZE, 2 * CS, 0, &e) == 0);
   CHECK_EQ (s.map.geometry.disk_size, SIZE);
   CHECK_EQ (s.map.geometry.cluster_size, CS);
   segment_close (&s, true);

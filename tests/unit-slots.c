@@ -32,7 +32,7 @@ start (void)
   struct error e;
 
   segment = (struct segment) SEGMENT_INIT;
-  CHECK (segment_serve (&segment, path, 1 << 20, 4096, &e) == 0);
+  CHECK (segment_serve (&segment, path, 1 << 20, 4096, 0, &e) == 0);
 }
 
 static void

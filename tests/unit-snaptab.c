@@ -17,7 +17,7 @@ static struct cbw_map *m = &map;
 static void
 start (void)
 {
-  layout_geometry (1 << 20, 4096, &map.geometry);
+  layout_geometry (1 << 20, 4096, 0, &map.geometry);
   map.base = mmap (NULL, map.geometry.bitmaps_offset, PROT_READ | PROT_WRITE,
                    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   CHECK (map.base != MAP_FAILED);

@@ -443,11 +443,3 @@ image_nbd_block_size (struct image *image)
 {
   return ((struct nbd_image *) image)->block;
 }
-
-void
-image_nbd_discard (struct image *image, uint64_t size)
-{
-  struct error e;
-
-  image_nbd_punch (image, 0, size, &e); /* if not, nobody is to be told */
-}

@@ -112,9 +112,4 @@ extern uint32_t image_nbd_block_size (struct image *image);
 /* Is the server a command that is started for the image? */
 extern bool image_nbd_is_command (const char *target);
 
-/* The bytes of the image are not needed any more: give them back, where
- * the server can.
- */
-extern void image_nbd_discard (struct image *image, uint64_t size);
-
 #endif /* CBW_NBD_H */

@@ -46,7 +46,7 @@ raw_new (int *fd, const char *path, struct stat *st, struct error *e)
     return NULL;
   }
 
-  raw = malloc (sizeof *raw);
+  raw = calloc (1, sizeof *raw);
   if (raw == NULL || (raw->path = strdup (path)) == NULL) {
     free (raw);
     error_set_errno (e, ENOMEM, "%s", path);

@@ -11,7 +11,7 @@
 
 void
 layout_geometry (uint64_t disk_size, uint32_t cluster_size,
-                 struct cbw_geometry *g)
+                 uint32_t nr_cells, struct cbw_geometry *g)
 {
   const uint64_t clusters = (disk_size + cluster_size - 1) / cluster_size;
   uint64_t offset = CBW_PAGE;
@@ -23,6 +23,7 @@ layout_geometry (uint64_t disk_size, uint32_t cluster_size,
   g->nr_slots = CBW_NR_SLOTS;
   g->nr_snapshots = CBW_NR_SNAPSHOTS;
   g->slot_buffer_size = CBW_SLOT_BUFFER_SIZE;
+  g->nr_cells = nr_cells;
 
   g->doorbell_offset = offset;
   offset += CBW_PAGE;
@@ -35,6 +36,8 @@ layout_geometry (uint64_t disk_size, uint32_t cluster_size,
   g->snapshots_offset = offset;
   offset += round_up (CBW_NR_SNAPSHOTS * sizeof (struct cbw_snapshot),
                       CBW_PAGE);
+  g->cells_offset = offset;
+  offset += layout_cells_size (nr_cells) + (uint64_t) nr_cells * cluster_size;
   g->bitmaps_offset = offset;
   g->bitmap_size = round_up (max_u64 (bitmap_bytes (clusters), 1), CBW_PAGE);
 }
@@ -82,11 +85,12 @@ layout_check (const struct cbw_header *h, uint64_t file_size,
   if (g->disk_size > CBW_DISK_SIZE_MAX ||
       !is_power_of_2 (g->cluster_size) ||
       g->cluster_size < CBW_CLUSTER_SIZE_MIN ||
-      g->cluster_size > CBW_CLUSTER_SIZE_MAX)
+      g->cluster_size > CBW_CLUSTER_SIZE_MAX ||
+      g->nr_cells > CBW_WRITEBACK_MAX / g->cluster_size)
     return error_set (e, EBADMSG, "%s: is corrupt: disk size %" PRIu64
-                      ", cluster size %" PRIu32, path, g->disk_size,
-                      g->cluster_size);
-  layout_geometry (g->disk_size, g->cluster_size, &expected);
+                      ", cluster size %" PRIu32 ", %" PRIu32 " cells", path,
+                      g->disk_size, g->cluster_size, g->nr_cells);
+  layout_geometry (g->disk_size, g->cluster_size, g->nr_cells, &expected);
   if (memcmp (g, &expected, sizeof expected) != 0)
     return error_set (e, EBADMSG, "%s: is corrupt: "
                       "its regions are not where they belong", path);

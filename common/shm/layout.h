@@ -9,6 +9,7 @@
  *   slots       64 x 128     } contiguous   both write, by slot state
  *   buffers     64 x 256 KiB }              both write, by slot state
  *   snapshots   64 x 2 KiB                  filter writes
+ *   write-back  cells, and a cluster for each         filter alone
  *   bitmaps     per snapshot: access, done, dirty     filter writes
  *
  * Clients map everything read-only but the shared window.  All offsets
@@ -33,7 +34,7 @@
 #include "error.h"
 
 #define CBW_MAGIC UINT64_C (0x31574243444b424e) /* "NBKDCBW1" */
-#define CBW_VERSION UINT32_C (1)
+#define CBW_VERSION UINT32_C (2)
 
 #define CBW_NR_CLIENTS 64
 #define CBW_NR_SLOTS 64
@@ -42,6 +43,10 @@
 
 #define CBW_CLUSTER_SIZE_MIN (4 * 1024)
 #define CBW_CLUSTER_SIZE_MAX (4 * 1024 * 1024)
+
+/* The write-back buffer, if there is one, in bytes and in clusters. */
+#define CBW_WRITEBACK_MAX (UINT64_C (16) << 30)
+#define CBW_CELLS_MIN 8
 
 #define CBW_PAGE 4096
 #define CBW_CACHE_LINE 64
@@ -57,16 +62,17 @@ struct cbw_geometry {
   uint32_t nr_slots;
   uint32_t nr_snapshots;
   uint32_t slot_buffer_size;    /* bytes */
-  uint32_t reserved;            /* 0 */
+  uint32_t nr_cells;            /* of the write-back buffer; 0: none */
   uint64_t doorbell_offset;     /* of the regions, bytes from the start */
   uint64_t clients_offset;
   uint64_t slots_offset;
   uint64_t buffers_offset;
   uint64_t snapshots_offset;
+  uint64_t cells_offset;
   uint64_t bitmaps_offset;
   uint64_t bitmap_size;         /* bytes of one bitmap, whole pages */
 };
-static_assert (sizeof (struct cbw_geometry) == 88, "cbw_geometry");
+static_assert (sizeof (struct cbw_geometry) == 96, "cbw_geometry");
 
 /* What the filter is doing, for those who look at the header.  Whether
  * it is alive is told by its lock alone (liveness.h).
@@ -115,9 +121,11 @@ struct cbw_header {
   _Atomic (uint64_t) requests;  /* slots run */
   _Atomic (uint64_t) read_bytes; /* served to clients */
   _Atomic (uint64_t) reaped;    /* slots taken from dead clients */
+
+  _Atomic (uint64_t) cells_used; /* of the write-back buffer; relaxed */
 };
-static_assert (sizeof (struct cbw_header) == 384, "cbw_header");
-static_assert (offsetof (struct cbw_header, state) == 128, "cbw_header");
+static_assert (sizeof (struct cbw_header) == 448, "cbw_header");
+static_assert (offsetof (struct cbw_header, state) == 192, "cbw_header");
 
 /* Words that all sides ring and sleep on. */
 struct cbw_doorbell {
@@ -352,6 +360,24 @@ struct cbw_snapshot {
 static_assert (sizeof (struct cbw_snapshot) == 2048, "cbw_snapshot");
 static_assert (offsetof (struct cbw_snapshot, sum) == 1192, "cbw_snapshot");
 
+enum cbw_cell_state {
+  CBW_CELL_FREE = 0,
+  CBW_CELL_FULL = 1,
+};
+
+/* One cluster of old data that is on its way to a snapshot's target.  The
+ * rest is written before the state is set to FULL (release), which comes
+ * before the cluster's done bit; it is FREE again when the target has it.
+ */
+struct cbw_cell {
+  _Atomic (uint32_t) state;     /* enum cbw_cell_state */
+  uint32_t reserved;
+  uint64_t snapshot;            /* id */
+  uint64_t cluster;
+  uint64_t reserved2;
+};
+static_assert (sizeof (struct cbw_cell) == 32, "cbw_cell");
+
 #define CBW_STRUCT_SIZES                                                \
   ((uint32_t) (sizeof (struct cbw_header) / 64 << 24 |                  \
                sizeof (struct cbw_client) / 64 << 16 |                  \
@@ -366,10 +392,11 @@ struct cbw_map {
 
 /* The geometry of a segment for a disk of disk_size bytes (0 to
  * CBW_DISK_SIZE_MAX) in clusters of cluster_size (power of two,
- * CBW_CLUSTER_SIZE_MIN to MAX).  The caller has checked both.
+ * CBW_CLUSTER_SIZE_MIN to MAX), with a write-back buffer of nr_cells
+ * clusters (CBW_WRITEBACK_MAX bytes at most).  The caller has checked them.
  */
 extern void layout_geometry (uint64_t disk_size, uint32_t cluster_size,
-                             struct cbw_geometry *g);
+                             uint32_t nr_cells, struct cbw_geometry *g);
 
 /* Check the header of a file of file_size bytes which claims to be a
  * segment.  "path" is for the message.  Returns -1 with the error EINVAL
@@ -445,6 +472,28 @@ static inline struct cbw_snapshot *
 map_snapshot (const struct cbw_map *m, unsigned i)
 {
   return (struct cbw_snapshot *) (m->base + m->geometry.snapshots_offset) + i;
+}
+
+static inline struct cbw_cell *
+map_cell (const struct cbw_map *m, unsigned i)
+{
+  return (struct cbw_cell *) (m->base + m->geometry.cells_offset) + i;
+}
+
+static inline uint64_t
+layout_cells_size (uint32_t nr_cells)
+{
+  return (nr_cells * sizeof (struct cbw_cell) + CBW_PAGE - 1) / CBW_PAGE *
+    CBW_PAGE;
+}
+
+/* The cluster that cell i holds. */
+static inline void *
+map_cell_data (const struct cbw_map *m, unsigned i)
+{
+  return m->base + m->geometry.cells_offset +
+    layout_cells_size (m->geometry.nr_cells) +
+    (size_t) i * m->geometry.cluster_size;
 }
 
 enum cbw_bitmap_kind {

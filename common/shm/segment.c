@@ -129,7 +129,7 @@ segment_probe (const char *path, struct error *e)
 /* Make the file, up to the point where it could be published. */
 static int
 make_file (struct segment *s, uint64_t disk_size, uint32_t cluster_size,
-           struct error *e)
+           uint32_t nr_cells, struct error *e)
 {
   struct cbw_header h = {
     .magic = CBW_MAGIC,
@@ -139,7 +139,7 @@ make_file (struct segment *s, uint64_t disk_size, uint32_t cluster_size,
   uint64_t size;
   int r;
 
-  layout_geometry (disk_size, cluster_size, &h.geometry);
+  layout_geometry (disk_size, cluster_size, nr_cells, &h.geometry);
   h.geometry_sum = layout_sum (&h.geometry, sizeof h.geometry);
   h.next_snapshot_id = 1;
   if (getrandom (h.uuid, sizeof h.uuid, 0) != sizeof h.uuid)
@@ -194,7 +194,7 @@ open_and_lock (struct segment *s, uint64_t *size, struct error *e)
 
 int
 segment_serve (struct segment *s, const char *path, uint64_t disk_size,
-               uint32_t cluster_size, struct error *e)
+               uint32_t cluster_size, uint32_t nr_cells, struct error *e)
 {
   struct cbw_header h;
   uint64_t size;
@@ -207,7 +207,8 @@ segment_serve (struct segment *s, const char *path, uint64_t disk_size,
   if (open_and_lock (s, &size, e) == -1)
     goto fail;
   s->fresh = size == 0;
-  if (s->fresh && make_file (s, disk_size, cluster_size, e) == -1)
+  if (s->fresh &&
+      make_file (s, disk_size, cluster_size, nr_cells, e) == -1)
     goto fail;
   if (read_header (s->fd, path, &h, &size, e) == -1 ||
       layout_check (&h, size, path, e) == -1)
@@ -378,7 +379,7 @@ segment_attach (struct segment *s, const char *path, struct error *e)
   const struct cbw_geometry *g = &h.geometry;
 
   if (open_existing (s, path, O_RDWR, EAGAIN, &h, e) == -1 ||
-      map_existing (s, &h, g->bitmaps_offset, e) == -1)
+      map_existing (s, &h, g->cells_offset, e) == -1)
     goto fail;
   if (mprotect (s->map.base + g->doorbell_offset,
                 g->snapshots_offset - g->doorbell_offset,

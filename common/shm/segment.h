@@ -40,15 +40,15 @@ extern char *segment_path (const char *name, struct error *e);
 extern int segment_probe (const char *path, struct error *e);
 
 /* Become the server of the segment at "path": make it for disk_size and
- * cluster_size if it does not exist, or take over what an earlier server
- * left.  Then the caller sees to it that the two fit together; the
+ * cluster_size, with a write-back buffer of nr_cells clusters, if it does
+ * not exist, or take over what an earlier server left.  Then the caller sees to it that the two fit together; the
  * geometry of an existing segment is not changed.  Takes the server's
  * lock and maps the largest size the file can have.  Nobody can attach to
  * a fresh segment before segment_publish.
  */
 extern int segment_serve (struct segment *s, const char *path,
                           uint64_t disk_size, uint32_t cluster_size,
-                          struct error *e);
+                          uint32_t nr_cells, struct error *e);
 
 /* The server is about to change what the segment holds: from now on it is
  * not clean, if the host should go down.

@@ -176,6 +176,15 @@ sees (const struct snapshot *snap, uint64_t c, uint64_t end, uint64_t *run)
   return false;
 }
 
+struct snapshot *
+chain_reader (const struct chain *chain, size_t j, uint64_t c, uint64_t end,
+              uint64_t *run)
+{
+  if (sees (chain->snaps[j], c, end, run))
+    return chain->snaps[j];
+  return who_sees (chain, j, c, *run, run);
+}
+
 void
 chain_punch (const struct chain *chain, size_t j, uint64_t start,
              uint64_t end)
@@ -188,10 +197,22 @@ chain_punch (const struct chain *chain, size_t j, uint64_t start,
   for (c = bitmap_next_set (&snap->done, start, end); c < end;
        c = bitmap_next_set (&snap->done, run, end)) {
     run = bitmap_next_clear (&snap->done, c, end);
-    if (!sees (snap, c, run, &run) &&
-        !who_sees (chain, j, c, run, &run))
+    if (chain_reader (chain, j, c, run, &run) == NULL)
       snapshot_punch (snap, c, run);
   }
+}
+
+void
+chain_lose_range (const struct chain *chain, size_t j, uint64_t start,
+                  uint64_t end, const struct error *e)
+{
+  struct snapshot *snap;
+  uint64_t c, run;
+
+  for (c = start; c < end; c = run)
+    while ((snap = chain_reader (chain, j, c, end, &run)) != NULL)
+      snapshot_break (snap, CBW_BROKEN_COPY, e->num, c * snap->cluster_size,
+                      e->msg);
 }
 
 void

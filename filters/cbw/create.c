@@ -140,6 +140,12 @@ create_snapshot (struct engine *engine, struct segment *segment,
     return 0;
   if (check_size (segment, size, e) == -1)
     return -1;
+  if (engine->writeback.accept &&
+      p->options.on_error == CBW_ON_ERROR_BREAK_GUEST_WRITE)
+    return error_set (e, EINVAL, "%s: its server has cbw-writeback: guests' "
+                      "writes end before their old data is in the target, "
+                      "and cannot fail with it; use on-error=break-snapshot",
+                      segment->path);
 
   reserve (m, entry, p, size);
   if (segment_allocate_bitmaps (segment, i, e) == -1)
@@ -154,7 +160,8 @@ create_snapshot (struct engine *engine, struct segment *segment,
     goto undo;
   snap->target = target_make (entry, snap->cluster_size,
                               p->flags & CBW_CREATE_FORCE, &created, e);
-  if (snap->target == NULL)
+  if (snap->target == NULL ||
+      writeback_wrap (&engine->writeback, snap, false, e) == -1)
     goto undo;
   if (engine_add_snapshot (engine, snap, held_ns) == -1) {
     error_set_errno (e, ENOMEM, "snapshot \"%s\"", p->name);

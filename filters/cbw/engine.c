@@ -22,13 +22,17 @@ engine_init (struct engine *e)
   chain_head_init (&e->chain);
   copier_init (&e->copier);
   fill_init (&e->fill, &e->chain, &e->copier);
+  writeback_init (&e->writeback, &e->chain);
 }
 
 bool
 engine_stop (struct engine *e)
 {
+  /* First, as the end of a backup may wait for the buffer. */
+  writeback_stop (&e->writeback);
   return fill_stop (&e->fill, copier_patience_ns ()) &&
-    copier_destroy (&e->copier);
+    copier_destroy (&e->copier) &&
+    writeback_end (&e->writeback, copier_patience_ns ());
 }
 
 void

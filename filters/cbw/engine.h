@@ -17,6 +17,7 @@
 #include "fill.h"
 #include "gate.h"
 #include "source.h"
+#include "writeback.h"
 
 struct engine {
   pthread_mutex_t control;      /* around creating and dropping */
@@ -26,6 +27,7 @@ struct engine {
   struct chain_head chain;
   struct copier copier;
   struct fill fill;
+  struct writeback writeback;
 };
 
 extern void engine_init (struct engine *e);

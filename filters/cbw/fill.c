@@ -119,6 +119,8 @@ finish (struct fill *f, struct fill_job *job)
   job->finishing = false;
   if (complete && !job->ended)
     job_end (f, job);
+  else if (r == -1 && e.num == ESHUTDOWN && job->refusals++ < REFUSALS_MAX)
+    job->not_before = now_monotonic_ns () + RETRY; /* for the next server */
   else if (r == -1 && !job->ended) {
     /* Whatever the policy: the kernel reports once that it could not write
      * something, and forgets it.  To try again would be to believe it.

@@ -17,6 +17,7 @@
 #include "snaptab.h"
 
 #define THREADS_MAX 64
+#define WRITEBACK_MIN (1024 * 1024)
 
 const char params_help[] =
   "cbw-shm=NAME|PATH       (required) The shared-memory segment.\n"
@@ -31,6 +32,8 @@ const char params_help[] =
   "cbw-full=stall:SECS     How long guests' writes wait for space in a full\n"
   "                        target before that counts as failed (default: 0).\n"
   "cbw-quota=SIZE          How much the target may hold (default: no limit).\n"
+  "cbw-writeback=SIZE      Let guests' writes go on when their old data is in a\n"
+  "                        buffer of this size (default: 0, none).\n"
   "cbw-access=FILE         Only these areas may be read: lines OFFSET LENGTH\n"
   "                        (default: everything).\n"
   "cbw-threads=N           Service threads, 1 to 64 (default: 8).\n"
@@ -201,6 +204,25 @@ set_quota (struct params *p, const char *value)
   return 1;
 }
 
+static int
+set_writeback (struct params *p, const char *value)
+{
+  const int64_t size = nbdkit_parse_size (value);
+
+  if (size == -1) {
+    nbdkit_error ("cbw-writeback=%s: is not a size", value);
+    return -1;
+  }
+  if (size != 0 && (size < WRITEBACK_MIN ||
+                    (uint64_t) size > CBW_WRITEBACK_MAX)) {
+    nbdkit_error ("cbw-writeback=%s: must be 0 (none), or between 1M and 16G",
+                  value);
+    return -1;
+  }
+  p->writeback = (uint64_t) size;
+  return 1;
+}
+
 int
 params_parse (struct params *p, const char *key, const char *value)
 {
@@ -226,6 +248,8 @@ params_parse (struct params *p, const char *key, const char *value)
     return set_full (p, value);
   if (strcmp (key, "cbw-quota") == 0)
     return set_quota (p, value);
+  if (strcmp (key, "cbw-writeback") == 0)
+    return set_writeback (p, value);
   if (strcmp (key, "cbw-access") == 0)
     return set_path (&p->access, key, value);
   if (strncmp (key, "cbw-", 4) == 0) {
@@ -247,6 +271,12 @@ params_complete (const struct params *p)
   if (p->target && strlen (p->target) >= CBW_TARGET_MAX) {
     nbdkit_error ("cbw-target: it is longer than %d bytes",
                   CBW_TARGET_MAX - 1);
+    return -1;
+  }
+  if (p->writeback && p->options.on_error == CBW_ON_ERROR_BREAK_GUEST_WRITE) {
+    nbdkit_error ("cbw-writeback does not go with "
+                  "cbw-on-error=break-guest-write: guests' writes end before "
+                  "their old data is in the target");
     return -1;
   }
   return params_check_target (p);

@@ -17,6 +17,7 @@ struct params {
   const char *snapshot;         /* name of the snapshot at start */
   const char *export;           /* NULL: not given */
   uint32_t cluster_size;        /* bytes; 0: not given */
+  uint64_t writeback;           /* bytes; 0: none */
   unsigned threads;
 };
 

@@ -74,8 +74,9 @@ buffer_put (struct piece_pool *pool, void *p)
  * target holds more.
  */
 static int
-write_data (const struct snapshot *snap, const void *buf, uint64_t count,
-            uint64_t offset, uint64_t *held_here, struct error *e)
+write_data (const struct snapshot *snap, struct image *target,
+            const void *buf, uint64_t count, uint64_t offset,
+            uint64_t *held_here, struct error *e)
 {
   struct cbw_snapshot *entry = snap->entry;
   const uint64_t quota = entry->options.quota;
@@ -89,17 +90,16 @@ write_data (const struct snapshot *snap, const void *buf, uint64_t count,
                " bytes", entry->target, quota);
     return -1;
   }
-  if (snap->target->ops->pwrite (snap->target, buf, count, offset, e) == -1)
-    return -1;
-  return 0;
+  return target->ops->pwrite (target, buf, count, offset, e);
 }
 
 /* Write a piece: neighbouring clusters in one go, and those of zeroes as
  * such.
  */
 static int
-write_runs (const struct snapshot *snap, const unsigned char *buf,
-            uint64_t offset, uint64_t len, uint64_t *held, struct error *e)
+write_runs (const struct snapshot *snap, struct image *target,
+            const unsigned char *buf, uint64_t offset, uint64_t len,
+            uint64_t *held, struct error *e)
 {
   const uint64_t cs = snap->cluster_size;
   bool zero = is_zero (buf, min_u64 (cs, len)), next = zero;
@@ -114,8 +114,9 @@ write_runs (const struct snapshot *snap, const unsigned char *buf,
         break;
     }
     r = zero ?
-      image_zero (snap->target, offset + start, end - start, e) :
-      write_data (snap, buf + start, end - start, offset + start, held, e);
+      image_zero (target, offset + start, end - start, e) :
+      write_data (snap, target, buf + start, end - start, offset + start,
+                  held, e);
     if (r == -1)
       return -1;
   }
@@ -130,7 +131,8 @@ piece_write (const struct snapshot *snap, const void *buf, uint64_t start,
   const uint64_t len = min_u64 (end * snap->cluster_size, snap->size) - offset;
 
   *held = 0;
-  if (write_runs (snap, buf, offset, len, held, e) == 0)
+  if (write_runs (snap, image_beneath (snap->target), buf, offset, len, held,
+                  e) == 0)
     return 0;
   snapshot_give_back (snap, *held); /* it is to be written again */
   return -1;
@@ -186,7 +188,7 @@ piece_copy (struct piece_pool *pool, const struct snapshot *snap,
   else if (abort && is_given_up (abort))
     r = error_set (e, ETIMEDOUT, "the copy was given up");
   else
-    r = write_runs (snap, buf, offset, len, held, e);
+    r = write_runs (snap, snap->target, buf, offset, len, held, e);
   buffer_put (pool, buf);
   if (r == -1)
     snapshot_give_back (snap, *held); /* it is to be written again */

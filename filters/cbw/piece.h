@@ -47,7 +47,8 @@ extern int piece_copy (struct piece_pool *pool, const struct snapshot *snap,
                        uint64_t *held, struct error *e);
 
 /* The second half of it: write the old data in buf, that of clusters
- * [start, end), to the target.
+ * [start, end), to the target itself: no guest waits for it, so it has no
+ * business in the write-back buffer.
  */
 extern int piece_write (const struct snapshot *snap, const void *buf,
                         uint64_t start, uint64_t end, uint64_t *held,

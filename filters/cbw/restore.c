@@ -113,10 +113,32 @@ collect (const struct cbw_map *m, struct cbw_snapshot **entries)
   return nr - i;
 }
 
+/* A promise of before that this server is not to keep? */
+static int
+check_policies (const struct writeback *w, const struct cbw_map *m,
+                struct error *e)
+{
+  const struct cbw_snapshot *entry;
+  uint32_t state;
+  unsigned i;
+
+  for (i = 0; w->accept && i < CBW_NR_SNAPSHOTS; ++i) {
+    entry = map_snapshot (m, i);
+    state = atomic_load (&map_snapshot (m, i)->state);
+    if (state == CBW_SNAPSHOT_LIVE &&
+        entry->options.on_error == CBW_ON_ERROR_BREAK_GUEST_WRITE)
+      return error_set (e, EINVAL, "snapshot \"%s\" was made with "
+                        "on-error=break-guest-write, which does not go with "
+                        "cbw-writeback; start without it, and drop the "
+                        "snapshot", entry->name);
+  }
+  return 0;
+}
+
 /* Open the targets of all, or break them all.  -1 if one is in use. */
 static int
-restore_targets (const struct chain *chain, bool unclean_reboot,
-                 struct error *e)
+restore_targets (struct writeback *writeback, const struct chain *chain,
+                 bool unclean_reboot, struct error *e)
 {
   struct snapshot *snap;
   size_t j;
@@ -131,6 +153,8 @@ restore_targets (const struct chain *chain, bool unclean_reboot,
       return -1;                /* just now: no reason to break it for good */
     if (snap->target == NULL)
       chain_lose_target (chain, j, e);
+    if (writeback_wrap (writeback, snap, true, e) == -1)
+      return -1;
   }
   return 0;
 }
@@ -172,6 +196,9 @@ restore_snapshots (struct engine *engine, struct segment *segment,
     if (check_entry (segment, (unsigned) i, disk_size, e) == -1)
       return -1;
 
+  if (check_policies (&engine->writeback, m, e) == -1)
+    return -1;
+
   LOCK_FOR_SCOPE (&engine->control);
   nr = collect (m, entries);
   for (i = 0; i < nr; ++i) {
@@ -185,7 +212,8 @@ restore_snapshots (struct engine *engine, struct segment *segment,
 
   segment_boot_id (boot_id);
   if (nr > 0 &&
-      restore_targets (engine->chain.current, h->clean != 1 &&
+      restore_targets (&engine->writeback, engine->chain.current,
+                       h->clean != 1 &&
                        memcmp (boot_id, h->boot_id, sizeof boot_id) != 0,
                        e) == -1)
     return -1;

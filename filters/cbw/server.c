@@ -85,6 +85,11 @@ check_geometry (const struct segment *seg, const struct params *p,
                       ", not %" PRIu32 "; go on with that size, or end its "
                       "snapshots by removing the segment", seg->path,
                       g->cluster_size, p->cluster_size);
+  if (p->writeback != 0 && p->writeback / g->cluster_size != g->nr_cells)
+    return error_set (e, EINVAL, "%s: was made with cbw-writeback=%" PRIu64
+                      ", not %" PRIu64 "; give that, or none, or end its "
+                      "snapshots by removing the segment", seg->path,
+                      (uint64_t) g->nr_cells * g->cluster_size, p->writeback);
   if (disk_size < g->disk_size)
     return error_set (e, EINVAL, "%s: was made for a disk of %" PRIu64
                       " bytes, and this one has only %" PRIu64
@@ -115,8 +120,8 @@ find_wanted (struct server *s, const struct params *p, struct error *e)
 }
 
 static int
-prepare_snapshots (struct server *s, const struct params *p,
-                   uint64_t disk_size, struct error *e)
+make_wanted (struct server *s, const struct params *p, uint64_t disk_size,
+             struct error *e)
 {
   struct create_params cp = {
     .name = p->snapshot,
@@ -125,22 +130,37 @@ prepare_snapshots (struct server *s, const struct params *p,
     .options = p->options,
   };
   uint64_t held_ns;
-  int r;
+
+  if (getrandom (cp.uuid, sizeof cp.uuid, 0) != sizeof cp.uuid)
+    return error_set_errno (e, errno, "getrandom");
+  return create_snapshot (&s->engine, &s->segment, &cp, disk_size, &held_ns,
+                          e);
+}
+
+/* Bring back what an earlier server left, and have the snapshot that is
+ * asked for.
+ */
+static int
+prepare_snapshots (struct server *s, const struct params *p,
+                   uint64_t disk_size, struct error *e)
+{
+  int there = 1;
 
   if (!s->segment.fresh &&
       (check_geometry (&s->segment, p, disk_size, e) == -1 ||
        restore_snapshots (&s->engine, &s->segment, disk_size, e) == -1))
     return -1;
-  if (p->target == NULL)
-    return 0;
-  r = find_wanted (s, p, e);
-  if (r != 0)
-    return r;
+  if (p->target && (there = find_wanted (s, p, e)) == -1)
+    return -1;
+
+  /* From here on the segment and targets are written to.  The buffer comes
+   * first: a new snapshot must find nothing in it.
+   */
   segment_begin (&s->segment);
-  if (getrandom (cp.uuid, sizeof cp.uuid, 0) != sizeof cp.uuid)
-    return error_set_errno (e, errno, "getrandom");
-  return create_snapshot (&s->engine, &s->segment, &cp, disk_size, &held_ns,
-                          e);
+  if (writeback_start (&s->engine.writeback, e) == -1 ||
+      (!there && make_wanted (s, p, disk_size, e) == -1))
+    return -1;
+  return restore_backups (&s->engine, e);
 }
 
 /* Small clusters copy little around a guest's small writes, and cost memory:
@@ -162,6 +182,22 @@ default_cluster_size (const struct source_info *info)
   return size;
 }
 
+/* Take or make the segment. */
+static int
+serve_segment (struct server *s, const struct params *p,
+               const struct source_info *info, struct error *e)
+{
+  const uint32_t cs = p->cluster_size ? p->cluster_size :
+    default_cluster_size (info);
+
+  if (p->writeback != 0 && p->writeback / cs < CBW_CELLS_MIN)
+    return error_set (e, EINVAL, "cbw-writeback=%" PRIu64 ": must have room "
+                      "for %d clusters, of %" PRIu32 " bytes each",
+                      p->writeback, CBW_CELLS_MIN, cs);
+  return segment_serve (&s->segment, p->shm, info->size, cs,
+                        (uint32_t) (p->writeback / cs), e);
+}
+
 int
 server_start (struct server *s, const struct params *p,
               const struct source *source, const struct source_info *info)
@@ -170,22 +206,15 @@ server_start (struct server *s, const struct params *p,
   struct error e;
 
   s->segment = (struct segment) SEGMENT_INIT;
-  if (segment_serve (&s->segment, p->shm, info->size,
-                     p->cluster_size ? p->cluster_size :
-                     default_cluster_size (info), &e) == -1) {
+  if (serve_segment (s, p, info, &e) == -1) {
     nbdkit_error ("cbw: %s", e.msg);
     return -1;
   }
   engine_init (&s->engine);
   engine_set_source (&s->engine, source);
-  if (prepare_snapshots (s, p, info->size, &e) == -1) {
-    nbdkit_error ("cbw: %s", e.msg);
-    goto fail;
-  }
-
-  /* From here on targets are written to. */
-  segment_begin (&s->segment);
-  if (restore_backups (&s->engine, &e) == -1) {
+  if (writeback_attach (&s->engine.writeback, &s->segment.map,
+                        p->writeback != 0, &e) == -1 ||
+      prepare_snapshots (s, p, info->size, &e) == -1) {
     nbdkit_error ("cbw: %s", e.msg);
     goto fail;
   }
@@ -223,6 +252,7 @@ flush_targets (struct server *s, bool stuck)
   const struct chain *chain = s->engine.chain.current;
   const bool reboot = !segment_is_volatile (&s->segment);
   struct snapshot *snap;
+  struct image *target;
   struct error e;
   size_t i;
 
@@ -230,7 +260,9 @@ flush_targets (struct server *s, bool stuck)
     snap = chain->snaps[i];
     if (snap->entry->target_kind == CBW_TARGET_NBD ? stuck : !reboot)
       continue;
-    if (snap->target && snap->target->ops->flush (snap->target, &e) == -1)
+    /* What is in the write-back buffer is in the segment. */
+    target = image_beneath (snap->target);
+    if (target && target->ops->flush (target, &e) == -1)
       snapshot_break (snap, CBW_BROKEN_TARGET, e.num, 0, e.msg);
   }
 }

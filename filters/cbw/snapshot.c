@@ -145,13 +145,15 @@ void
 snapshot_punch (struct snapshot *snap, uint64_t start, uint64_t end)
 {
   const uint64_t cs = snap->cluster_size;
-  struct image *target = snap->target;
+  struct image *target = image_beneath (snap->target);
   uint64_t next, offset = start * cs, freed = 0;
   const uint64_t limit = min_u64 (end * cs, snap->size);
   struct error e;
   bool data;
 
-  /* How much of it was data counts against the quota no more. */
+  /* How much of it was data counts against the quota no more; what waits to
+   * be written is counted by who holds it.
+   */
   for (; offset < limit; offset = next) {
     if (target->ops->extent (target, offset, limit, &next, &data, &e) == -1)
       break;
@@ -161,7 +163,8 @@ snapshot_punch (struct snapshot *snap, uint64_t start, uint64_t end)
   offset = start * cs;
   if (offset >= limit)
     return;
-  if (target->ops->punch (target, offset, limit - offset, &e) == -1)
+  if (snap->target->ops->punch (snap->target, offset, limit - offset,
+                                &e) == -1)
     nbdkit_debug ("cbw: %s", e.msg);
   else
     snapshot_give_back (snap, freed);

@@ -161,11 +161,12 @@ target_discard (const struct cbw_snapshot *entry, struct image *image)
 {
   const struct image_id id = file_id (entry);
   char path[SNAPTAB_TARGET_MAX];
+  struct error e;
 
   if (entry->target_kind == CBW_TARGET_RAW) {
     snaptab_target (entry, CBW_SNAPSHOT_HIDDEN, path);
     image_raw_discard (path, &id, entry->size);
   }
-  else if (image)
-    image_nbd_discard (image, entry->size);
+  else if (image)               /* if not, nobody is to be told */
+    image->ops->punch (image, 0, entry->size, &e);
 }

@@ -158,6 +158,7 @@ check_once (struct check *c)
   check_slots (c);
   check_length (c);
   check_snapshots (c);
+  check_cells (c);
   check_bitmaps (c);
 }
 

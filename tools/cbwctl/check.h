@@ -2,7 +2,7 @@
 
 /* What cbwctl check finds: problems, which make it fail, and notes, which
  * do not.  check.c looks at the segment as a whole, check-snapshots.c at
- * its snapshots, and check-bitmaps.c at the bits of those.
+ * its snapshots, check-cells.c at the write-back buffer, and check-bitmaps.c at the bits of those.
  */
 
 #ifndef CBW_CHECK_H
@@ -48,6 +48,9 @@ check_state (const struct check_entry *entry)
 
 /* The snapshot table, the targets. */
 extern void check_snapshots (struct check *c);
+
+/* The write-back buffer, as far as it is of c->entries. */
+extern void check_cells (struct check *c);
 
 /* The bitmaps and counters of c->entries. */
 extern void check_bitmaps (struct check *c);

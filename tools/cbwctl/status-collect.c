@@ -30,6 +30,7 @@ collect_header (const struct segment *segment, struct status *s)
   s->requests = atomic_load_explicit (&h->requests, memory_order_relaxed);
   s->read_bytes = atomic_load_explicit (&h->read_bytes, memory_order_relaxed);
   s->reaped = atomic_load_explicit (&h->reaped, memory_order_relaxed);
+  s->cells_used = atomic_load_explicit (&h->cells_used, memory_order_relaxed);
 }
 
 static void

@@ -214,6 +214,17 @@ json_requests (const struct status *s)
 }
 
 static struct json_object *
+json_writeback (const struct status *s)
+{
+  const struct cbw_geometry *g = &s->geometry;
+  struct json_object *o = json_object_new_object ();
+
+  add_uint (o, "size", (uint64_t) g->nr_cells * g->cluster_size);
+  add_uint (o, "used", s->cells_used * g->cluster_size);
+  return o;
+}
+
+static struct json_object *
 json_counters (const struct status *s)
 {
   struct json_object *o = json_object_new_object ();
@@ -257,6 +268,8 @@ status_print_json (const struct status *s, bool line)
   add_uint (o, "virtual-size", s->geometry.disk_size);
   add_uint (o, "cluster-size", s->geometry.cluster_size);
   json_object_object_add (o, "server", json_server (s));
+  if (s->geometry.nr_cells)
+    json_object_object_add (o, "writeback", json_writeback (s));
   json_object_object_add (o, "snapshots", snapshots);
   add_uint (o, "damaged-snapshots", s->nr_damaged);
   json_object_object_add (o, "clients", clients);

@@ -47,6 +47,18 @@ print_disk (const struct status *s)
 }
 
 static void
+print_writeback (const struct status *s)
+{
+  const struct cbw_geometry *g = &s->geometry;
+  char a[FORMAT_MAX], b[FORMAT_MAX];
+
+  if (g->nr_cells)
+    printf ("  write-back %s of %s wait to be written to the target\n",
+            format_size (s->cells_used * g->cluster_size, a),
+            format_size ((uint64_t) g->nr_cells * g->cluster_size, b));
+}
+
+static void
 print_requests (const struct status *s)
 {
   char a[FORMAT_MAX];
@@ -179,6 +191,7 @@ status_print_text (const struct status *s)
   printf ("%s\n", format_text (s->path, text));
   print_server (s);
   print_disk (s);
+  print_writeback (s);
   print_requests (s);
   print_clients (s);
   print_snapshot_count (s);

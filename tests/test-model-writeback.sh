@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
+# The model, and the filter killed at every step, with a write-back buffer.
+
+. ./functions.sh
+set -e
+
+export CBW_WRITEBACK=1M CBW_STEPS=2000
+bash "$top_srcdir/tests/test-model.sh"
+bash "$top_srcdir/tests/test-faults.sh"
