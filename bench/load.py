@@ -110,6 +110,15 @@ def latency(copying):
     return work
 
 
+def first_touches(lab, servers):
+    """A guest that writes 4k at a steady rate, each to another cluster."""
+    figures = fio(lab, servers.disk, "randwrite", "4k", 4,
+                  blockalign=CLUSTER, rate_iops=lab.args.rate,
+                  rate_process="poisson",
+                  io_size=lab.args.rate * lab.args.seconds * 4096)
+    return {"p99": figures.pop("p99"), **figures}
+
+
 def hold_time(lab, servers):
     """How long create holds writes, with fio writing all the while."""
     guest = subprocess.Popen(

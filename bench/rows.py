@@ -163,6 +163,30 @@ def target_rows(args):
                   {"qemu": 1})
 
 
+BUFFER = "cbw-writeback=64M"
+
+
+def writeback_rows(args):
+    """Does a guest wait for a slow target?  And what does the buffer cost
+    where the target is fast?
+    """
+    paced = load.first_touches
+    yield Row("write-back of 64 MiB", "p99 of a 4k first touch, a write to "
+              "the target takes 5 ms", "us", [
+                  Series("cbw", lambda lab: lab.cbw_nbd(BUFFER, delay="5ms"),
+                         paced),
+                  Series("cbw, none", lambda lab: lab.cbw_nbd(delay="5ms"),
+                         paced),
+                  Series("qemu", lambda lab: lab.qemu_nbd(delay="5ms"),
+                         paced),
+                  Series("nbdkit", Lab.plain, paced)], more_is_better=False)
+    for rw, bs, queue, name in WRITES:
+        first = load.writes(rw, bs, queue, True)
+        yield Row("write-back of 64 MiB", f"{name}, first touch", "IOPS", [
+            Series("cbw", ours(BUFFER, view=False), first),
+            Series("cbw, none", ours(view=False), first)])
+
+
 def backup_rows(args):
     """A backup that the server itself makes, with a guest writing."""
     for title, unit, what in (("speed", "MiB/s", "MiB/s"),
@@ -235,5 +259,6 @@ SECTIONS = {
     "clusters": cluster_rows,
     "backup": backup_rows,
     "targets": target_rows,
+    "writeback": writeback_rows,
     "sizes": size_rows,
 }

@@ -206,21 +206,25 @@ class Lab:
             self.remove(*files)
 
     @contextlib.contextmanager
-    def target_server(self):
-        """A target in another process's memory."""
+    def target_server(self, delay=None):
+        """A target in another process's memory, where each write takes so
+        long.
+        """
         sock = self.path("t.sock")
-        with self.nbdkit(sock, "memory", str(self.size)):
+        slow = (["--filter=delay", f"wdelay={delay}"] if delay else [])
+        with self.nbdkit(sock, *slow[:1], "memory", str(self.size),
+                         *slow[1:]):
             yield sock
 
     @contextlib.contextmanager
-    def cbw_nbd(self):
-        with self.target_server() as sock, \
-             self.cbw(target=nbd_uri(sock), view=False) as servers:
+    def cbw_nbd(self, *params, delay=None):
+        with self.target_server(delay) as sock, \
+             self.cbw(*params, target=nbd_uri(sock), view=False) as servers:
             yield servers
 
     @contextlib.contextmanager
-    def qemu_nbd(self):
-        with self.target_server() as sock, \
+    def qemu_nbd(self, delay=None):
+        with self.target_server(delay) as sock, \
              self.qemu_on([f"nbd,server.type=unix,server.path={sock}"]) \
              as servers:
             yield servers
