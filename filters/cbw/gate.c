@@ -5,6 +5,8 @@
 #include "cleanup.h"
 #include "gate.h"
 
+#define ENTERED (UINT64_C (1) << 32)
+
 static _Atomic (unsigned) next_stripe;
 static _Thread_local unsigned my_stripe
   __attribute__ ((tls_model ("initial-exec"))); /* 1 + stripe, 0: none yet */
@@ -15,7 +17,7 @@ gate_init (struct gate *g)
   unsigned i;
 
   for (i = 0; i < GATE_STRIPES; ++i)
-    atomic_init (&g->stripes[i].inside, 0);
+    atomic_init (&g->stripes[i].word, 0);
   atomic_init (&g->closed, 0);
   pthread_mutex_init (&g->lock, NULL);
   pthread_cond_init (&g->opened, NULL);
@@ -39,7 +41,7 @@ gate_enter (struct gate *g)
       GATE_STRIPES;
 
   for (;;) {
-    atomic_fetch_add (&g->stripes[my_stripe - 1].inside, 1);
+    atomic_fetch_add (&g->stripes[my_stripe - 1].word, ENTERED + 1);
     if (!atomic_load (&g->closed))
       return my_stripe - 1;
 
@@ -53,7 +55,7 @@ gate_enter (struct gate *g)
 void
 gate_leave (struct gate *g, unsigned stripe)
 {
-  atomic_fetch_sub (&g->stripes[stripe].inside, 1);
+  atomic_fetch_sub (&g->stripes[stripe].word, 1);
   if (atomic_load (&g->closed)) {
     LOCK_FOR_SCOPE (&g->lock);
     pthread_cond_broadcast (&g->left);
@@ -67,7 +69,19 @@ gate_inside (struct gate *g)
   unsigned i;
 
   for (i = 0; i < GATE_STRIPES; ++i)
-    sum += atomic_load (&g->stripes[i].inside);
+    sum += (uint32_t) atomic_load (&g->stripes[i].word);
+  return sum;
+}
+
+uint32_t
+gate_entered (struct gate *g)
+{
+  uint32_t sum = 0;
+  unsigned i;
+
+  for (i = 0; i < GATE_STRIPES; ++i)
+    sum += (uint32_t) (atomic_load_explicit (&g->stripes[i].word,
+                                             memory_order_relaxed) >> 32);
   return sum;
 }
 

@@ -23,7 +23,8 @@
 
 struct gate {
   struct {
-    _Alignas (64) _Atomic (uint32_t) inside;
+    _Alignas (64) _Atomic (uint64_t) word; /* low half: how many are inside;
+                                            * high: how many have been */
   } stripes[GATE_STRIPES];
   _Alignas (64) _Atomic (uint32_t) closed;
   pthread_mutex_t lock;         /* for the two conditions */
@@ -39,6 +40,9 @@ extern void gate_destroy (struct gate *g);
  */
 extern unsigned gate_enter (struct gate *g);
 extern void gate_leave (struct gate *g, unsigned stripe);
+
+/* How many have entered so far, modulo 2^32. */
+extern uint32_t gate_entered (struct gate *g);
 
 /* Close the gate and wait until all who are inside have left.  One
  * closer at a time (the caller's lock).

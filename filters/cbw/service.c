@@ -85,6 +85,8 @@ run_slot (struct service *s, unsigned i)
   const struct cbw_map *m = &s->segment->map;
   struct cbw_slot *slot = map_slot (m, i);
   const struct request rq = copy_request (slot);
+  const bool turn = rq.kind == CBW_REQUEST_READ &&
+    turns_begin (&s->turns, rq.length);
   uint32_t count = 0;
   int r;
 
@@ -98,6 +100,8 @@ run_slot (struct service *s, unsigned i)
   if (r == 0 && rq.kind == CBW_REQUEST_READ)
     atomic_fetch_add_explicit (&map_header (m)->read_bytes, rq.length,
                                memory_order_relaxed);
+  if (turn)
+    turns_end (&s->turns);
 }
 
 static bool
@@ -163,6 +167,7 @@ service_start (struct service *s, unsigned nr_threads)
   atomic_init (&s->stop, false);
   atomic_init (&s->next_reap, 0);
   atomic_init (&s->reaping, false);
+  turns_init (&s->turns, &s->engine->gate);
   s->nr_threads = 0;
   s->threads = calloc (nr_threads, sizeof *s->threads);
   if (s->threads == NULL) {
@@ -198,6 +203,7 @@ service_stop (struct service *s)
   futex_wake (&bell->submitted, INT_MAX);
   for (i = 0; i < s->nr_threads; ++i)
     pthread_join (s->threads[i], NULL);
+  turns_destroy (&s->turns);
   free (s->threads);
   s->threads = NULL;
 }

@@ -18,6 +18,7 @@
 #include "engine.h"
 #include "segment.h"
 #include "source.h"
+#include "turns.h"
 
 struct service {
   struct engine *engine;
@@ -28,6 +29,7 @@ struct service {
   _Atomic (bool) stop;
   _Atomic (uint64_t) next_reap; /* monotonic ns */
   _Atomic (bool) reaping;       /* one does */
+  struct turns turns;
   unsigned nr_threads;
   pthread_t *threads;
 };

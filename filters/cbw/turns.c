@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+#include <config.h>
+
+#include <errno.h>
+
+#include "cleanup.h"
+#include "threads.h"
+#include "turns.h"
+
+/* Reads of at least so many bytes. */
+#define LARGE (64 * 1024)
+
+/* How long after a write guests are taken to be writing, at most. */
+#define LOOK_INTERVAL (4 * NS_PER_MS)
+
+/* How long a turn is waited for, and what comes after one. */
+#define PATIENCE (20 * NS_PER_MS)
+#define PAUSE_NS 60000
+
+void
+turns_init (struct turns *t, struct gate *gate)
+{
+  t->gate = gate;
+  atomic_init (&t->next_look, 0);
+  atomic_init (&t->entered, 0);
+  atomic_init (&t->guests, false);
+  pthread_mutex_init (&t->lock, NULL);
+  cond_init (&t->ended);
+  t->taken = false;
+}
+
+void
+turns_destroy (struct turns *t)
+{
+  pthread_cond_destroy (&t->ended);
+  pthread_mutex_destroy (&t->lock);
+}
+
+static bool
+guests_write (struct turns *t)
+{
+  const uint64_t now = now_monotonic_ns ();
+  uint64_t due = atomic_load (&t->next_look);
+  uint32_t entered;
+
+  if (now >= due &&
+      atomic_compare_exchange_strong (&t->next_look, &due,
+                                      now + LOOK_INTERVAL)) {
+    entered = gate_entered (t->gate);
+    atomic_store (&t->guests, atomic_exchange (&t->entered, entered) !=
+                  entered);
+  }
+  return atomic_load (&t->guests);
+}
+
+bool
+turns_begin (struct turns *t, uint64_t length)
+{
+  struct timespec until;
+
+  if (length < LARGE || !guests_write (t))
+    return false;
+  until = deadline (now_monotonic_ns () + PATIENCE);
+  LOCK_FOR_SCOPE (&t->lock);
+  while (t->taken)
+    if (pthread_cond_timedwait (&t->ended, &t->lock, &until) == ETIMEDOUT)
+      return false;
+  return t->taken = true;
+}
+
+void
+turns_end (struct turns *t)
+{
+  const struct timespec pause = { .tv_nsec = PAUSE_NS };
+
+  nanosleep (&pause, NULL);
+  LOCK_FOR_SCOPE (&t->lock);
+  t->taken = false;
+  pthread_cond_signal (&t->ended);
+}
