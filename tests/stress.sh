@@ -39,6 +39,30 @@ run_stress ()
     "$stress" idle "$shm"
 }
 
+# start_stress PARAMETERS...: in the background, through whatever happens to
+# the servers; stress_goes_on fails if it has ended, and end_stress ends it
+# and looks at the snapshot.
+start_stress ()
+{
+    "$stress" run disk="$disk" snap="$snap" size="$size" seed="$seed" \
+              reconnect=1 until="$tmp/stop" "$@" >"$tmp/stress.log" 2>&1 &
+    run=$!
+}
+
+stress_goes_on ()
+{
+    kill -0 $run || fail "the stress ended: $(cat "$tmp/stress.log")"
+}
+
+end_stress ()
+{
+    touch "$tmp/stop"
+    wait $run || fail "during the stress: $(cat "$tmp/stress.log")"
+    cat "$tmp/stress.log"
+    check_copy
+    "$stress" idle "$shm"
+}
+
 # A random number below $1, the same sequence for the same seed.
 random=$seed
 random ()

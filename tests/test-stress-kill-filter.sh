@@ -16,9 +16,7 @@ start_filter ()
 make_disk 16777999
 start_filter
 start_snap "$shm" timeout=60
-"$stress" run disk="$disk" snap="$snap" size="$size" seed="$seed" \
-          reconnect=1 until="$tmp/stop" >"$tmp/stress.log" 2>&1 &
-run=$!
+start_stress
 
 while [ $kills -gt 0 ]; do
     nap
@@ -29,12 +27,8 @@ while [ $kills -gt 0 ]; do
         kill_server snap KILL
         start_snap "$shm" timeout=60
     fi
-    kill -0 $run || fail "the stress ended: $(cat "$tmp/stress.log")"
+    stress_goes_on
     kills=$(( kills - 1 ))
 done
 
-touch "$tmp/stop"
-wait $run || fail "during the stress: $(cat "$tmp/stress.log")"
-cat "$tmp/stress.log"
-check_copy
-"$stress" idle "$shm"
+end_stress

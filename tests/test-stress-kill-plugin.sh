@@ -10,9 +10,7 @@ requires nbdcopy
 make_disk 16777999
 start_disk file "$tmp/disk.img" cbw-shm="$shm" cbw-target="$tmp/target"
 start_snap "$shm"
-"$stress" run disk="$disk" snap="$snap" size="$size" seed="$seed" \
-          reconnect=1 until="$tmp/stop" readers=6 >"$tmp/stress.log" 2>&1 &
-run=$!
+start_stress readers=6
 
 while [ $kills -gt 0 ]; do
     nap
@@ -24,12 +22,8 @@ while [ $kills -gt 0 ]; do
         kill_server snap KILL
         start_snap "$shm"
     fi
-    kill -0 $run || fail "the stress ended: $(cat "$tmp/stress.log")"
+    stress_goes_on
     kills=$(( kills - 1 ))
 done
 
-touch "$tmp/stop"
-wait $run || fail "during the stress: $(cat "$tmp/stress.log")"
-cat "$tmp/stress.log"
-check_copy
-"$stress" idle "$shm"
+end_stress

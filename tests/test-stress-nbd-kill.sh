@@ -16,17 +16,12 @@ start_filter ()
 }
 start_filter
 start_snap "$shm" timeout=60
-"$stress" run disk="$disk" snap="$snap" size="$size" seed="$seed" \
-          reconnect=1 until="$tmp/stop" >"$tmp/stress.log" 2>&1 &
-run=$!
+start_stress
 while [ $kills -gt 0 ]; do
     nap
     kill_server disk KILL
     start_filter
-    kill -0 $run || fail "the stress ended: $(cat "$tmp/stress.log")"
+    stress_goes_on
     kills=$(( kills - 1 ))
 done
-touch "$tmp/stop"
-wait $run || fail "during the stress: $(cat "$tmp/stress.log")"
-check_copy
-"$stress" idle "$shm"
+end_stress
