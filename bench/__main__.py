@@ -32,7 +32,7 @@ def parse_args():
     p.add_argument("--rounds", type=int, default=5)
     p.add_argument("--seconds", type=int, default=3,
                    help="of each steady row")
-    p.add_argument("--size", type=int, default=1024, help="of the disk, MiB")
+    p.add_argument("--size", type=int, default=512, help="of the disk, MiB")
     p.add_argument("--cluster-size", type=int, default=0,
                    help="of ours, KiB (default: what the filter takes)")
     p.add_argument("--rate", type=int, default=1000,
@@ -58,10 +58,13 @@ def parse_args():
 
 
 def run_row(args, lab, row):
-    """All series in turn, several rounds of it."""
+    """All series in turn, several rounds of it.  Each round begins with
+    another, so that none is always measured after the same one.
+    """
     result = report.Result(row)
-    for _ in range(args.rounds):
-        for series in row.series:
+    for i in range(args.rounds):
+        first = i % len(row.series)
+        for series in row.series[first:] + row.series[:first]:
             result.runs[series.name].append(series.measure(lab))
     print(result.line(), flush=True)
     return result

@@ -71,14 +71,23 @@ def writes(rw, bs, iodepth, first_touch):
     return work
 
 
-def copy_view(lab, servers):
-    """nbdcopy of the whole view."""
+def nbdcopy(lab, servers, *args):
+    """nbdcopy of a disk's size of data."""
     def copy():
         start = time.monotonic()
-        subprocess.run(["nbdcopy", servers.view, "null:"], check=True)
+        subprocess.run(["nbdcopy", *args], check=True)
         size = lab.size / MIB
         return {"MiB/s": size / (time.monotonic() - start), "MiB": size}
     return measured(servers, copy)
+
+
+def copy_view(lab, servers):
+    return nbdcopy(lab, servers, servers.view, "null:")
+
+
+def write_the_same(lab, servers):
+    """Overwrite the disk with itself."""
+    return nbdcopy(lab, servers, lab.image, servers.disk)
 
 
 def read_view(lab, servers):

@@ -27,7 +27,7 @@ def machine():
 
 
 def file_system(directory):
-    return first_line("stat", "-f", "-c", "%T", directory)
+    return first_line("findmnt", "-n", "-o", "FSTYPE", "-T", directory)
 
 
 def versions(args):

@@ -27,6 +27,7 @@ class Series:
         with self.peer(lab) as servers:
             if self.prepare:
                 self.prepare(lab, servers)
+            lab.warm_memory()
             return self.work(lab, servers)
 
 
@@ -51,6 +52,12 @@ def qemu(**options):
     return lambda lab: lab.qemu(**options)
 
 
+def qemus(args, work, prepare=None):
+    """Every storage daemon that was named."""
+    return [Series(f"qemu {n}" if n > 1 else "qemu", qemu(program=program),
+                   work, prepare) for n, program in enumerate(args.qsd, 1)]
+
+
 WRITES = (                              # rw, block size, queue, name
     ("randwrite", "4k", 1, "4k random, queue 1"),
     ("randwrite", "4k", 16, "4k random, queue 16"),
@@ -69,16 +76,16 @@ def write_rows(args):
             Series("nbdkit", Lab.plain, steady),
             Series("qemu", qemu(filters=0), steady)], {"nbdkit": 0.98})
         yield Row("guest writes", f"{name}, first touch", "IOPS", [
-            Series("cbw", ours(), first),
-            Series("qemu", Lab.qemu, first),
-            *(Series(f"qemu {n}", qemu(program=program), first)
-              for n, program in enumerate(args.qsd[1:], 2))],
+            Series("cbw", ours(), first), *qemus(args, first)],
             {"qemu": FIRST_TOUCH_FLOORS[i]})
         yield Row("guest writes", f"{name}, all copied", "IOPS", [
             Series("cbw", ours(), steady, load.touch_all),
             Series("nbdkit", Lab.plain, steady, load.touch_all),
             Series("qemu", Lab.qemu, steady, load.touch_all)],
             {"nbdkit": 0.98})
+    yield Row("guest writes", "nbdcopy of what is there already, first touch",
+              "MiB/s", [Series("cbw", ours(), load.write_the_same),
+                        *qemus(args, load.write_the_same)])
 
 
 def latency_rows(args):
@@ -86,14 +93,14 @@ def latency_rows(args):
     yield Row("what a guest waits", "p99 of a 4k write, view being copied",
               "us", [Series("cbw", ours(), copied, load.touch_all),
                      Series("cbw alone", ours(), alone, load.touch_all),
-                     Series("qemu", Lab.qemu, copied, load.touch_all),
+                     *qemus(args, copied, load.touch_all),
                      Series("qemu alone", Lab.qemu, alone, load.touch_all),
                      Series("nbdkit alone", Lab.plain, alone)],
               {"cbw alone": 1.5, "qemu": 0.5}, more_is_better=False)
     yield Row("what a guest waits", "p99 of a 4k first touch, view being "
               "copied", "us", [Series("cbw", ours(), copied),
                                Series("cbw alone", ours(), alone),
-                               Series("qemu", Lab.qemu, copied),
+                               *qemus(args, copied),
                                Series("qemu alone", Lab.qemu, alone)],
               {"cbw alone": 1.5, "qemu": 0.5}, more_is_better=False)
     yield Row("what a guest waits", "for create, under load (median)", "us",
@@ -109,12 +116,12 @@ def view_rows(args):
         yield Row("the view", f"nbdcopy, {name}", "MiB/s", [
             Series("cbw", ours(), load.copy_view, prepare),
             Series("nbdkit", Lab.plain, load.copy_view),
-            Series("qemu", Lab.qemu, load.copy_view, prepare)],
+            *qemus(args, load.copy_view, prepare)],
             {"nbdkit": floor} if floor else {})
     yield Row("the view", "4k random reads, queue 16", "IOPS", [
         Series("cbw", ours(), load.read_view),
         Series("nbdkit", Lab.plain, load.read_view),
-        Series("qemu", Lab.qemu, load.read_view)], {"qemu": 2})
+        *qemus(args, load.read_view)], {"qemu": 2})
 
 
 def chain_rows(args):
