@@ -486,7 +486,7 @@ env_guest (struct env *env, enum guest_op op, uint64_t offset,
   unsigned ticket;
 
   CHECK_EQ (engine_guest_begin (&env->engine, &env->source, offset, count, op,
-                                &ticket), 0);
+                                NULL, &ticket), 0);
   racy_fill (env->disk.fake.data + offset, op == GUEST_WRITE ? byte : 0,
              count);
   engine_guest_end (&env->engine, ticket);

@@ -77,6 +77,9 @@ step_change (void)
   struct change c = random_change (0, model.size);
   int r;
 
+  if (c.op == WRITE && below (4) == 0) /* one that changes nothing */
+    memcpy (c.data, model.disk + c.offset, c.count);
+
   switch (c.op) {
   case WRITE: r = nbd_pwrite (model.guest, c.data, c.count, c.offset, 0); break;
   case ZERO: r = nbd_zero (model.guest, c.count, c.offset, 0); break;

@@ -252,7 +252,8 @@ random_change (struct peer *p, uint64_t count, uint64_t offset)
   if (unit_random (&p->seed) % 8 == 0 && nbd_can_fua (p->nbd) == 1)
     flags |= LIBNBD_CMD_FLAG_FUA;
   if (dice < 70) {
-    for (i = 0; i < count; ++i)
+    memcpy (p->expected, model.now + offset, count);
+    for (i = 0; dice >= 10 && i < count; ++i) /* else it changes nothing */
       p->expected[i] = (unsigned char) (i + dice + (offset + i) / 251);
     change (p, WRITE, count, offset, flags);
     return;

@@ -620,7 +620,7 @@ check_waits (void *(*run) (void *), void *opaque)
 
   atomic_store (&finished, false);
   CHECK_EQ (engine_guest_begin (&env.engine, &env.source, 0, CS, GUEST_WRITE,
-                                &ticket), 0);
+                                NULL, &ticket), 0);
   pthread_create (&other, NULL, run, opaque);
   unit_give_time ();
   CHECK (!atomic_load (&finished));

@@ -227,6 +227,126 @@ test_would_copy (void)
   env_end (&env);
 }
 
+/* ---- Writes that change nothing ---- */
+
+/* A guest's write.  Returns if anything was copied for it. */
+static bool
+write_copies (uint64_t offset, uint64_t count, const unsigned char *data)
+{
+  const uint64_t copied = env.s[env.nr - 1].entry.copied_clusters;
+  unsigned ticket;
+
+  CHECK_EQ (engine_guest_begin (&env.engine, &env.source, offset, count,
+                                GUEST_WRITE, data, &ticket), 0);
+  memcpy (env.disk.fake.data + offset, data, count);
+  engine_guest_end (&env.engine, ticket);
+  return env.s[env.nr - 1].entry.copied_clusters > copied;
+}
+
+/* The same, of what is there already; "differs" is a byte of it that is not
+ * as it was, or -1.
+ */
+static bool
+same_copies (uint64_t offset, uint64_t count, int64_t differs)
+{
+  unsigned char *data = malloc (count);
+  bool r;
+
+  CHECK (data != NULL);
+  memcpy (data, env.disk.fake.data + offset, count);
+  if (differs >= 0)
+    data[differs] ^= 1;
+  r = write_copies (offset, count, data);
+  free (data);
+  return r;
+}
+
+static void
+test_same (void)
+{
+  const uint64_t size = 10 * CS + 100;
+
+  env_start (&env, size, CS, 1);
+  CHECK (!same_copies (0, CS, -1));
+  CHECK (!same_copies (2 * CS + 7, 3 * CS, -1));
+  CHECK (!same_copies (3 * CS + 9, 1, -1));
+  CHECK (!same_copies (9 * CS + 1, CS + 99, -1));
+  CHECK_EQ (env.s->target->fake.writes, 0);
+  check_done (0, 0);
+  CHECK (!bitmap_test (&env.s->snap->dirty, 3));
+
+  /* Each of its ends counts, and what it does change is kept. */
+  CHECK (same_copies (2 * CS + 7, 3 * CS, 0));
+  check_done (2, 6);
+  CHECK (same_copies (10 * CS, 100, 99));
+  CHECK (bitmap_test (&env.s->snap->done, 10));
+  CHECK (env_view (&env, 0, size) == 0);
+
+  CHECK (!same_copies (0, size, -1));
+  CHECK (same_copies (0, size, 2 * CS - 1)); /* the run 0 1, not 6 ... 9 */
+  CHECK (!bitmap_test (&env.s->snap->done, 6));
+  CHECK (bitmap_test (&env.s->snap->dirty, 1));
+  CHECK (!bitmap_test (&env.s->snap->dirty, 6));
+  CHECK (bitmap_test (&env.s->snap->dirty, 10));
+  CHECK (env_view (&env, 0, size) == 0);
+  env_end (&env);
+}
+
+/* What is the same at first need not stay so: the clusters were not made
+ * dirty, so the next write has them copied.  And a write over several runs
+ * is looked at in each of them.
+ */
+static void
+test_same_partly (void)
+{
+  env_start (&env, 10 * CS, CS, 1);
+  env_guest (&env, GUEST_WRITE, 6 * CS, CS, 0xaa);
+  CHECK (!write_copies (5 * CS, 3 * CS, env.s->old + 5 * CS));
+  check_done (6, 7);
+  CHECK (same_copies (5 * CS, 3 * CS, 0));
+  check_done (5, 7);
+  CHECK (same_copies (5 * CS, 3 * CS, 3 * CS - 1));
+  check_done (5, 8);
+  CHECK (env_view (&env, 0, 10 * CS) == 0);
+  env_end (&env);
+}
+
+/* The next snapshot finds it unchanged too: nothing of the write is left
+ * to come.
+ */
+static void
+test_same_chain (void)
+{
+  env_start (&env, 4 * CS, CS, 1);
+  env_guest (&env, GUEST_WRITE, CS, CS, 0xaa);
+  env_create (&env, 4 * CS);
+  CHECK (!same_copies (0, 4 * CS, -1));
+  env_create (&env, 4 * CS);    /* the gate is open again */
+  CHECK (!same_copies (0, 4 * CS, -1));
+  CHECK (env_view_of (&env, 0, 0, 4 * CS) == 0);
+  CHECK (env_view_of (&env, 1, 0, 4 * CS) == 0);
+  CHECK (same_copies (0, 4 * CS, CS));
+  CHECK (env_view_of (&env, 0, 0, 4 * CS) == 0);
+  CHECK (env_view_of (&env, 1, 0, 4 * CS) == 0);
+  env_end (&env);
+}
+
+/* On a disk that has grown, the end of the write is past the snapshot: that
+ * it changes does not matter.
+ */
+static void
+test_same_grown (void)
+{
+  env_start_bare (&env, 10 * CS, CS, 1);
+  env_create (&env, 4 * CS - 5);
+  CHECK (!same_copies (3 * CS, 2 * CS, -1));
+  CHECK (!same_copies (3 * CS, 2 * CS, CS - 5));
+  CHECK (!same_copies (5 * CS, CS, 1));
+  CHECK (same_copies (3 * CS, 2 * CS, CS - 6));
+  check_done (3, 4);
+  env_end (&env);
+}
+
 /* ---- Failures ---- */
 
 /* The snapshot is marked broken before the change can reach the disk; the
@@ -250,7 +370,7 @@ test_source_fails (void)
   env_start (&env, 10 * CS, CS, 1);
   env.disk.fake.fail = ENOMEM;
   CHECK_EQ (engine_guest_begin (&env.engine, &env.source, 2 * CS + 1, 1,
-                                GUEST_WRITE, &ticket), 0);
+                                GUEST_WRITE, NULL, &ticket), 0);
   check_broken (ENOMEM, 2 * CS);
   engine_guest_end (&env.engine, ticket);
   check_done (0, 0);
@@ -306,7 +426,7 @@ other_guest (void *opaque)
   unsigned ticket;
 
   CHECK_EQ (engine_guest_begin (&env.engine, &env.source, offset, 1,
-                                GUEST_WRITE, &ticket), 0);
+                                GUEST_WRITE, NULL, &ticket), 0);
   atomic_store (&other_began, true);
   env.disk.fake.data[offset] = 0xbb;
   engine_guest_end (&env.engine, ticket);
@@ -437,6 +557,10 @@ main (void)
   RUN (test_past_the_end);
   RUN (test_access);
   RUN (test_would_copy);
+  RUN (test_same);
+  RUN (test_same_partly);
+  RUN (test_same_chain);
+  RUN (test_same_grown);
   RUN (test_source_fails);
   RUN (test_target_fails);
   RUN (test_later_piece_fails);

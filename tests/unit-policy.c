@@ -37,7 +37,7 @@ guest (uint64_t offset, uint64_t count)
 {
   unsigned ticket;
   const int r = engine_guest_begin (&env.engine, &env.source, offset, count,
-                                    GUEST_WRITE, &ticket);
+                                    GUEST_WRITE, NULL, &ticket);
   uint64_t i;
 
   if (r != 0)

@@ -113,7 +113,7 @@ change (uint64_t cluster)
   unsigned ticket;
 
   CHECK_EQ (engine_guest_begin (&engine, &env.source, cluster * CS, 1,
-                                GUEST_WRITE, &ticket), 0);
+                                GUEST_WRITE, NULL, &ticket), 0);
   env.disk.fake.data[cluster * CS]++;
   engine_guest_end (&engine, ticket);
 }

@@ -243,14 +243,16 @@ guest_source (nbdkit_next *next)
 /* A guest's change begins.  0, or -1 with *err set if it must fail. */
 static int
 guest_begin (nbdkit_next *next, const struct handle *h, uint64_t offset,
-             uint32_t count, enum guest_op op, unsigned *ticket, int *err)
+             uint32_t count, enum guest_op op, const void *data,
+             unsigned *ticket, int *err)
 {
   const struct source source = guest_source (next);
   int r;
 
   if (!h->protected)
     return 0;
-  r = engine_guest_begin (&server.engine, &source, offset, count, op, ticket);
+  r = engine_guest_begin (&server.engine, &source, offset, count, op, data,
+                          ticket);
   if (r == 0)
     return 0;
   *err = r == ETIMEDOUT ? EIO : r; /* NBD has no such error */
@@ -282,7 +284,7 @@ cbw_pwrite (nbdkit_next *next, void *handle, const void *buf, uint32_t count,
   int r;
 
   if (begin_request (next, handle, err) == -1 ||
-      guest_begin (next, handle, offset, count, GUEST_WRITE, &ticket,
+      guest_begin (next, handle, offset, count, GUEST_WRITE, buf, &ticket,
                    err) == -1)
     return -1;
   {
@@ -309,7 +311,8 @@ cbw_zero (nbdkit_next *next, void *handle, uint32_t count, uint64_t offset,
     *err = ENOTSUP;
     return -1;
   }
-  if (guest_begin (next, h, offset, count, GUEST_ZERO, &ticket, err) == -1)
+  if (guest_begin (next, h, offset, count, GUEST_ZERO, NULL, &ticket,
+                   err) == -1)
     return -1;
   {
     LOCK_FOR_SCOPE (serial);
@@ -327,7 +330,7 @@ cbw_trim (nbdkit_next *next, void *handle, uint32_t count, uint64_t offset,
   int r;
 
   if (begin_request (next, handle, err) == -1 ||
-      guest_begin (next, handle, offset, count, GUEST_TRIM, &ticket,
+      guest_begin (next, handle, offset, count, GUEST_TRIM, NULL, &ticket,
                    err) == -1)
     return -1;
   {

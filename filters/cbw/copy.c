@@ -3,6 +3,7 @@
 #include <config.h>
 
 #include <errno.h>
+#include <string.h>
 
 #include <nbdkit-filter.h>
 
@@ -188,6 +189,20 @@ find_hole (struct copier *c, const struct copy_job *job,
   return true;
 }
 
+/* Is the old data just what the guest is about to write there? */
+static int
+look_if_same (void *opaque, const unsigned char *old, uint64_t len,
+              uint64_t offset, struct error *e)
+{
+  const struct copy_job *job = opaque;
+  const uint64_t from = max_u64 (offset, job->offset);
+  const uint64_t to = min_u64 (offset + len, job->offset + job->count);
+
+  (void) e;
+  return memcmp (old + (from - offset), job->data + (from - job->offset),
+                 to - from) == 0 ? COPY_SAME : 0;
+}
+
 /* The time limit is one for the whole of the guest's change, which began
  * to wait at "since": however many pieces it has, and whomever else's
  * copies it waited for.
@@ -200,6 +215,7 @@ copy_claimed (struct copier *c, const struct copy_job *job,
   struct snapshot *snap = chain_newest (job->chain);
   const uint64_t timeout_ns = mine->need.by->entry->options.timeout_ns;
   const uint64_t start = mine->need.start, end = mine->need.end;
+  const struct piece_look same = { look_if_same, (void *) job };
   uint64_t held;
   int r;
 
@@ -207,8 +223,8 @@ copy_claimed (struct copier *c, const struct copy_job *job,
     r = timed_copy (&c->timed, snap, start, end, hole, since, timeout_ns,
                     &held, e);
   else
-    r = piece_copy (&c->buffers, snap, job->source, start, end, hole, NULL,
-                    &held, e);
+    r = piece_copy (&c->buffers, snap, job->source, start, end, hole,
+                    job->data ? &same : NULL, &held, e);
   if (r == 0)
     piece_done (snap, start, end, held);
   return r;
@@ -254,7 +270,7 @@ copy_range (struct copier *c, const struct copy_job *job)
   struct copy_claim mine;
   enum claimed claimed;
   struct error e;
-  bool hole;
+  bool hole, same = false;
   int r = 0;
 
   atomic_fetch_add_explicit (&c->guests, 1, memory_order_relaxed);
@@ -268,12 +284,18 @@ copy_range (struct copier *c, const struct copy_job *job)
       continue;
     }
     hole = job->sparse && snap->target && find_hole (c, job, &mine);
-    if (copy_claimed (c, job, &mine, hole, since, &e) == -1)
+    r = copy_claimed (c, job, &mine, hole, since, &e);
+    if (r == -1)
       r = copy_failed (job, &mine, &e);
+    else if (r == COPY_SAME) {
+      same = true;
+      start = mine.need.end;
+      r = 0;
+    }
     copy_claim_release (c, &mine);
   }
   atomic_fetch_sub_explicit (&c->guests, 1, memory_order_relaxed);
-  return r;
+  return r == 0 && same ? COPY_SAME : r;
 }
 
 void

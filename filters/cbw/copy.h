@@ -69,6 +69,10 @@ struct copy_job {
    */
   bool sparse;
 
+  /* What the guest is about to write at "offset", or NULL. */
+  const unsigned char *data;
+  uint64_t offset, count;
+
   /* How long the guest's write has waited for space already; a snapshot
    * with a longer cbw-full=stall makes copy_range return.
    */
@@ -76,14 +80,17 @@ struct copy_job {
 };
 
 #define COPY_STALL -1
+#define COPY_SAME -2
 
 /* See to it that the clusters need no copy any more: no live snapshot has
  * them from the source.  A copy that fails breaks the snapshot that needed
  * it, or if its policy is break-guest-write, ends this with an errno: the
  * guest's write must then fail with it.  Clusters copied before stay done.
  *
- * Returns 0, an errno, or COPY_STALL if the target is full: leave the
- * gate, wait a little, and try again.  Called inside the gate.
+ * Returns 0; an errno; COPY_STALL if the target is full: leave the gate,
+ * wait a little, and try again; or COPY_SAME: as 0, but where "data" is
+ * what is there already nothing was copied, and clusters still need it.
+ * Called inside the gate.
  */
 extern int copy_range (struct copier *c, const struct copy_job *job);
 

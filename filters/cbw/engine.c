@@ -71,14 +71,34 @@ newest_touched (const struct engine *e, uint64_t offset, uint64_t count,
   return chain;
 }
 
+/* Of the clusters of the job, those that still need a copy are not about to
+ * change: set the dirty bits of the others.
+ */
+static void
+set_changed (const struct copy_job *job, const struct bitmap *dirty)
+{
+  struct chain_need need;
+  uint64_t start;
+
+  for (start = job->start; start < job->end; start = need.end) {
+    if (!chain_next_needed (job->chain, start, job->end, &need))
+      need.start = need.end = job->end;
+    bitmap_set (dirty, start, need.start);
+  }
+}
+
 /* Preserve what is there; inside the gate.  Returns as copy_range. */
 static int
 preserve (struct engine *e, const struct source *source, uint64_t offset,
-          uint64_t count, enum guest_op op, uint64_t stalled_ns)
+          uint64_t count, enum guest_op op, const void *data,
+          uint64_t stalled_ns)
 {
   struct copy_job job = {
     .source = source,
     .sparse = op != GUEST_WRITE,
+    .data = data,
+    .offset = offset,
+    .count = count,
     .stalled_ns = stalled_ns,
   };
   const struct bitmap *dirty;
@@ -93,6 +113,10 @@ preserve (struct engine *e, const struct source *source, uint64_t offset,
   r = copy_range (&e->copier, &job);
   if (r == 0)
     bitmap_set (dirty, job.start, job.end);
+  else if (r == COPY_SAME) {
+    set_changed (&job, dirty);
+    r = 0;
+  }
   return r;
 }
 
@@ -116,14 +140,14 @@ end_stall (struct engine *e)
 int
 engine_guest_begin (struct engine *e, const struct source *source,
                     uint64_t offset, uint64_t count, enum guest_op op,
-                    unsigned *ticket)
+                    const void *data, unsigned *ticket)
 {
   uint64_t since = 0, stalled_ns = 0;
   int r;
 
   for (;;) {
     *ticket = gate_enter (&e->gate);
-    r = preserve (e, source, offset, count, op, stalled_ns);
+    r = preserve (e, source, offset, count, op, data, stalled_ns);
     if (r != 0)
       gate_leave (&e->gate, *ticket);
     if (r != COPY_STALL)

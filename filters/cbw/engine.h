@@ -55,11 +55,13 @@ enum guest_op { GUEST_WRITE, GUEST_ZERO, GUEST_TRIM };
  *
  * Returns an errno if the change must fail instead; then there is no
  * ticket.  "source" is where old data is read; it must be the protected
- * disk.
+ * disk.  "data" is what will be written there, or NULL.
  */
+
 extern int engine_guest_begin (struct engine *e, const struct source *source,
                                uint64_t offset, uint64_t count,
-                               enum guest_op op, unsigned *ticket);
+                               enum guest_op op, const void *data,
+                               unsigned *ticket);
 extern void engine_guest_end (struct engine *e, unsigned ticket);
 
 /* Would such a change have to wait for a copy?  A hint: it may be out of

@@ -152,20 +152,10 @@ piece_done (const struct snapshot *snap, uint64_t start, uint64_t end,
   atomic_fetch_add (&entry->copied_bytes, held);
 }
 
-/* Asked when the old data has been read: "no" means that all of the read
- * came before the guest went on.
- */
-static bool
-is_given_up (const _Atomic (bool) *abort)
-{
-  atomic_thread_fence (memory_order_acquire);
-  return atomic_load (abort);
-}
-
 int
 piece_copy (struct piece_pool *pool, const struct snapshot *snap,
             const struct source *source, uint64_t start, uint64_t end,
-            bool hole, const _Atomic (bool) *abort, uint64_t *held,
+            bool hole, const struct piece_look *look, uint64_t *held,
             struct error *e)
 {
   const uint64_t offset = start * snap->cluster_size;
@@ -185,9 +175,9 @@ piece_copy (struct piece_pool *pool, const struct snapshot *snap,
   r = source_pread (source, buf, (uint32_t) len, offset);
   if (r != 0)
     r = error_set_errno (e, r, "cannot read old data from the disk");
-  else if (abort && is_given_up (abort))
-    r = error_set (e, ETIMEDOUT, "the copy was given up");
-  else
+  else if (look)
+    r = look->look (look->opaque, buf, len, offset, e);
+  if (r == 0)
     r = write_runs (snap, snap->target, buf, offset, len, held, e);
   buffer_put (pool, buf);
   if (r == -1)

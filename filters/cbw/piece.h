@@ -34,17 +34,27 @@ struct piece_pool {
 extern void piece_pool_init (struct piece_pool *pool);
 extern void piece_pool_destroy (struct piece_pool *pool);
 
-/* Copy clusters [start, end) of snap to its target.  If "abort" is not
- * NULL and says so when the old data has been read, nothing more is done.
- * A "hole", which is known to read as zeroes, is not read, and may be
- * longer than a piece.
+/* Looks at the old data of a piece, len bytes that are at "offset" on the
+ * disk, when it has been read: 0 if it is to be written to the target, else what piece_copy
+ * returns, with the error set if that is -1.
+ */
+struct piece_look {
+  int (*look) (void *opaque, const unsigned char *old, uint64_t len,
+               uint64_t offset, struct error *e);
+  void *opaque;
+};
+
+/* Copy clusters [start, end) of snap to its target.  "look" may be NULL.
+ * A "hole", which is known to read as zeroes, is not read nor looked at,
+ * and may be longer than a piece.
  * 0, and *held is how many bytes the target holds of it, which go to
- * piece_done; or -1 with the error set.
+ * piece_done; -1 with the error set; or what "look" returned.
  */
 extern int piece_copy (struct piece_pool *pool, const struct snapshot *snap,
                        const struct source *source, uint64_t start,
-                       uint64_t end, bool hole, const _Atomic (bool) *abort,
-                       uint64_t *held, struct error *e);
+                       uint64_t end, bool hole,
+                       const struct piece_look *look, uint64_t *held,
+                       struct error *e);
 
 /* The second half of it: write the old data in buf, that of clusters
  * [start, end), to the target itself: no guest waits for it, so it has no

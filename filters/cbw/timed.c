@@ -87,6 +87,23 @@ pop (struct timed_pool *pool)
   return job;
 }
 
+/* Asked when the old data has been read: "no" means that all of the read
+ * came before the guest went on.
+ */
+static int
+check_given_up (void *opaque, const unsigned char *old, uint64_t len,
+                uint64_t offset, struct error *e)
+{
+  const struct timed_job *job = opaque;
+
+  (void) old;
+  (void) len;
+  (void) offset;
+  atomic_thread_fence (memory_order_acquire);
+  return atomic_load (&job->given_up) ?
+    error_set (e, ETIMEDOUT, "the copy was given up") : 0;
+}
+
 static void *
 worker (void *opaque)
 {
@@ -108,7 +125,8 @@ worker (void *opaque)
 
     pthread_mutex_unlock (&pool->lock);
     r = piece_copy (pool->buffers, job->snap, &pool->source, job->start,
-                    job->end, job->hole, &job->given_up, &held, &e);
+                    job->end, job->hole,
+                    &(struct piece_look) { check_given_up, job }, &held, &e);
     pthread_mutex_lock (&pool->lock);
 
     job->r = r;

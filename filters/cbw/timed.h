@@ -9,7 +9,7 @@
  * was given up is old data, since the clusters were claimed until then; it
  * does no harm if that still reaches the target, where no done bit speaks
  * for it: those are set by the guest's thread, which has the claim.  What
- * it read later may be new data, and is thrown away (the "abort" of
+ * it read later may be new data, and is thrown away (the "look" of
  * piece_copy).
  */
 
