@@ -48,6 +48,14 @@ extern void chain_head_destroy (struct chain_head *head);
 extern struct chain *chain_get (struct chain_head *head);
 extern void chain_put (struct chain *chain);
 
+static inline void
+cleanup_chain_put (struct chain **chain)
+{
+  chain_put (*chain);
+}
+
+#define CLEANUP_CHAIN_PUT __attribute__ ((cleanup (cleanup_chain_put)))
+
 /* A new chain, not current yet: the old one (may be NULL) from index
  * "first" on, and "snap" (may be NULL) behind it.  Takes references.
  * NULL if it would be empty, or (errno ENOMEM) on error.

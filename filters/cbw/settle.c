@@ -11,12 +11,6 @@
 #include "rounding.h"
 #include "settle.h"
 
-static void
-cleanup_chain_put (struct chain **chain)
-{
-  chain_put (*chain);
-}
-
 /* Clusters of the backup, all held by one, in the chain as it is now. */
 struct run {
   const struct chain *chain;
@@ -94,8 +88,7 @@ uint64_t
 settle_probe (const struct settle *s, uint64_t start, uint64_t end,
               bool *hole)
 {
-  __attribute__ ((cleanup (cleanup_chain_put)))
-  struct chain *chain = chain_get (s->chain);
+  CLEANUP_CHAIN_PUT struct chain *chain = chain_get (s->chain);
   struct run run;
   uint64_t n, limit;
 

@@ -10,14 +10,6 @@
 #include "rounding.h"
 #include "view.h"
 
-static void
-cleanup_chain_put (struct chain **chain)
-{
-  chain_put (*chain);
-}
-
-#define CLEANUP_CHAIN_PUT __attribute__ ((cleanup (cleanup_chain_put)))
-
 /* A range of a snapshot, in bytes, and a walk over the parts of it that
  * one holder holds.
  */
