@@ -326,6 +326,19 @@ test_extents_and_change (void)
     }
 }
 
+/* Whatever the source says, it is asked once. */
+static void
+test_extents_fail (void)
+{
+  uint64_t length;
+
+  env_start (&env, SIZE, CS, 1);
+  env.disk.fake.fail = EAGAIN;
+  CHECK_EQ (env_view_extents (&env, 0, SIZE, &length), EAGAIN);
+  CHECK_EQ (env.disk.fake.extents, 1);
+  env_end (&env);
+}
+
 /* More extents than fit in a reply: cut, not wrong. */
 static void
 test_many_extents (void)
@@ -362,6 +375,7 @@ main (void)
   RUN (test_access);
   RUN (test_extents);
   RUN (test_extents_and_change);
+  RUN (test_extents_fail);
   RUN (test_many_extents);
   return unit_end ();
 }

@@ -111,7 +111,7 @@ count_accessible (const struct snapshot *snap, uint64_t count,
   return n;
 }
 
-/* One try; EAGAIN if something was discarded meanwhile. */
+/* One try; -1, which is no errno, if something was discarded meanwhile. */
 static int
 try_extents (struct engine *e, const struct source *source, uint64_t id,
              uint64_t count, uint64_t offset, uint64_t beyond,
@@ -163,7 +163,7 @@ try_extents (struct engine *e, const struct source *source, uint64_t id,
   if (r == 0 &&
       count_accessible (after->snaps[k], limit - offset, offset) !=
       accessible)
-    return EAGAIN;
+    return -1;
   return r;
 }
 
@@ -179,7 +179,7 @@ view_extents (struct engine *e, const struct source *source, uint64_t id,
    * that it ends: one cluster can be discarded but once.
    */
   while ((r = try_extents (e, source, id, count, offset, beyond, can_extents,
-                           extents, nr)) == EAGAIN) {
+                           extents, nr)) == -1) {
     count = max_u64 (count / 2, 1);
     beyond = 0;
   }
