@@ -202,11 +202,13 @@ test_unfinished (void)
 {
   struct cbw_header h = make_header (1 << 20, 64 << 10);
 
-  CHECK (!layout_is_unfinished (&h));
+  CHECK (!layout_is_unfinished (&h, sizeof h));
   h.state = CBW_SERVER_NONE;
-  CHECK (layout_is_unfinished (&h));
+  CHECK (layout_is_unfinished (&h, sizeof h));
+  CHECK (!layout_is_unfinished (&h, sizeof h - 1));
+  CHECK (layout_is_unfinished (&h, 0));
   h.magic = 0;
-  CHECK (!layout_is_unfinished (&h));
+  CHECK (!layout_is_unfinished (&h, sizeof h));
 }
 
 static void

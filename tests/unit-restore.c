@@ -12,6 +12,7 @@
 
 #include "engine-env.h"
 #include "lifecycle.h"
+#include "segment-server.h"
 #include "snaptab.h"
 #include "unit.h"
 #include "view.h"

@@ -9,7 +9,7 @@
 #include <sys/wait.h>
 
 #include "liveness.h"
-#include "segment.h"
+#include "segment-server.h"
 #include "unit.h"
 
 #define SIZE (10 << 20)

@@ -18,7 +18,7 @@
 #include "clock.h"
 #include "futex.h"
 #include "liveness.h"
-#include "segment.h"
+#include "segment-server.h"
 #include "slots.h"
 #include "unit.h"
 

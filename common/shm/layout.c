@@ -54,10 +54,16 @@ layout_sum (const void *data, size_t len)
   return sum;
 }
 
-int
-layout_is_unfinished (const struct cbw_header *h)
+bool
+layout_is_unfinished (const struct cbw_header *h, uint64_t file_size)
 {
-  return h->magic == CBW_MAGIC && h->version == CBW_VERSION &&
+  if (file_size == 0)
+    return true;
+  /* The header is written in one go: without a whole one the file was
+   * truncated.
+   */
+  return file_size >= sizeof *h &&
+    h->magic == CBW_MAGIC && h->version == CBW_VERSION &&
     h->generation == 0 &&
     atomic_load_explicit (&h->state, memory_order_acquire) == CBW_SERVER_NONE;
 }

@@ -405,8 +405,11 @@ extern void layout_geometry (uint64_t disk_size, uint32_t cluster_size,
 extern int layout_check (const struct cbw_header *h, uint64_t file_size,
                          const char *path, struct error *e);
 
-/* Is it a file whose making was interrupted before it was published? */
-extern int layout_is_unfinished (const struct cbw_header *h);
+/* Is it a file of file_size bytes, none or more, whose making was
+ * interrupted before it was published?  Then it may be made anew.
+ */
+extern bool layout_is_unfinished (const struct cbw_header *h,
+                                  uint64_t file_size);
 
 /* FNV-1a, 64 bits: tells flipped bits, not attackers. */
 extern uint64_t layout_sum (const void *data, size_t len);

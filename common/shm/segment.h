@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
-/* Making, taking over, attaching and mapping a segment file.
- *
- * Who makes a segment writes its magic number first and sets
- * header->state last, so that at every moment the file is empty,
- * recognisably unfinished, or whole.
+/* A segment file, mapped, as everybody knows it: attached as a client, or
+ * only looked at.  How the one process that serves it makes it or takes it
+ * over is in segment-server.h.
  */
 
 #ifndef CBW_SEGMENT_H
@@ -32,45 +30,16 @@ struct segment {
  */
 extern char *segment_path (const char *name, struct error *e);
 
-/* Could a server take this segment?  Looks, without changing anything,
- * for what can be told before the disk is open: a foreign or corrupt
- * file, a live server (EBUSY, naming its pid), a directory that is not
- * there.  Returns 0 or -1 with the error set.
+/* Read what there is of the header of the file open at fd; the rest is
+ * zeroes.  *file_size is in bytes.  -1 with the error set if it cannot be
+ * read or is no regular file.  Nothing in the header is checked.
  */
-extern int segment_probe (const char *path, struct error *e);
-
-/* Become the server of the segment at "path": make it for disk_size and
- * cluster_size, with a write-back buffer of nr_cells clusters, if it does
- * not exist, or take over what an earlier server left.  Then the caller sees to it that the two fit together; the
- * geometry of an existing segment is not changed.  Takes the server's
- * lock and maps the largest size the file can have.  Nobody can attach to
- * a fresh segment before segment_publish.
- */
-extern int segment_serve (struct segment *s, const char *path,
-                          uint64_t disk_size, uint32_t cluster_size,
-                          uint32_t nr_cells, struct error *e);
-
-/* The server is about to change what the segment holds: from now on it is
- * not clean, if the host should go down.
- */
-extern void segment_begin (struct segment *s);
-
-/* The segment is ready for clients: fill in who serves it. */
-extern void segment_publish (struct segment *s);
-
-/* Allocate the bitmaps of snapshot entry i, cleared.  Space is really
- * there afterwards, so that no access can raise SIGBUS.
- */
-extern int segment_allocate_bitmaps (struct segment *s, unsigned i,
-                                     struct error *e);
+extern int segment_read_header (int fd, const char *path,
+                                struct cbw_header *h, uint64_t *file_size,
+                                struct error *e);
 
 /* Are the bitmaps of entry i inside the file? */
 extern bool segment_has_bitmaps (const struct segment *s, unsigned i);
-
-/* The server ends in good order: everything is written back, then the
- * clean flag.  Clients are woken.
- */
-extern void segment_stop (struct segment *s);
 
 /* Is the segment on a file system that forgets everything at reboot? */
 extern bool segment_is_volatile (const struct segment *s);

@@ -13,6 +13,7 @@
 #include "cleanup.h"
 #include "clock.h"
 #include "lifecycle.h"
+#include "segment-server.h"
 #include "snaptab.h"
 #include "target.h"
 

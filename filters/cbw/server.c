@@ -16,6 +16,7 @@
 #include "cleanup.h"
 #include "lifecycle.h"
 #include "nbd.h"
+#include "segment-server.h"
 #include "server.h"
 #include "slots.h"
 #include "snaptab.h"

@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+#include <config.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cleanup.h"
+#include "clock.h"
+#include "liveness.h"
+#include "segment-server.h"
+#include "slots.h"
+
+static int
+error_busy (const char *path, const struct cbw_header *h, struct error *e)
+{
+  return error_set (e, EBUSY, "%s: is being served by process %" PRIu32
+                    "; stop that first, or choose another segment", path,
+                    h->server_pid);
+}
+
+int
+segment_probe (const char *path, struct error *e)
+{
+  CLEANUP_CLOSE int fd = -1;
+  CLEANUP_FREE char *dir = NULL;
+  struct cbw_header h;
+  uint64_t size;
+
+  fd = open (path, O_RDWR | O_CLOEXEC);
+  if (fd == -1 && errno == ENOENT) {
+    dir = strdup (path);
+    if (dir == NULL)
+      return error_set_errno (e, ENOMEM, "%s", path);
+    strrchr (dir, '/')[1] = '\0';
+    if (access (dir, W_OK | X_OK) == -1)
+      return error_set_errno (e, errno, "%s: cannot make a segment in %s",
+                              path, dir);
+    return 0;
+  }
+  if (fd == -1)
+    return error_set_errno (e, errno, "%s: cannot open the segment", path);
+  if (segment_read_header (fd, path, &h, &size, e) == -1)
+    return -1;
+  if (h.magic == CBW_MAGIC && liveness_server (fd))
+    return error_busy (path, &h, e);
+  return layout_is_unfinished (&h, size) ? 0 :
+    layout_check (&h, size, path, e);
+}
+
+/* Make the file, up to the point where it could be published. */
+static int
+make_file (struct segment *s, uint64_t disk_size, uint32_t cluster_size,
+           uint32_t nr_cells, struct error *e)
+{
+  struct cbw_header h = {
+    .magic = CBW_MAGIC,
+    .version = CBW_VERSION,
+    .struct_sizes = CBW_STRUCT_SIZES,
+  };
+  uint64_t size;
+  int r;
+
+  layout_geometry (disk_size, cluster_size, nr_cells, &h.geometry);
+  h.geometry_sum = layout_sum (&h.geometry, sizeof h.geometry);
+  h.next_snapshot_id = 1;
+  if (getrandom (h.uuid, sizeof h.uuid, 0) != sizeof h.uuid)
+    return error_set_errno (e, errno, "%s: getrandom", s->path);
+
+  if (ftruncate (s->fd, 0) == -1 ||
+      pwrite (s->fd, &h, sizeof h, 0) != sizeof h)
+    return error_set_errno (e, errno, "%s: cannot write", s->path);
+
+  size = layout_file_size (&h.geometry, 0);
+  r = posix_fallocate (s->fd, 0, (off_t) size);
+  if (r != 0)
+    return error_set_errno (e, r, "%s: cannot allocate %" PRIu64 " KiB",
+                            s->path, size / 1024);
+  return 0;
+}
+
+/* Open and lock the file; *size is its size, 0 if it is to be made. */
+static int
+open_and_lock (struct segment *s, uint64_t *size, struct error *e)
+{
+  struct cbw_header h;
+  struct stat st;
+
+ again:
+  s->fd = open (s->path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+  if (s->fd == -1)
+    return error_set_errno (e, errno, "%s: cannot open the segment", s->path);
+  switch (liveness_take_server (s->fd)) {
+  case 1: break;
+  case 0:
+    if (segment_read_header (s->fd, s->path, &h, size, e) == 0)
+      error_busy (s->path, &h, e);
+    return -1;
+  default:
+    return error_set_errno (e, errno, "%s: cannot lock", s->path);
+  }
+  /* Removed between open and lock, by a server that failed to start? */
+  if (fstat (s->fd, &st) == 0 && st.st_nlink == 0) {
+    close (s->fd);
+    goto again;
+  }
+
+  if (segment_read_header (s->fd, s->path, &h, size, e) == -1)
+    return -1;
+  if (layout_is_unfinished (&h, *size)) {
+    *size = 0;
+    return 0;
+  }
+  return layout_check (&h, *size, s->path, e);
+}
+
+int
+segment_serve (struct segment *s, const char *path, uint64_t disk_size,
+               uint32_t cluster_size, uint32_t nr_cells, struct error *e)
+{
+  struct cbw_header h;
+  uint64_t size;
+  void *base;
+  int r;
+
+  s->path = strdup (path);
+  if (s->path == NULL)
+    return error_set_errno (e, ENOMEM, "%s", path);
+  if (open_and_lock (s, &size, e) == -1)
+    goto fail;
+  s->fresh = size == 0;
+  if (s->fresh &&
+      make_file (s, disk_size, cluster_size, nr_cells, e) == -1)
+    goto fail;
+  if (segment_read_header (s->fd, path, &h, &size, e) == -1 ||
+      layout_check (&h, size, path, e) == -1)
+    goto fail;
+  r = posix_fallocate (s->fd, 0, (off_t) size); /* it may be a sparse copy */
+  if (r != 0) {
+    error_set_errno (e, r, "%s: cannot allocate %" PRIu64 " KiB", path,
+                     size / 1024);
+    goto fail;
+  }
+
+  s->mapped = layout_file_size (&h.geometry, h.geometry.nr_snapshots);
+  base = mmap (NULL, s->mapped, PROT_READ | PROT_WRITE,
+               MAP_SHARED | MAP_NORESERVE, s->fd, 0);
+  if (base == MAP_FAILED) {
+    s->mapped = 0;
+    error_set_errno (e, errno, "%s: cannot map the segment of a disk of %"
+                     PRIu64 " bytes (would larger clusters do?)", path,
+                     h.geometry.disk_size);
+    goto fail;
+  }
+  s->map.base = base;
+  s->map.geometry = h.geometry;
+  slots_recover (&s->map);
+  return 0;
+
+ fail:
+  segment_close (s, s->fresh);
+  return -1;
+}
+
+void
+segment_begin (struct segment *s)
+{
+  struct cbw_header *h = map_header (&s->map);
+  uint8_t boot_id[16];
+
+  /* In one go, and the same as before unless the host was rebooted: who is
+   * killed here must not make the next one believe that it was.
+   */
+  segment_boot_id (boot_id);
+  memcpy (h->boot_id, boot_id, sizeof h->boot_id);
+  h->clean = 0;
+  if (!segment_is_volatile (s))
+    msync (h, CBW_PAGE, MS_SYNC);
+}
+
+void
+segment_publish (struct segment *s)
+{
+  struct cbw_header *h = map_header (&s->map);
+
+  segment_begin (s);
+  h->server_pid = (uint32_t) getpid ();
+  h->server_start_ns = now_realtime_ns ();
+  h->generation++;
+  atomic_store_explicit (&h->state, CBW_SERVER_RUNNING, memory_order_release);
+  if (!segment_is_volatile (s))
+    msync (h, CBW_PAGE, MS_SYNC);
+  slots_wake_all (&s->map);
+}
+
+int
+segment_allocate_bitmaps (struct segment *s, unsigned i, struct error *e)
+{
+  const struct cbw_geometry *g = &s->map.geometry;
+  const uint64_t offset = layout_file_size (g, i);
+  const bool used = segment_has_bitmaps (s, i);
+  int r;
+
+  /* Also where the file has the right length: it may be sparse there. */
+  r = posix_fallocate (s->fd, (off_t) offset, (off_t) (3 * g->bitmap_size));
+  if (r != 0)
+    return error_set_errno (e, r, "%s: cannot allocate %" PRIu64
+                            " KiB for bitmaps", s->path,
+                            3 * g->bitmap_size / 1024);
+  if (used)
+    memset (s->map.base + offset, 0, 3 * g->bitmap_size);
+  return 0;
+}
+
+void
+segment_stop (struct segment *s)
+{
+  struct cbw_header *h = map_header (&s->map);
+  struct stat st;
+
+  if (!segment_is_volatile (s) && fstat (s->fd, &st) == 0)
+    msync (h, (size_t) st.st_size, MS_SYNC);
+  h->clean = 1;
+  atomic_store_explicit (&h->state, CBW_SERVER_STOPPED, memory_order_release);
+  if (!segment_is_volatile (s))
+    msync (h, CBW_PAGE, MS_SYNC);
+  ofdlock_release (s->fd, LIVENESS_SERVER_BYTE, 1);
+  slots_wake_all (&s->map);
+}
