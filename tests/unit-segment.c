@@ -340,6 +340,21 @@ test_look (void)
   segment_close (&l, true);
 }
 
+/* What is no file is refused, and not waited for. */
+static void
+test_pipe (void)
+{
+  struct segment l = SEGMENT_INIT;
+  struct error e;
+
+  CHECK (mkfifo (path, 0600) == 0);
+  CHECK (segment_look (&l, path, &e) == -1);
+  CHECK_ERROR (&e, EINVAL, "must be a regular file");
+  refuse_to_attach (EINVAL, "must be a regular file");
+  refuse_to_serve (EINVAL, "must be a regular file");
+  CHECK (unlink (path) == 0);
+}
+
 static void
 test_boot_id (void)
 {
@@ -367,6 +382,7 @@ main (void)
   RUN (test_damaged);
   RUN (test_no_directory);
   RUN (test_look);
+  RUN (test_pipe);
   RUN (test_boot_id);
   free (path);
   unit_rmdir (dir);

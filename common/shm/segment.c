@@ -111,7 +111,8 @@ open_existing (struct segment *s, const char *path, int flags, int no_file,
   s->path = strdup (path);
   if (s->path == NULL)
     return error_set_errno (e, ENOMEM, "%s", path);
-  s->fd = open (path, flags | O_CLOEXEC);
+  /* Who only reads would wait for ever at a pipe. */
+  s->fd = open (path, flags | O_CLOEXEC | O_NONBLOCK);
   if (s->fd == -1 && errno == ENOENT)
     return error_set (e, no_file, "%s: there is no such segment; "
                       "start nbdkit --filter=cbw with cbw-shm=%s", path, path);
