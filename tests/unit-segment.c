@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
@@ -16,6 +17,18 @@
 #define CS 65536
 
 static char *dir, *path;
+static int fail_msync;          /* errno */
+
+/* In place of the C library's: the disk can be made to fail. */
+int
+msync (void *addr, size_t len, int flags)
+{
+  (void) addr;
+  (void) len;
+  (void) flags;
+  errno = fail_msync;
+  return fail_msync ? -1 : 0;
+}
 
 static struct segment
 serve (void)
@@ -123,7 +136,7 @@ test_publish (void)
   CHECK (waitpid (pid, &status, 0) == pid);
   CHECK (WIFSIGNALED (status) && WTERMSIG (status) == SIGSEGV);
 
-  segment_stop (&s);
+  CHECK (segment_stop (&s, &e) == 0);
   CHECK (!liveness_server (c.fd));
   CHECK_EQ (map_header (&c.map)->state, CBW_SERVER_STOPPED);
   segment_close (&c, false);
@@ -178,11 +191,30 @@ test_take_over (void)
   /* Allocated anew they are clear. */
   CHECK (segment_allocate_bitmaps (&s, 2, &e) == 0);
   CHECK_EQ (bitmap_count (&b, 0, b.nbits), 0);
-  segment_stop (&s);
+  CHECK (segment_stop (&s, &e) == 0);
   segment_close (&s, false);
 
   s = serve ();
   CHECK_EQ (map_header (&s.map)->clean, 1);
+  segment_close (&s, true);
+}
+
+/* What the disk does not have is not called clean. */
+static void
+test_write_back_fails (void)
+{
+  struct segment s = serve ();
+  struct error e;
+
+  segment_publish (&s);
+  if (!segment_is_volatile (&s)) {
+    fail_msync = EIO;
+    CHECK (segment_stop (&s, &e) == -1);
+    CHECK_ERROR (&e, EIO, "cannot be written back");
+    fail_msync = 0;
+    CHECK_EQ (map_header (&s.map)->clean, 0);
+    CHECK_EQ (map_header (&s.map)->state, CBW_SERVER_STOPPED);
+  }
   segment_close (&s, true);
 }
 
@@ -376,6 +408,7 @@ main (void)
   RUN (test_publish);
   RUN (test_two_servers);
   RUN (test_take_over);
+  RUN (test_write_back_fails);
   RUN (test_other_geometry);
   RUN (test_unfinished);
   RUN (test_foreign);

@@ -14,6 +14,7 @@
 #include "cleanup.h"
 #include "clock.h"
 #include "liveness.h"
+#include "rounding.h"
 #include "segment-server.h"
 #include "slots.h"
 
@@ -218,18 +219,36 @@ segment_allocate_bitmaps (struct segment *s, unsigned i, struct error *e)
   return 0;
 }
 
-void
-segment_stop (struct segment *s)
+/* All that the file has: not what is mapped behind its end. */
+static int
+write_back (struct segment *s)
 {
-  struct cbw_header *h = map_header (&s->map);
   struct stat st;
 
-  if (!segment_is_volatile (s) && fstat (s->fd, &st) == 0)
-    msync (h, (size_t) st.st_size, MS_SYNC);
-  h->clean = 1;
+  if (segment_is_volatile (s))
+    return 0;
+  if (fstat (s->fd, &st) == -1)
+    return -1;
+  return msync (s->map.base, min_u64 ((uint64_t) st.st_size, s->mapped),
+                MS_SYNC);
+}
+
+int
+segment_stop (struct segment *s, struct error *e)
+{
+  struct cbw_header *h = map_header (&s->map);
+  int r = 0;
+
+  if (write_back (s) == -1)
+    r = error_set_errno (e, errno, "%s: cannot be written back, so its "
+                         "snapshots are lost if this host goes down",
+                         s->path);
+  else
+    h->clean = 1;
   atomic_store_explicit (&h->state, CBW_SERVER_STOPPED, memory_order_release);
   if (!segment_is_volatile (s))
     msync (h, CBW_PAGE, MS_SYNC);
   ofdlock_release (s->fd, LIVENESS_SERVER_BYTE, 1);
   slots_wake_all (&s->map);
+  return r;
 }

@@ -55,8 +55,9 @@ extern int segment_allocate_bitmaps (struct segment *s, unsigned i,
                                      struct error *e);
 
 /* The server ends in good order: everything is written back, then the
- * clean flag.  Clients are woken.
+ * clean flag.  Clients are woken.  -1 with the error set if it could not be
+ * written back: then all is done but for the flag.
  */
-extern void segment_stop (struct segment *s);
+extern int segment_stop (struct segment *s, struct error *e);
 
 #endif /* CBW_SEGMENT_SERVER_H */

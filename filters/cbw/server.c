@@ -271,6 +271,7 @@ flush_targets (struct server *s, bool stuck)
 bool
 server_stop (struct server *s)
 {
+  struct error e;
   bool ended;
 
   service_stop (&s->service);
@@ -285,7 +286,8 @@ server_stop (struct server *s)
   }
   /* The targets first: a successor must find them unlocked. */
   engine_destroy (&s->engine);
-  segment_stop (&s->segment);
+  if (segment_stop (&s->segment, &e) == -1)
+    nbdkit_error ("cbw: %s", e.msg);
   segment_close (&s->segment, false);
   return true;
 }
