@@ -6,7 +6,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <stdatomic.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -16,7 +15,6 @@
 #include <libnbd.h>
 
 #include "cleanup.h"
-#include "clock.h"
 #include "nbd-conn.h"
 #include "rounding.h"
 
@@ -24,9 +22,6 @@
  * lost, so that nobody waits for ever.  A flush may take long.
  */
 #define SILENCE_MS (300 * 1000)
-
-/* Data in one request, where the server does not say. */
-#define PAYLOAD_DEFAULT (UINT32_C (32) << 20)
 
 /* A request in flight; on the stack of the thread that waits for it. */
 struct command {
@@ -80,43 +75,6 @@ completed (void *opaque, int *error)
   return 1;                     /* libnbd may forget the command */
 }
 
-/* Its last state, which it does not leave.  (To ask for two of those that
- * it goes between, one after the other, tells nothing.)
- */
-static bool
-has_ended (const struct nbd_conn *c)
-{
-  return nbd_aio_is_dead (c->nbd) || nbd_aio_is_closed (c->nbd);
-}
-
-/* What the leader waits for, and for how long. */
-static struct pollfd
-poll_socket (struct nbd_conn *c)
-{
-  const unsigned direction = nbd_aio_get_direction (c->nbd);
-  struct pollfd p = { .fd = c->fd };
-
-  if (direction & LIBNBD_AIO_DIRECTION_READ)
-    p.events |= POLLIN;
-  if (direction & LIBNBD_AIO_DIRECTION_WRITE)
-    p.events |= POLLOUT;
-  return p;
-}
-
-/* The socket is ready: let libnbd read or write.  While it does neither
- * wait for a reply nor send, only we bring it to, so its direction is as
- * it was when we polled.
- */
-static void
-notify (struct nbd_conn *c, const struct pollfd *p)
-{
-  if ((p->events & POLLOUT) && !(p->revents & POLLIN) &&
-      (p->revents & (POLLOUT | POLLERR)))
-    nbd_aio_notify_write (c->nbd);
-  else if (p->revents & (POLLIN | POLLHUP | POLLERR))
-    nbd_aio_notify_read (c->nbd);
-}
-
 /* Move everybody's data until our own command is done. */
 static void
 lead (struct nbd_conn *c, const struct command *mine)
@@ -126,7 +84,7 @@ lead (struct nbd_conn *c, const struct command *mine)
   int r;
 
   while (!atomic_load (&mine->done)) {
-    p[0] = poll_socket (c);
+    p[0] = nbd_handle_poll (c->nbd, c->fd);
     p[1] = (struct pollfd) { .fd = c->kick, .events = POLLIN };
     r = poll (p, 2, SILENCE_MS);
     if (r == 0)
@@ -137,7 +95,7 @@ lead (struct nbd_conn *c, const struct command *mine)
         read (c->kick, &ignored, sizeof ignored) == -1 && errno != EAGAIN)
       shutdown (c->fd, SHUT_RDWR); /* cannot be */
     if (p[0].revents)
-      notify (c, &p[0]);
+      nbd_handle_notify (c->nbd, &p[0]);
   }
 }
 
@@ -205,7 +163,7 @@ static int
 finish (struct nbd_conn *c, struct command *cmd, int64_t cookie)
 {
   if (cookie == -1) {
-    cmd->err = has_ended (c) ? ENOTCONN : nbd_get_errno ();
+    cmd->err = nbd_handle_ended (c->nbd) ? ENOTCONN : nbd_get_errno ();
     if (cmd->err == 0)
       cmd->err = EIO;
   }
@@ -300,7 +258,7 @@ add_extents (void *opaque, const char *context, uint64_t offset,
 
 int
 nbd_conn_extent (struct nbd_conn *c, uint64_t count, uint64_t offset,
-                 uint64_t *length, uint32_t *type)
+                 uint64_t *length, bool *zero)
 {
   struct first_extent first = { .offset = offset };
   struct command cmd;
@@ -316,7 +274,7 @@ nbd_conn_extent (struct nbd_conn *c, uint64_t count, uint64_t offset,
   if (first.length == 0)
     return EPROTO;
   *length = min_u64 (first.length, count);
-  *type = first.type;
+  *zero = first.type & LIBNBD_STATE_ZERO;
   return 0;
 }
 
@@ -340,7 +298,7 @@ nbd_conn_alive (struct nbd_conn *c)
   struct pollfd p = { .fd = c->fd, .events = POLLIN | POLLRDHUP };
   uint64_t started;
 
-  if (has_ended (c))
+  if (nbd_handle_ended (c->nbd))
     return false;
   /* With requests in flight a reply may be there to read.  With none from
    * before to after the look, only the end is.
@@ -353,11 +311,7 @@ nbd_conn_alive (struct nbd_conn *c)
 void
 nbd_conn_close (struct nbd_conn *c)
 {
-  if (c->nbd) {
-    if (nbd_aio_is_ready (c->nbd))
-      nbd_aio_disconnect (c->nbd, 0); /* sent as far as can be done at once */
-    nbd_close (c->nbd);
-  }
+  nbd_handle_close (c->nbd);
   if (c->fd >= 0)
     close (c->fd);
   if (c->kick >= 0)
@@ -366,112 +320,29 @@ nbd_conn_close (struct nbd_conn *c)
   free (c);
 }
 
-/* Let libnbd connect and negotiate. */
-static int
-negotiate (struct nbd_conn *c, uint64_t until, int cancel, struct error *e)
-{
-  struct pollfd p[2];
-  uint64_t now;
-
-  while (!nbd_aio_is_ready (c->nbd)) {
-    now = now_monotonic_ns ();
-    if (nbd_aio_is_dead (c->nbd) || nbd_aio_is_closed (c->nbd))
-      return error_set (e, ENOTCONN, "%s", nbd_get_error ());
-    if (now >= until)
-      return error_set (e, ETIMEDOUT, "the server does not answer");
-    c->fd = nbd_aio_get_fd (c->nbd);
-    p[0] = poll_socket (c);
-    c->fd = -1;
-    p[1] = (struct pollfd) { .fd = cancel, .events = POLLIN };
-    if (poll (p, 2, (int) ((until - now) / NS_PER_MS) + 1) == -1)
-      continue;
-    if (p[1].revents)
-      return error_set (e, ECANCELED, "connecting was given up");
-    notify (c, &p[0]);
-  }
-  return 0;
-}
-
-static int
-ask (struct nbd_conn *c, struct nbd_info *info, struct error *e)
-{
-  struct nbd_handle *nbd = c->nbd;
-  const int64_t size = nbd_get_size (nbd);
-  const int64_t minimum = nbd_get_block_size (nbd, LIBNBD_SIZE_MINIMUM);
-  const int64_t maximum = nbd_get_block_size (nbd, LIBNBD_SIZE_MAXIMUM);
-
-  if (size < 0)
-    return error_set (e, EINVAL, "%s", nbd_get_error ());
-  if (minimum > 1 && (!is_power_of_2 ((uint64_t) minimum) || minimum > 65536))
-    return error_set (e, EINVAL, "the server has a minimum block size of %lld "
-                      "bytes, which NBD does not allow", (long long) minimum);
-  *info = (struct nbd_info) {
-    .size = (uint64_t) size,
-    .minimum_block = minimum > 1 ? (uint32_t) minimum : 1,
-    .maximum_payload = PAYLOAD_DEFAULT,
-    .read_only = nbd_is_read_only (nbd) != 0,
-    .can_flush = nbd_can_flush (nbd) == 1,
-    .can_trim = nbd_can_trim (nbd) == 1,
-    .can_zero = nbd_can_zero (nbd) == 1,
-    .can_extents =
-      nbd_can_meta_context (nbd, LIBNBD_CONTEXT_BASE_ALLOCATION) == 1,
-    .multi_conn = nbd_can_multi_conn (nbd) == 1,
-  };
-  if (maximum >= 4096 && maximum < PAYLOAD_DEFAULT)
-    info->maximum_payload = (uint32_t) maximum & ~(info->minimum_block - 1);
-  return 0;
-}
-
-static int
-begin (struct nbd_handle *nbd, const char *uri, int *fd)
-{
-  const int socket = *fd;
-
-  if (uri)
-    return nbd_aio_connect_uri (nbd, uri);
-  *fd = -1;                     /* libnbd's, whatever comes of it */
-  return nbd_aio_connect_socket (nbd, socket);
-}
-
 struct nbd_conn *
 nbd_conn_open (const char *uri, int fd, uint64_t until, int cancel,
                struct nbd_info *info, struct error *e)
 {
-  struct nbd_conn *c = calloc (1, sizeof *c);
+  struct nbd_handle *nbd = nbd_handle_open (uri, fd, until, cancel, info, e);
+  struct nbd_conn *c;
 
+  if (nbd == NULL)
+    return NULL;
+  c = calloc (1, sizeof *c);
   if (c == NULL) {
+    nbd_handle_close (nbd);
     error_set_errno (e, ENOMEM, "connection");
-    if (fd >= 0)
-      close (fd);
     return NULL;
   }
-  c->fd = -1;
-  c->kick = eventfd (0, EFD_CLOEXEC | EFD_NONBLOCK);
+  c->nbd = nbd;
   pthread_mutex_init (&c->lock, NULL);
-  c->nbd = nbd_create ();
-  if (c->nbd == NULL || c->kick == -1) {
+  c->fd = fcntl (nbd_aio_get_fd (nbd), F_DUPFD_CLOEXEC, 0);
+  c->kick = eventfd (0, EFD_CLOEXEC | EFD_NONBLOCK);
+  if (c->fd == -1 || c->kick == -1) {
     error_set_errno (e, errno, "connection");
-    goto fail;
-  }
-  if (nbd_set_pread_initialize (c->nbd, false) == -1 ||
-      nbd_set_uri_allow_local_file (c->nbd, true) == -1 ||
-      nbd_add_meta_context (c->nbd, LIBNBD_CONTEXT_BASE_ALLOCATION) == -1 ||
-      begin (c->nbd, uri, &fd) == -1) {
-    error_set (e, nbd_get_errno (), "%s", nbd_get_error ());
-    goto fail;
-  }
-  if (negotiate (c, until, cancel, e) == -1 || ask (c, info, e) == -1)
-    goto fail;
-  c->fd = fcntl (nbd_aio_get_fd (c->nbd), F_DUPFD_CLOEXEC, 0);
-  if (c->fd == -1) {
-    error_set_errno (e, errno, "connection");
-    goto fail;
+    nbd_conn_close (c);
+    return NULL;
   }
   return c;
-
- fail:
-  if (fd >= 0)
-    close (fd);
-  nbd_conn_close (c);
-  return NULL;
 }

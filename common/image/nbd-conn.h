@@ -20,21 +20,11 @@
 #include <stdint.h>
 
 #include "error.h"
+#include "nbd-handle.h"
 
 struct nbd_conn;
 
-/* What the server says of the export. */
-struct nbd_info {
-  uint64_t size;                /* bytes */
-  uint32_t minimum_block;       /* a power of two */
-  uint32_t maximum_payload;     /* bytes of data in one request */
-  bool read_only, can_flush, can_trim, can_zero, can_extents, multi_conn;
-};
-
-/* Connect to the URI, or if it is NULL over the socket fd, which is taken
- * over.  Gives up when now_monotonic_ns () is "until", or "cancel" (a file
- * descriptor) becomes readable.  NULL with the error set if it fails.
- */
+/* Connect, as nbd_handle_open does.  NULL with the error set if it fails. */
 extern struct nbd_conn *nbd_conn_open (const char *uri, int fd,
                                        uint64_t until, int cancel,
                                        struct nbd_info *info,
@@ -64,11 +54,11 @@ extern int nbd_conn_trim (struct nbd_conn *c, uint64_t count,
                           uint64_t offset);
 extern int nbd_conn_flush (struct nbd_conn *c);
 
-/* The first extent at offset: *length bytes, no more than count, of which
- * base:allocation says *type.  EPROTO if the server's answer is nonsense.
+/* The first extent at offset: *length bytes, no more than count, which
+ * read as zeroes or may be data.  EPROTO if the server's answer is
+ * nonsense.
  */
 extern int nbd_conn_extent (struct nbd_conn *c, uint64_t count,
-                            uint64_t offset, uint64_t *length,
-                            uint32_t *type);
+                            uint64_t offset, uint64_t *length, bool *zero);
 
 #endif /* CBW_NBD_CONN_H */

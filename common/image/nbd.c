@@ -11,8 +11,6 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include <libnbd.h>
-
 #include "cleanup.h"
 #include "iszero.h"
 #include "nbd-keeper.h"
@@ -217,7 +215,7 @@ image_nbd_extent (struct image *image, uint64_t offset, uint64_t end,
                   uint64_t *next, bool *data, struct error *e)
 {
   uint64_t block, from, count, length;
-  uint32_t type;
+  bool zero;
   int r;
 
   *next = end;
@@ -228,10 +226,10 @@ image_nbd_extent (struct image *image, uint64_t offset, uint64_t end,
   block = use.link->info.minimum_block;
   from = round_down (offset, block);
   count = min_u64 (round_up (end, block) - from, STATUS_MAX);
-  r = nbd_conn_extent (nbd_link_pick (use.link), count, from, &length, &type);
+  r = nbd_conn_extent (nbd_link_pick (use.link), count, from, &length, &zero);
   if (r != 0)
     return failed (use.nbd, r, "ask for the extents of", count, from, e);
-  *data = !(type & LIBNBD_STATE_ZERO);
+  *data = !zero;
   if (from + length > offset)   /* else the server has smaller blocks */
     *next = min_u64 (from + length, end);
   else
@@ -388,7 +386,7 @@ static int
 ask_zeroes (const struct nbd_use *use, uint64_t count, uint64_t offset,
             uint64_t *zeroes, uint64_t *length, struct error *e)
 {
-  uint32_t type;
+  bool zero;
   int r;
 
   *zeroes = 0;
@@ -396,10 +394,10 @@ ask_zeroes (const struct nbd_use *use, uint64_t count, uint64_t offset,
   if (!use->link->info.can_extents)
     return 0;
   r = nbd_conn_extent (nbd_link_pick (use->link), min_u64 (count, STATUS_MAX),
-                       offset, length, &type);
+                       offset, length, &zero);
   if (r != 0)
     return failed (use->nbd, r, "ask for the extents of", count, offset, e);
-  if (type & LIBNBD_STATE_ZERO)
+  if (zero)
     *zeroes = *length;
   return 0;
 }
