@@ -275,7 +275,7 @@ test_all_workers_stuck (void)
   }
   for (i = 0; i < 5; ++i)
     CHECK_EQ (guest (2 * CS, 10), ETIMEDOUT);
-  CHECK_EQ (pool->started, TIMED_THREADS_MAX);
+  CHECK_EQ (pool->workers.started, TIMED_THREADS_MAX);
   CHECK_EQ (pool->queued, 0);
   CHECK (pool->first == NULL && pool->last == &pool->first);
   hook_set (&env.s->target->fake.before, NULL, NULL);

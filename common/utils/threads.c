@@ -2,8 +2,10 @@
 
 #include <config.h>
 
+#include <errno.h>
 #include <signal.h>
 
+#include "cleanup.h"
 #include "threads.h"
 
 int
@@ -28,4 +30,74 @@ cond_init (pthread_cond_t *cond)
   pthread_condattr_setclock (&attr, CLOCK_MONOTONIC);
   pthread_cond_init (cond, &attr);
   pthread_condattr_destroy (&attr);
+}
+
+void
+thread_group_init (struct thread_group *g, void (*run) (void *opaque),
+                   void *opaque)
+{
+  *g = (struct thread_group) { .run = run, .opaque = opaque };
+  pthread_mutex_init (&g->lock, NULL);
+  cond_init (&g->ended);
+}
+
+static void *
+member (void *opaque)
+{
+  struct thread_group *g = opaque;
+
+  g->run (g->opaque);
+  LOCK_FOR_SCOPE (&g->lock);
+  if (--g->running == 0)
+    pthread_cond_signal (&g->ended);
+  return NULL;
+}
+
+int
+thread_group_start (struct thread_group *g, unsigned n)
+{
+  int r = 0;
+
+  LOCK_FOR_SCOPE (&g->lock);
+  while (r == 0 && g->started < n) {
+    r = g->started == THREAD_GROUP_MAX ? EAGAIN :
+      thread_start (&g->threads[g->started], member, g);
+    if (r == 0) {
+      g->started++;
+      g->running++;
+    }
+  }
+  return r;
+}
+
+void
+thread_group_join (struct thread_group *g)
+{
+  unsigned i;
+
+  for (i = 0; i < g->started; ++i)
+    pthread_join (g->threads[i], NULL);
+  pthread_cond_destroy (&g->ended);
+  pthread_mutex_destroy (&g->lock);
+}
+
+unsigned
+thread_group_end (struct thread_group *g, uint64_t timeout_ns)
+{
+  const struct timespec until = deadline (now_monotonic_ns () + timeout_ns);
+  unsigned i, left;
+  int r = 0;
+
+  {
+    LOCK_FOR_SCOPE (&g->lock);
+    while (g->running > 0 && r == 0)
+      r = pthread_cond_timedwait (&g->ended, &g->lock, &until);
+    left = g->running;
+  }
+  if (left == 0)
+    thread_group_join (g);
+  else                          /* nobody will join any */
+    for (i = 0; i < g->started; ++i)
+      pthread_detach (g->threads[i]);
+  return left;
 }

@@ -251,7 +251,7 @@ end_run (struct writeback *w, const struct run *run, bool done)
   snapshot_unref (snap);
 }
 
-void *
+void
 drain_thread (void *opaque)
 {
   struct writeback *w = opaque;
@@ -280,7 +280,4 @@ drain_thread (void *opaque)
     pthread_mutex_lock (&w->lock);
   }
   free (buf);
-  w->gone++;
-  pthread_cond_signal (&w->ended);
-  return NULL;
 }

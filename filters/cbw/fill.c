@@ -36,23 +36,16 @@
 
 #define NEVER UINT64_MAX
 
-void
-fill_init (struct fill *f, struct chain_head *chain, struct copier *copier)
-{
-  *f = (struct fill) { .chain = chain, .copier = copier };
-  pthread_mutex_init (&f->lock, NULL);
-  cond_init (&f->wake);
-  cond_init (&f->ended);
-}
-
 /* Wait, with the lock held, until something changes or until "then". */
-static int
-wait_until (struct fill *f, pthread_cond_t *cond, uint64_t then)
+static void
+wait_until (struct fill *f, uint64_t then)
 {
   const struct timespec ts = deadline (then);
 
-  return then == NEVER ? pthread_cond_wait (cond, &f->lock) :
-    pthread_cond_timedwait (cond, &f->lock, &ts);
+  if (then == NEVER)
+    pthread_cond_wait (&f->wake, &f->lock);
+  else
+    pthread_cond_timedwait (&f->wake, &f->lock, &ts);
 }
 
 /* The oldest job with something to do. */
@@ -206,19 +199,17 @@ new_buffer (const struct snapshot *snap)
                          snap->cluster_size) == 0 ? buf : NULL;
 }
 
-static void *
+static void
 fill_thread (void *opaque)
 {
   struct fill *f = opaque;
   struct fill_job *job;
-  unsigned index = 0;
+  unsigned index;
   void *buf = NULL;
   uint64_t then;
 
   LOCK_FOR_SCOPE (&f->lock);
-  while (index < f->started && !pthread_equal (f->threads[index],
-                                               pthread_self ()))
-    index++;
+  index = f->next_index++;
   while (!f->stop) {
     then = NEVER;
     job = next_job (f, now_monotonic_ns (), &then);
@@ -229,7 +220,7 @@ fill_thread (void *opaque)
     if (f->stop)
       break;
     if (job == NULL) {
-      wait_until (f, &f->wake, then);
+      wait_until (f, then);
       continue;
     }
     if (job->cursor == snapshot_clusters (job->snap))
@@ -237,28 +228,20 @@ fill_thread (void *opaque)
     else if (buf || (buf = new_buffer (job->snap)) != NULL)
       work (f, job, buf);
     else
-      wait_until (f, &f->wake, now_monotonic_ns () + RETRY);
+      wait_until (f, now_monotonic_ns () + RETRY);
   }
   free (buf);
-  f->gone++;
-  pthread_cond_signal (&f->ended);
-  return NULL;
 }
 
 /* ---- From outside ---- */
 
-static int
-start_threads (struct fill *f, struct error *e)
+void
+fill_init (struct fill *f, struct chain_head *chain, struct copier *copier)
 {
-  int r = 0;
-
-  while (r == 0 && f->started < FILL_THREADS) {
-    r = thread_start (&f->threads[f->started], fill_thread, f);
-    if (r == 0)
-      f->started++;
-  }
-  return f->started > 0 ? 0 :
-    error_set_errno (e, r, "cannot start a thread for the backup");
+  *f = (struct fill) { .chain = chain, .copier = copier };
+  pthread_mutex_init (&f->lock, NULL);
+  cond_init (&f->wake);
+  thread_group_init (&f->threads, fill_thread, f);
 }
 
 void
@@ -282,6 +265,7 @@ fill_add (struct fill *f, struct snapshot *snap, struct error *e)
 {
   const uint32_t state = atomic_load (&snap->entry->fill.state);
   struct fill_job *job, **p;
+  int r;
 
   if (!snap->entry->options.backup || state == CBW_FILL_COMPLETE ||
       state == CBW_FILL_FAILED)
@@ -294,10 +278,11 @@ fill_add (struct fill *f, struct snapshot *snap, struct error *e)
   job->budget_ns = now_monotonic_ns ();
 
   LOCK_FOR_SCOPE (&f->lock);
-  if (start_threads (f, e) == -1) {
+  r = thread_group_start (&f->threads, FILL_THREADS);
+  if (f->threads.started == 0) {
     snapshot_unref (snap);
     free (job);
-    return -1;
+    return error_set_errno (e, r, "cannot start a thread for the backup");
   }
   for (p = &f->jobs; *p; p = &(*p)->next)
     ;
@@ -385,31 +370,25 @@ fill_control (struct fill *f, uint64_t id, enum cbw_job_action action,
 bool
 fill_stop (struct fill *f, uint64_t timeout_ns)
 {
-  const uint64_t until = now_monotonic_ns () + timeout_ns;
   struct fill_job *job;
-  unsigned i;
-  int r = 0;
+  unsigned stuck;
 
   {
     LOCK_FOR_SCOPE (&f->lock);
     f->stop = true;
     pthread_cond_broadcast (&f->wake);
-    while (f->gone < f->started && r == 0)
-      r = wait_until (f, &f->ended, until);
-    if (f->gone < f->started) {
-      nbdkit_error ("cbw: %u pieces of a backup are stuck; leaving them",
-                    f->started - f->gone);
-      return false;
-    }
   }
-  for (i = 0; i < f->started; ++i)
-    pthread_join (f->threads[i], NULL);
+  stuck = thread_group_end (&f->threads, timeout_ns);
+  if (stuck > 0) {
+    nbdkit_error ("cbw: %u pieces of a backup are stuck; leaving them",
+                  stuck);
+    return false;
+  }
   while ((job = f->jobs) != NULL) {
     job_end (f, job);
     job_put (job);
   }
   pthread_cond_destroy (&f->wake);
-  pthread_cond_destroy (&f->ended);
   pthread_mutex_destroy (&f->lock);
   return true;
 }

@@ -25,6 +25,7 @@
 #include "copy.h"
 #include "error.h"
 #include "source.h"
+#include "threads.h"
 
 #define FILL_THREADS 4
 
@@ -37,10 +38,9 @@ struct fill {
 
   pthread_mutex_t lock;         /* for the rest */
   pthread_cond_t wake;          /* something has changed, or stop */
-  pthread_cond_t ended;         /* a thread has ended */
   struct fill_job *jobs;        /* oldest first */
-  unsigned started, gone;       /* threads */
-  pthread_t threads[FILL_THREADS];
+  struct thread_group threads;  /* started under the lock */
+  unsigned next_index;          /* for a thread that begins */
   bool stop;
 };
 

@@ -29,16 +29,6 @@ struct timed_job {
   struct error e;
 };
 
-void
-timed_init (struct timed_pool *pool, struct piece_pool *buffers)
-{
-  *pool = (struct timed_pool) { .buffers = buffers };
-  pthread_mutex_init (&pool->lock, NULL);
-  cond_init (&pool->work);
-  cond_init (&pool->ended);
-  pool->last = &pool->first;
-}
-
 /* The lock is held; it is let go meanwhile, as who gives up the last
  * reference to a snapshot closes its target, and that may take long.
  */
@@ -104,7 +94,7 @@ check_given_up (void *opaque, const unsigned char *old, uint64_t len,
     error_set (e, ETIMEDOUT, "the copy was given up") : 0;
 }
 
-static void *
+static void
 worker (void *opaque)
 {
   struct timed_pool *pool = opaque;
@@ -141,18 +131,26 @@ worker (void *opaque)
     pthread_cond_signal (&job->done);
     job_unref (pool, job);
   }
-  pool->gone++;
-  pthread_cond_signal (&pool->ended);
-  return NULL;
+}
+
+void
+timed_init (struct timed_pool *pool, struct piece_pool *buffers)
+{
+  *pool = (struct timed_pool) { .buffers = buffers };
+  pthread_mutex_init (&pool->lock, NULL);
+  cond_init (&pool->work);
+  pool->last = &pool->first;
+  thread_group_init (&pool->workers, worker, pool);
 }
 
 /* Start one more worker if the queue needs it.  The lock is held. */
 static void
 hire (struct timed_pool *pool)
 {
-  if (pool->queued > pool->idle && pool->started < TIMED_THREADS_MAX &&
-      thread_start (&pool->threads[pool->started], worker, pool) == 0)
-    pool->started++;
+  const unsigned n = pool->workers.started;
+
+  if (pool->queued > pool->idle && n < TIMED_THREADS_MAX)
+    thread_group_start (&pool->workers, n + 1);
 }
 
 int
@@ -204,28 +202,21 @@ timed_copy (struct timed_pool *pool, struct snapshot *snap, uint64_t start,
 bool
 timed_destroy (struct timed_pool *pool, uint64_t timeout_ns)
 {
-  const struct timespec until = deadline (now_monotonic_ns () + timeout_ns);
-  unsigned i;
-  int r = 0;
+  unsigned n;
 
   {
     LOCK_FOR_SCOPE (&pool->lock);
     pool->stop = true;
     pthread_cond_broadcast (&pool->work);
-    if (pool->started > pool->gone + pool->idle)
-      nbdkit_error ("cbw: waiting for %u copies that took too long",
-                    pool->started - pool->gone - pool->idle);
-    while (pool->gone < pool->started && r == 0)
-      r = pthread_cond_timedwait (&pool->ended, &pool->lock, &until);
-    if (pool->gone < pool->started) {
-      nbdkit_error ("cbw: %u copies are stuck; leaving them",
-                    pool->started - pool->gone);
-      return false;
-    }
+    n = pool->workers.started - pool->idle;
   }
-  for (i = 0; i < pool->started; ++i)
-    pthread_join (pool->threads[i], NULL);
-  pthread_cond_destroy (&pool->ended);
+  if (n > 0)
+    nbdkit_error ("cbw: waiting for %u copies that took too long", n);
+  n = thread_group_end (&pool->workers, timeout_ns);
+  if (n > 0) {
+    nbdkit_error ("cbw: %u copies are stuck; leaving them", n);
+    return false;
+  }
   pthread_cond_destroy (&pool->work);
   pthread_mutex_destroy (&pool->lock);
   return true;

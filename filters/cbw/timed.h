@@ -24,6 +24,7 @@
 #include "piece.h"
 #include "snapshot.h"
 #include "source.h"
+#include "threads.h"
 
 /* More workers than this are not started: if so many are stuck, further
  * copies wait in the queue, and time out there.
@@ -38,10 +39,10 @@ struct timed_pool {
 
   pthread_mutex_t lock;         /* for the rest */
   pthread_cond_t work;          /* the queue has a job, or stop */
-  pthread_cond_t ended;         /* a thread has ended */
   struct timed_job *first, **last; /* queue */
-  unsigned started, gone, idle, queued; /* workers, and jobs */
-  pthread_t threads[TIMED_THREADS_MAX]; /* those started */
+  unsigned queued;              /* jobs in it */
+  struct thread_group workers;  /* started under the lock */
+  unsigned idle;                /* of them */
   bool stop;
 };
 

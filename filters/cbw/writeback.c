@@ -9,7 +9,6 @@
 #include <nbdkit-filter.h>
 
 #include "cleanup.h"
-#include "clock.h"
 #include "threads.h"
 #include "writeback.h"
 
@@ -297,7 +296,7 @@ writeback_init (struct writeback *w, struct chain_head *chain)
   pthread_mutex_init (&w->lock, NULL);
   cond_init (&w->work);
   cond_init (&w->drained);
-  cond_init (&w->ended);
+  thread_group_init (&w->threads, drain_thread, w);
 }
 
 int
@@ -339,18 +338,14 @@ writeback_wrap (struct writeback *w, struct snapshot *snap, bool adopt,
 int
 writeback_start (struct writeback *w, struct error *e)
 {
-  int r = 0;
+  int r;
 
   if (w->cells.map == NULL)
     return 0;
   LOCK_FOR_SCOPE (&w->lock);
   cells_free_rest (&w->cells);
-  while (r == 0 && w->started < DRAIN_THREADS) {
-    r = thread_start (&w->threads[w->started], drain_thread, w);
-    if (r == 0)
-      w->started++;
-  }
-  return w->started > 0 ? 0 :
+  r = thread_group_start (&w->threads, DRAIN_THREADS);
+  return w->threads.started > 0 ? 0 :
     error_set_errno (e, r, "cannot start a thread for cbw-writeback");
 }
 
@@ -385,28 +380,16 @@ writeback_stop (struct writeback *w)
 bool
 writeback_end (struct writeback *w, uint64_t timeout_ns)
 {
-  const struct timespec until = deadline (now_monotonic_ns () + timeout_ns);
-  unsigned i;
-  int r = 0;
+  const unsigned stuck = thread_group_end (&w->threads, timeout_ns);
 
-  {
-    LOCK_FOR_SCOPE (&w->lock);
-    while (w->gone < w->started && r == 0)
-      r = pthread_cond_timedwait (&w->ended, &w->lock, &until);
-    if (w->gone < w->started) {
-      nbdkit_error ("cbw: %u writes of old data are stuck; leaving them",
-                    w->started - w->gone);
-      for (i = 0; i < w->started; ++i)
-        pthread_detach (w->threads[i]);
-      return false;
-    }
+  if (stuck > 0) {
+    nbdkit_error ("cbw: %u writes of old data are stuck; leaving them",
+                  stuck);
+    return false;
   }
-  for (i = 0; i < w->started; ++i)
-    pthread_join (w->threads[i], NULL);
   detach (w);
   pthread_cond_destroy (&w->work);
   pthread_cond_destroy (&w->drained);
-  pthread_cond_destroy (&w->ended);
   pthread_mutex_destroy (&w->lock);
   return true;
 }

@@ -27,6 +27,7 @@
 #include "layout.h"
 #include "rounding.h"
 #include "snapshot.h"
+#include "threads.h"
 
 #define DRAIN_THREADS 8
 
@@ -43,11 +44,10 @@ struct writeback {
   pthread_mutex_t lock;         /* for the rest; a leaf */
   pthread_cond_t work;          /* the queue has a cell, or stop */
   pthread_cond_t drained;       /* an image has none any more, or stop */
-  pthread_cond_t ended;         /* a thread has ended */
   struct cells cells;
   struct writeback_image *images; /* those with cells, whose turn it is first */
-  unsigned idle, started, gone; /* threads */
-  pthread_t threads[DRAIN_THREADS];
+  struct thread_group threads;  /* started under the lock */
+  unsigned idle;                /* of them */
   bool stop;
 };
 
@@ -101,7 +101,7 @@ extern void writeback_stop (struct writeback *w);
 extern bool writeback_end (struct writeback *w, uint64_t timeout_ns);
 
 /* A thread that brings cells to their targets; opaque is the writeback. */
-extern void *drain_thread (void *opaque);
+extern void drain_thread (void *opaque);
 
 /* How many bytes of the disk a cluster has. */
 static inline uint64_t
