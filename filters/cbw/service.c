@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <limits.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include <nbdkit-filter.h>
@@ -16,7 +15,6 @@
 #include "liveness.h"
 #include "service.h"
 #include "slots.h"
-#include "threads.h"
 #include "view.h"
 
 /* How often dead clients are looked for. */
@@ -140,7 +138,7 @@ reap (struct service *s)
   atomic_store (&s->reaping, false);
 }
 
-static void *
+static void
 service_thread (void *opaque)
 {
   struct service *s = opaque;
@@ -156,30 +154,19 @@ service_thread (void *opaque)
     if (i < 0)
       slots_wait_submitted (m, REAP_INTERVAL);
   }
-  return NULL;
 }
 
 int
 service_start (struct service *s, unsigned nr_threads)
 {
-  int r = 0;
+  int r;
 
   atomic_init (&s->stop, false);
   atomic_init (&s->next_reap, 0);
   atomic_init (&s->reaping, false);
   turns_init (&s->turns, &s->engine->gate);
-  s->nr_threads = 0;
-  s->threads = calloc (nr_threads, sizeof *s->threads);
-  if (s->threads == NULL) {
-    nbdkit_error ("cbw: calloc: %m");
-    return -1;
-  }
-
-  while (r == 0 && s->nr_threads < nr_threads) {
-    r = thread_start (&s->threads[s->nr_threads], service_thread, s);
-    if (r == 0)
-      s->nr_threads++;
-  }
+  thread_group_init (&s->threads, service_thread, s);
+  r = thread_group_start (&s->threads, nr_threads);
   if (r != 0) {
     errno = r;
     nbdkit_error ("cbw: cannot start a service thread: %m");
@@ -192,18 +179,11 @@ service_start (struct service *s, unsigned nr_threads)
 void
 service_stop (struct service *s)
 {
-  struct cbw_doorbell *bell;
-  unsigned i;
+  struct cbw_doorbell *bell = map_doorbell (&s->segment->map);
 
-  if (s->threads == NULL)
-    return;
   atomic_store (&s->stop, true);
-  bell = map_doorbell (&s->segment->map);
   atomic_fetch_add (&bell->submitted, 1);
   futex_wake (&bell->submitted, INT_MAX);
-  for (i = 0; i < s->nr_threads; ++i)
-    pthread_join (s->threads[i], NULL);
+  thread_group_join (&s->threads);
   turns_destroy (&s->turns);
-  free (s->threads);
-  s->threads = NULL;
 }

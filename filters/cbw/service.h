@@ -10,7 +10,6 @@
 #ifndef CBW_SERVICE_H
 #define CBW_SERVICE_H
 
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -18,6 +17,7 @@
 #include "engine.h"
 #include "segment.h"
 #include "source.h"
+#include "threads.h"
 #include "turns.h"
 
 struct service {
@@ -30,12 +30,11 @@ struct service {
   _Atomic (uint64_t) next_reap; /* monotonic ns */
   _Atomic (bool) reaping;       /* one does */
   struct turns turns;
-  unsigned nr_threads;
-  pthread_t *threads;
+  struct thread_group threads;
 };
 
-/* Start nr_threads threads; engine, segment, source and info are set.
- * 0, or -1 after nbdkit_error.
+/* Start nr_threads threads, no more than THREAD_GROUP_MAX; engine, segment,
+ * source and info are set.  0, or -1 after nbdkit_error.
  */
 extern int service_start (struct service *s, unsigned nr_threads);
 
