@@ -32,6 +32,17 @@ struct run {
   bool written[RUN_MAX];        /* else nobody needed it */
 };
 
+void
+writeback_append (struct writeback_image *wi)
+{
+  struct writeback_image **p = &wi->writeback->images;
+
+  while (*p)
+    p = &(*p)->next;
+  *p = wi;
+  wi->next = NULL;
+}
+
 /* The image whose turn it is: one which has cells that wait, and not as many
  * threads as it may.  It is the last the next time.  The lock is held.
  */
@@ -47,10 +58,7 @@ take_turn (struct writeback *w)
   if (wi == NULL)
     return NULL;
   *p = wi->next;
-  wi->next = NULL;
-  while (*p)
-    p = &(*p)->next;
-  *p = wi;
+  writeback_append (wi);
   return wi;
 }
 

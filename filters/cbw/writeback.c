@@ -34,15 +34,10 @@ is_drained (const struct writeback_image *wi)
 static void
 more (struct writeback_image *wi, uint32_t n)
 {
-  struct writeback_image **p;
-
   if (n == 0 || atomic_fetch_add (&wi->cells, n) > 0)
     return;
   snapshot_ref (wi->snap);
-  for (p = &wi->writeback->images; *p; p = &(*p)->next)
-    ;
-  *p = wi;
-  wi->next = NULL;
+  writeback_append (wi);
 }
 
 struct snapshot *

@@ -111,6 +111,11 @@ writeback_bytes (const struct writeback_image *wi, uint64_t cluster)
                   wi->snap->size - cluster * wi->snap->cluster_size);
 }
 
+/* It is the last image whose turn it is, and was none of them.  The lock is
+ * held.
+ */
+extern void writeback_append (struct writeback_image *wi);
+
 /* The image has n cells less; the lock is held.  Returns the snapshot if its
  * reference is to be given back, once the lock is not held any more.
  */
