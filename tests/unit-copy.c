@@ -238,7 +238,7 @@ write_copies (uint64_t offset, uint64_t count, const unsigned char *data)
 
   CHECK_EQ (engine_guest_begin (&env.engine, &env.source, offset, count,
                                 GUEST_WRITE, data, &ticket), 0);
-  memcpy (env.disk.fake.data + offset, data, count);
+  racy_copy (env.disk.fake.data + offset, data, count);
   engine_guest_end (&env.engine, ticket);
   return env.s[env.nr - 1].entry.copied_clusters > copied;
 }
@@ -269,7 +269,7 @@ test_same (void)
   env_start (&env, size, CS, 1);
   CHECK (!same_copies (0, CS, -1));
   CHECK (!same_copies (2 * CS + 7, 3 * CS, -1));
-  CHECK (!same_copies (3 * CS + 9, 1, -1));
+  CHECK (!same_copies (3 * CS + 9, CS / 2, -1));
   CHECK (!same_copies (9 * CS + 1, CS + 99, -1));
   CHECK_EQ (env.s->target->fake.writes, 0);
   check_done (0, 0);
@@ -289,6 +289,10 @@ test_same (void)
   CHECK (!bitmap_test (&env.s->snap->dirty, 6));
   CHECK (bitmap_test (&env.s->snap->dirty, 10));
   CHECK (env_view (&env, 0, size) == 0);
+
+  /* Of little, all of the cluster would be read each time. */
+  CHECK (same_copies (6 * CS + 9, CS / 2 - 1, -1));
+  CHECK (!same_copies (6 * CS + 9, CS / 2 - 1, -1));
   env_end (&env);
 }
 
@@ -450,6 +454,22 @@ start_other_in_cluster (void *opaque)
 }
 
 static void
+test_same_and_another (void)
+{
+  static uint64_t offset = 3 * CS - 1;
+
+  env_start (&env, 10 * CS, CS, 1);
+  hook_set (&env.disk.fake.amid, start_other_in_cluster, &offset);
+  write_copies (2 * CS, CS - 1, env.s->old + 2 * CS);
+  pthread_join (other, NULL);
+  check_done (2, 3);
+  CHECK_EQ (env.disk.fake.reads, 2);
+  CHECK_EQ (env.disk.fake.data[offset], 0xbb);
+  CHECK (env_view (&env, 0, 10 * CS) == 0);
+  env_end (&env);
+}
+
+static void
 test_two_in_one_cluster (void)
 {
   static uint64_t offset = 2 * CS + 100;
@@ -564,6 +584,7 @@ main (void)
   RUN (test_source_fails);
   RUN (test_target_fails);
   RUN (test_later_piece_fails);
+  RUN (test_same_and_another);
   RUN (test_two_in_one_cluster);
   RUN (test_two_and_failure);
   RUN (test_two_in_two_clusters);

@@ -189,7 +189,10 @@ find_hole (struct copier *c, const struct copy_job *job,
   return true;
 }
 
-/* Is the old data just what the guest is about to write there? */
+/* Is the old data just what the guest is about to write there?  It is not
+ * looked at where the guest writes less than half of it: all of it would be
+ * read each time that the guest does so.
+ */
 static int
 look_if_same (void *opaque, const unsigned char *old, uint64_t len,
               uint64_t offset, struct error *e)
@@ -199,8 +202,9 @@ look_if_same (void *opaque, const unsigned char *old, uint64_t len,
   const uint64_t to = min_u64 (offset + len, job->offset + job->count);
 
   (void) e;
-  return memcmp (old + (from - offset), job->data + (from - job->offset),
-                 to - from) == 0 ? COPY_SAME : 0;
+  return to - from >= len / 2 &&
+    memcmp (old + (from - offset), job->data + (from - job->offset),
+            to - from) == 0 ? COPY_SAME : 0;
 }
 
 /* The time limit is one for the whole of the guest's change, which began

@@ -14,7 +14,8 @@
  *   not done ----------> in flight -----------------> done
  *     |    claim (lock)             set bit (release), then
  *     |                             take off the list (lock)
- *     `--- a failed copy goes back to "not done"
+ *     `--- a failed copy goes back to "not done", and so does one of what
+ *          the guest does not change
  */
 
 #ifndef CBW_COPY_H
