@@ -100,7 +100,7 @@ begin --speed=1 --detach --on-error=break-guest-write --on-target-error=stop
 break_it 5
 nbdsh -u "$disk" -c '
 try:
-    h.pwrite (b"x" * 512, 3000000)
+    h.pwrite (b"y" * 512, 3000000)
     assert False
 except nbd.Error as e:
     assert e.errno == "EIO", e'
