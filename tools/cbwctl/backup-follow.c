@@ -27,7 +27,7 @@
 #define RATE_LOOKS 80
 
 /* How long the server may take to let go of the image. */
-#define UNLOCK_WAIT (5 * NS_PER_SEC)
+#define UNLOCK_WAIT (10 * NS_PER_SEC)
 
 struct follow {
   struct client *client;
@@ -199,14 +199,35 @@ print_json (struct follow *f, const char *result, bool needed)
   json_object_put (o);
 }
 
-/* Does an older snapshot need what the image holds? */
+/* The backup was dropped: has the server the image still open? */
 static bool
-is_needed (struct follow *f)
+is_open (struct follow *f)
 {
   struct cbw_snapshot entry;
 
-  return snaptab_copy (&f->client->segment.map, f->index, &entry) &&
-    entry.id == f->entry.id && entry.state == CBW_SNAPSHOT_HIDDEN;
+  if (snaptab_copy (&f->client->segment.map, f->index, &entry) &&
+      entry.id == f->entry.id)
+    return true;
+  return f->entry.target_kind == CBW_TARGET_RAW && is_locked (f->entry.target);
+}
+
+/* Does an older snapshot need what the image holds?  Only hidden ones stay
+ * for that, and only as long as there is an older one to be seen.
+ */
+static bool
+is_needed (struct follow *f)
+{
+  const struct cbw_map *m = &f->client->segment.map;
+  struct cbw_snapshot entry;
+  struct snapshot_info info;
+  unsigned i;
+
+  if (!snaptab_copy (m, f->index, &entry) || entry.id != f->entry.id)
+    return false;
+  for (i = 0; i < CBW_NR_SNAPSHOTS; ++i)
+    if (snaptab_read (m, i, &info) && info.id < entry.id)
+      return true;
+  return false;
 }
 
 static int
@@ -216,9 +237,8 @@ complete (struct follow *f)
   char text[FORMAT_TEXT_MAX], a[FORMAT_MAX], b[FORMAT_MAX], c[FORMAT_MAX];
   bool needed;
 
-  while (!(needed = is_needed (f)) &&
-         f->entry.target_kind == CBW_TARGET_RAW &&
-         is_locked (f->entry.target) && now_monotonic_ns () < until)
+  while (!(needed = is_needed (f)) && is_open (f) &&
+         now_monotonic_ns () < until)
     if (term_wait (NS_PER_MS))
       break;
   if (f->json) {
