@@ -57,7 +57,6 @@ enum guest_op { GUEST_WRITE, GUEST_ZERO, GUEST_TRIM };
  * ticket.  "source" is where old data is read; it must be the protected
  * disk.  "data" is what will be written there, or NULL.
  */
-
 extern int engine_guest_begin (struct engine *e, const struct source *source,
                                uint64_t offset, uint64_t count,
                                enum guest_op op, const void *data,

@@ -35,8 +35,8 @@ extern void piece_pool_init (struct piece_pool *pool);
 extern void piece_pool_destroy (struct piece_pool *pool);
 
 /* Looks at the old data of a piece, len bytes that are at "offset" on the
- * disk, when it has been read: 0 if it is to be written to the target, else what piece_copy
- * returns, with the error set if that is -1.
+ * disk, when it has been read: 0 if it is to be written to the target, else
+ * what piece_copy returns, with the error set if that is -1.
  */
 struct piece_look {
   int (*look) (void *opaque, const unsigned char *old, uint64_t len,

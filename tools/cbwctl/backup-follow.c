@@ -199,16 +199,22 @@ print_json (struct follow *f, const char *result, bool needed)
   json_object_put (o);
 }
 
-/* The backup was dropped: has the server the image still open? */
+/* The backup was dropped: is it still in the table, hidden? */
 static bool
-is_open (struct follow *f)
+is_in_table (struct follow *f)
 {
   struct cbw_snapshot entry;
 
-  if (snaptab_copy (&f->client->segment.map, f->index, &entry) &&
-      entry.id == f->entry.id)
-    return true;
-  return f->entry.target_kind == CBW_TARGET_RAW && is_locked (f->entry.target);
+  return snaptab_copy (&f->client->segment.map, f->index, &entry) &&
+    entry.id == f->entry.id;
+}
+
+/* Has the server the image still open? */
+static bool
+is_open (struct follow *f)
+{
+  return is_in_table (f) ||
+    (f->entry.target_kind == CBW_TARGET_RAW && is_locked (f->entry.target));
 }
 
 /* Does an older snapshot need what the image holds?  Only hidden ones stay
@@ -217,15 +223,14 @@ is_open (struct follow *f)
 static bool
 is_needed (struct follow *f)
 {
-  const struct cbw_map *m = &f->client->segment.map;
-  struct cbw_snapshot entry;
   struct snapshot_info info;
   unsigned i;
 
-  if (!snaptab_copy (m, f->index, &entry) || entry.id != f->entry.id)
+  if (!is_in_table (f))
     return false;
   for (i = 0; i < CBW_NR_SNAPSHOTS; ++i)
-    if (snaptab_read (m, i, &info) && info.id < entry.id)
+    if (snaptab_read (&f->client->segment.map, i, &info) &&
+        info.id < f->entry.id)
       return true;
   return false;
 }
