@@ -174,7 +174,8 @@ find_hole (struct copier *c, const struct copy_job *job,
 {
   const struct snapshot *snap = chain_newest (job->chain);
   const uint64_t cs = snap->cluster_size, offset = mine->need.start * cs;
-  const uint64_t len = min_u64 (mine->need.end * cs, snap->size) - offset;
+  const uint64_t len = snapshot_bytes (snap, mine->need.start,
+                                       mine->need.end);
   const uint64_t zeroes = source_zeroes (job->source, len, offset);
 
   if (zeroes < min_u64 (cs, len)) {
@@ -193,18 +194,35 @@ find_hole (struct copier *c, const struct copy_job *job,
  * looked at where the guest writes less than half of it: all of it would be
  * read each time that the guest does so.
  */
-static int
-look_if_same (void *opaque, const unsigned char *old, uint64_t len,
-              uint64_t offset, struct error *e)
+static bool
+is_same (const struct copy_job *job, const struct snapshot *snap,
+         const unsigned char *old, uint64_t start, uint64_t end)
 {
-  const struct copy_job *job = opaque;
+  const uint64_t offset = start * snap->cluster_size;
+  const uint64_t len = snapshot_bytes (snap, start, end);
   const uint64_t from = max_u64 (offset, job->offset);
   const uint64_t to = min_u64 (offset + len, job->offset + job->count);
 
-  (void) e;
-  return to - from >= len / 2 &&
+  return job->data && to - from >= len / 2 &&
     memcmp (old + (from - offset), job->data + (from - job->offset),
-            to - from) == 0 ? COPY_SAME : 0;
+            to - from) == 0;
+}
+
+/* 0, -1 with the error set, or COPY_SAME. */
+static int
+copy_piece (struct copier *c, const struct copy_job *job, uint64_t start,
+            uint64_t end, uint64_t *held, struct error *e)
+{
+  const struct snapshot *snap = chain_newest (job->chain);
+  void *old = piece_read (&c->buffers, snap, job->source, start, end, e);
+  int r;
+
+  if (old == NULL)
+    return -1;
+  r = is_same (job, snap, old, start, end) ? COPY_SAME :
+    piece_write (snap, snap->target, old, start, end, held, e);
+  piece_put (&c->buffers, old);
+  return r;
 }
 
 /* The time limit is one for the whole of the guest's change, which began
@@ -219,16 +237,16 @@ copy_claimed (struct copier *c, const struct copy_job *job,
   struct snapshot *snap = chain_newest (job->chain);
   const uint64_t timeout_ns = mine->need.by->entry->options.timeout_ns;
   const uint64_t start = mine->need.start, end = mine->need.end;
-  const struct piece_look same = { look_if_same, (void *) job };
-  uint64_t held;
+  uint64_t held = 0;
   int r;
 
   if (timeout_ns != 0 && !(hole && snap->target->reads_zero))
     r = timed_copy (&c->timed, snap, start, end, hole, since, timeout_ns,
                     &held, e);
+  else if (hole)
+    r = piece_zero (snap, start, end, e);
   else
-    r = piece_copy (&c->buffers, snap, job->source, start, end, hole,
-                    job->data ? &same : NULL, &held, e);
+    r = copy_piece (c, job, start, end, &held, e);
   if (r == 0)
     piece_done (snap, start, end, held);
   return r;

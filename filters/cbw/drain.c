@@ -103,7 +103,7 @@ write_cells (struct writeback *w, struct run *run, uint64_t start,
   const struct snapshot *snap = run->wi->snap;
   struct image *target = run->wi->image.beneath;
   const uint64_t cs = snap->cluster_size;
-  const uint64_t len = min_u64 (end * cs, snap->size) - start * cs;
+  const uint64_t len = snapshot_bytes (snap, start, end);
   const void *data = cell_data (&w->cells, run->cells[start - run->start]);
   uint64_t c;
 

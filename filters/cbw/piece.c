@@ -60,10 +60,10 @@ buffer_get (struct piece_pool *pool, const struct snapshot *snap)
   return buffer;
 }
 
-static void
-buffer_put (struct piece_pool *pool, void *p)
+void
+piece_put (struct piece_pool *pool, void *buf)
 {
-  struct piece_buffer *buffer = p;
+  struct piece_buffer *buffer = buf;
 
   LOCK_FOR_SCOPE (&pool->lock);
   buffer->next = pool->free;
@@ -123,19 +123,49 @@ write_runs (const struct snapshot *snap, struct image *target,
   return 0;
 }
 
-int
-piece_write (const struct snapshot *snap, const void *buf, uint64_t start,
-             uint64_t end, uint64_t *held, struct error *e)
+void *
+piece_read (struct piece_pool *pool, const struct snapshot *snap,
+            const struct source *source, uint64_t start, uint64_t end,
+            struct error *e)
 {
-  const uint64_t offset = start * snap->cluster_size;
-  const uint64_t len = min_u64 (end * snap->cluster_size, snap->size) - offset;
+  void *buf = buffer_get (pool, snap);
+  int r;
 
+  if (buf == NULL) {
+    error_set_errno (e, ENOMEM, "buffer for a copy");
+    return NULL;
+  }
+  r = source_pread (source, buf, (uint32_t) snapshot_bytes (snap, start, end),
+                    start * snap->cluster_size);
+  if (r == 0)
+    return buf;
+  piece_put (pool, buf);
+  error_set_errno (e, r, "cannot read old data from the disk");
+  return NULL;
+}
+
+int
+piece_write (const struct snapshot *snap, struct image *target,
+             const void *buf, uint64_t start, uint64_t end, uint64_t *held,
+             struct error *e)
+{
   *held = 0;
-  if (write_runs (snap, image_beneath (snap->target), buf, offset, len, held,
-                  e) == 0)
+  if (target == NULL)
+    return error_set (e, EIO, "the target of snapshot \"%s\" is missing",
+                      snap->entry->name);
+  if (write_runs (snap, target, buf, start * snap->cluster_size,
+                  snapshot_bytes (snap, start, end), held, e) == 0)
     return 0;
   snapshot_give_back (snap, *held); /* it is to be written again */
   return -1;
+}
+
+int
+piece_zero (const struct snapshot *snap, uint64_t start, uint64_t end,
+            struct error *e)
+{
+  return image_zero (snap->target, start * snap->cluster_size,
+                     snapshot_bytes (snap, start, end), e);
 }
 
 /* First the bits, then the counters, so that who reads them backwards never
@@ -150,37 +180,4 @@ piece_done (const struct snapshot *snap, uint64_t start, uint64_t end,
   bitmap_set (&snap->done, start, end);
   atomic_fetch_add (&entry->copied_clusters, end - start);
   atomic_fetch_add (&entry->copied_bytes, held);
-}
-
-int
-piece_copy (struct piece_pool *pool, const struct snapshot *snap,
-            const struct source *source, uint64_t start, uint64_t end,
-            bool hole, const struct piece_look *look, uint64_t *held,
-            struct error *e)
-{
-  const uint64_t offset = start * snap->cluster_size;
-  const uint64_t len = min_u64 (end * snap->cluster_size, snap->size) - offset;
-  void *buf;
-  int r;
-
-  *held = 0;
-  if (snap->target == NULL)
-    return error_set (e, EIO, "the target of snapshot \"%s\" is missing",
-                      snap->entry->name);
-  if (hole)
-    return image_zero (snap->target, offset, len, e);
-  buf = buffer_get (pool, snap);
-  if (buf == NULL)
-    return error_set_errno (e, ENOMEM, "buffer for a copy");
-  r = source_pread (source, buf, (uint32_t) len, offset);
-  if (r != 0)
-    r = error_set_errno (e, r, "cannot read old data from the disk");
-  else if (look)
-    r = look->look (look->opaque, buf, len, offset, e);
-  if (r == 0)
-    r = write_runs (snap, snap->target, buf, offset, len, held, e);
-  buffer_put (pool, buf);
-  if (r == -1)
-    snapshot_give_back (snap, *held); /* it is to be written again */
-  return r;
 }

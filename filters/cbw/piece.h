@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
-/* Copying one piece: a few clusters, from the source to the target.  Who
- * calls has claimed them (copy.c), so nobody changes them in the source
+/* One piece: a few clusters, on their way from the source to the target.
+ * Who calls has claimed them (copy.c), so nobody changes them in the source
  * and nobody else copies them.
  */
 
@@ -34,35 +34,28 @@ struct piece_pool {
 extern void piece_pool_init (struct piece_pool *pool);
 extern void piece_pool_destroy (struct piece_pool *pool);
 
-/* Looks at the old data of a piece, len bytes that are at "offset" on the
- * disk, when it has been read: 0 if it is to be written to the target, else
- * what piece_copy returns, with the error set if that is -1.
+/* Read the old data of clusters [start, end) of snap, a piece at most, into
+ * a buffer that goes back by piece_put.  NULL with the error set.
  */
-struct piece_look {
-  int (*look) (void *opaque, const unsigned char *old, uint64_t len,
-               uint64_t offset, struct error *e);
-  void *opaque;
-};
+extern void *piece_read (struct piece_pool *pool, const struct snapshot *snap,
+                         const struct source *source, uint64_t start,
+                         uint64_t end, struct error *e);
+extern void piece_put (struct piece_pool *pool, void *buf);
 
-/* Copy clusters [start, end) of snap to its target.  "look" may be NULL.
- * A "hole", which is known to read as zeroes, is not read nor looked at,
- * and may be longer than a piece.
- * 0, and *held is how many bytes the target holds of it, which go to
- * piece_done; -1 with the error set; or what "look" returned.
+/* Write that to "target": the snapshot's, or what is beneath it where no
+ * guest waits, so that it has no business in the write-back buffer; NULL
+ * fails.  0, and *held is how many bytes the target holds of it, which go
+ * to piece_done; or -1 with the error set.
  */
-extern int piece_copy (struct piece_pool *pool, const struct snapshot *snap,
-                       const struct source *source, uint64_t start,
-                       uint64_t end, bool hole,
-                       const struct piece_look *look, uint64_t *held,
-                       struct error *e);
+extern int piece_write (const struct snapshot *snap, struct image *target,
+                        const void *buf, uint64_t start, uint64_t end,
+                        uint64_t *held, struct error *e);
 
-/* The second half of it: write the old data in buf, that of clusters
- * [start, end), to the target itself: no guest waits for it, so it has no
- * business in the write-back buffer.
+/* The same for what is known to read as zeroes; it may be longer than a
+ * piece, and the target is there.  0, or -1 with the error set.
  */
-extern int piece_write (const struct snapshot *snap, const void *buf,
-                        uint64_t start, uint64_t end, uint64_t *held,
-                        struct error *e);
+extern int piece_zero (const struct snapshot *snap, uint64_t start,
+                       uint64_t end, struct error *e);
 
 /* They are in the target: set their done bits.  Only for who has them
  * claimed, else a bit could be set under a reader which has found a newer

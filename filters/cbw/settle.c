@@ -31,14 +31,10 @@ offset_of (const struct run *run)
   return run->start * run->chain->snaps[run->k]->cluster_size;
 }
 
-/* In bytes; the last cluster may be a part of one. */
 static uint64_t
 length_of (const struct run *run)
 {
-  const struct snapshot *snap = run->chain->snaps[run->k];
-
-  return min_u64 (run->end * snap->cluster_size, snap->size) -
-    offset_of (run);
+  return snapshot_bytes (run->chain->snaps[run->k], run->start, run->end);
 }
 
 /* The first run of [start, end); the backup is in the chain. */
@@ -158,7 +154,8 @@ copy_run (struct settle *s, const struct run *run, struct error *e)
     return -1;
   s->bytes += length_of (run);
   s->error_is_read = false;
-  if (piece_write (s->snap, s->buf, run->start, run->end, &held, e) == -1)
+  if (piece_write (s->snap, image_beneath (s->snap->target), s->buf,
+                   run->start, run->end, &held, e) == -1)
     return -1;
   settled (s, run, held);
   return 0;

@@ -14,6 +14,7 @@
 #include "bitmap.h"
 #include "image.h"
 #include "layout.h"
+#include "rounding.h"
 
 struct snapshot {
   _Atomic (unsigned) refs;
@@ -51,6 +52,14 @@ static inline uint64_t
 snapshot_clusters (const struct snapshot *snap)
 {
   return snap->done.nbits;
+}
+
+/* How many bytes clusters [start, end) are: the last may be a part of one. */
+static inline uint64_t
+snapshot_bytes (const struct snapshot *snap, uint64_t start, uint64_t end)
+{
+  return min_u64 (end * snap->cluster_size, snap->size) -
+    start * snap->cluster_size;
 }
 
 /* Is it a backup whose target is a whole image?  Then that is the user's,

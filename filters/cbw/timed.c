@@ -77,21 +77,26 @@ pop (struct timed_pool *pool)
   return job;
 }
 
-/* Asked when the old data has been read: "no" means that all of the read
+/* Not given up when the old data has been read means that all of the read
  * came before the guest went on.
  */
 static int
-check_given_up (void *opaque, const unsigned char *old, uint64_t len,
-                uint64_t offset, struct error *e)
+copy_piece (struct piece_pool *buffers, const struct source *source,
+            const struct timed_job *job, uint64_t *held, struct error *e)
 {
-  const struct timed_job *job = opaque;
+  void *old = piece_read (buffers, job->snap, source, job->start, job->end,
+                          e);
+  int r;
 
-  (void) old;
-  (void) len;
-  (void) offset;
+  if (old == NULL)
+    return -1;
   atomic_thread_fence (memory_order_acquire);
-  return atomic_load (&job->given_up) ?
-    error_set (e, ETIMEDOUT, "the copy was given up") : 0;
+  r = atomic_load (&job->given_up) ?
+    error_set (e, ETIMEDOUT, "the copy was given up") :
+    piece_write (job->snap, job->snap->target, old, job->start, job->end,
+                 held, e);
+  piece_put (buffers, old);
+  return r;
 }
 
 static void
@@ -114,9 +119,9 @@ worker (void *opaque)
       break;
 
     pthread_mutex_unlock (&pool->lock);
-    r = piece_copy (pool->buffers, job->snap, &pool->source, job->start,
-                    job->end, job->hole,
-                    &(struct piece_look) { check_given_up, job }, &held, &e);
+    held = 0;
+    r = job->hole ? piece_zero (job->snap, job->start, job->end, &e) :
+      copy_piece (pool->buffers, &pool->source, job, &held, &e);
     pthread_mutex_lock (&pool->lock);
 
     job->r = r;

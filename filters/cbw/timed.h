@@ -9,8 +9,7 @@
  * was given up is old data, since the clusters were claimed until then; it
  * does no harm if that still reaches the target, where no done bit speaks
  * for it: those are set by the guest's thread, which has the claim.  What
- * it read later may be new data, and is thrown away (the "look" of
- * piece_copy).
+ * it read later may be new data, and is thrown away.
  */
 
 #ifndef CBW_TIMED_H
@@ -54,8 +53,9 @@ extern void timed_init (struct timed_pool *pool, struct piece_pool *buffers);
  */
 extern bool timed_destroy (struct timed_pool *pool, uint64_t timeout_ns);
 
-/* As piece_copy, but no longer than until timeout_ns after "since" (of
- * now_monotonic_ns); then fail with ETIMEDOUT.
+/* Copy clusters [start, end) of snap, or write zeroes for a "hole" that may
+ * be longer than a piece, but no longer than until timeout_ns after "since"
+ * (of now_monotonic_ns); then fail with ETIMEDOUT.  Returns as piece_write.
  */
 extern int timed_copy (struct timed_pool *pool, struct snapshot *snap,
                        uint64_t start, uint64_t end, bool hole,
