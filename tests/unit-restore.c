@@ -46,6 +46,7 @@ serve (void)
   engine_init (&engine);
   if (!segment.fresh)
     CHECK (restore_snapshots (&engine, &segment, env.disk.fake.size, &e) == 0);
+  CHECK (segment_begin (&segment, &e) == 0);
   segment_publish (&segment);
 }
 

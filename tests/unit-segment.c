@@ -97,6 +97,15 @@ test_path (void)
   CHECK (segment_path ("..", &e) == NULL);
 }
 
+static void
+publish (struct segment *s)
+{
+  struct error e;
+
+  CHECK (segment_begin (s, &e) == 0);
+  segment_publish (s);
+}
+
 /* Nobody attaches before it is published; then a client sees what the
  * server writes, and can write to its window only.
  */
@@ -118,7 +127,7 @@ test_publish (void)
   CHECK (st.st_blocks * 512 >= file_size ()); /* allocated: no SIGBUS */
   refuse_to_attach (EAGAIN, "not finished");
 
-  segment_publish (&s);
+  publish (&s);
   CHECK (segment_attach (&c, path, &e) == 0);
   CHECK_EQ (map_header (&c.map)->server_pid, getpid ());
   CHECK_EQ (map_header (&c.map)->generation, 1);
@@ -152,7 +161,7 @@ test_two_servers (void)
   struct error e;
   char pid[32];
 
-  segment_publish (&s);
+  publish (&s);
   snprintf (pid, sizeof pid, "process %d", (int) getpid ());
   refuse_to_serve (EBUSY, pid);
   CHECK (segment_probe (path, &e) == -1);
@@ -170,7 +179,7 @@ test_take_over (void)
   struct bitmap b;
   uint8_t uuid[16];
 
-  segment_publish (&s);
+  publish (&s);
   memcpy (uuid, map_header (&s.map)->uuid, sizeof uuid);
   CHECK (!segment_has_bitmaps (&s, 2));
   CHECK (segment_allocate_bitmaps (&s, 2, &e) == 0);
@@ -186,7 +195,7 @@ test_take_over (void)
   CHECK_EQ (map_header (&s.map)->clean, 0);
   b = map_bitmap (&s.map, 2, CBW_BITMAP_DONE, SIZE);
   CHECK (bitmap_all_set (&b, 0, b.nbits));
-  segment_publish (&s);
+  publish (&s);
   CHECK_EQ (map_header (&s.map)->generation, 2);
   /* Allocated anew they are clear. */
   CHECK (segment_allocate_bitmaps (&s, 2, &e) == 0);
@@ -199,15 +208,22 @@ test_take_over (void)
   segment_close (&s, true);
 }
 
-/* What the disk does not have is not called clean. */
+/* What the disk does not have is not called clean, and while it does not
+ * have that it is not, nothing is changed.
+ */
 static void
 test_write_back_fails (void)
 {
   struct segment s = serve ();
   struct error e;
 
-  segment_publish (&s);
   if (!segment_is_volatile (&s)) {
+    fail_msync = EIO;
+    CHECK (segment_begin (&s, &e) == -1);
+    CHECK_ERROR (&e, EIO, "cannot be written back");
+    fail_msync = 0;
+
+    publish (&s);
     fail_msync = EIO;
     CHECK (segment_stop (&s, &e) == -1);
     CHECK_ERROR (&e, EIO, "cannot be written back");
@@ -225,7 +241,7 @@ test_other_geometry (void)
   struct segment s = serve ();
   struct error e;
 
-  segment_publish (&s);
+  publish (&s);
   segment_close (&s, false);
   s = (struct segment) SEGMENT_INIT;
   CHECK (segment_serve (&s, path, 2 * SIZE, 2 * CS, 0, &e) == 0);
@@ -282,7 +298,7 @@ test_damaged (void)
   uint32_t version = CBW_VERSION + 1;
   off_t size;
 
-  segment_publish (&s);
+  publish (&s);
   segment_close (&s, false);
   size = file_size ();
 
@@ -297,7 +313,7 @@ test_damaged (void)
   unlink (path);
 
   s = serve ();
-  segment_publish (&s);
+  publish (&s);
   segment_close (&s, false);
   poke (offsetof (struct cbw_header, version), &version, sizeof version);
   refuse_to_serve (EPROTO, "another version");
@@ -339,7 +355,7 @@ test_look (void)
   s = serve ();
   CHECK (segment_look (&l, path, &e) == -1);
   CHECK_ERROR (&e, EAGAIN, "not finished");
-  segment_publish (&s);
+  publish (&s);
   CHECK (segment_allocate_bitmaps (&s, 0, &e) == 0);
   done = map_bitmap (&s.map, 0, CBW_BITMAP_DONE, SIZE);
   bitmap_set (&done, 3, 4);

@@ -169,8 +169,16 @@ segment_serve (struct segment *s, const char *path, uint64_t disk_size,
   return -1;
 }
 
-void
-segment_begin (struct segment *s)
+/* Write the header's page to disk, if the segment has one. */
+static int
+write_header (const struct segment *s)
+{
+  return segment_is_volatile (s) ? 0 :
+    msync (map_header (&s->map), CBW_PAGE, MS_SYNC);
+}
+
+int
+segment_begin (struct segment *s, struct error *e)
 {
   struct cbw_header *h = map_header (&s->map);
   uint8_t boot_id[16];
@@ -181,8 +189,10 @@ segment_begin (struct segment *s)
   segment_boot_id (boot_id);
   memcpy (h->boot_id, boot_id, sizeof h->boot_id);
   h->clean = 0;
-  if (!segment_is_volatile (s))
-    msync (h, CBW_PAGE, MS_SYNC);
+  return write_header (s) == 0 ? 0 :
+    error_set_errno (e, errno, "%s: cannot be written back, so its "
+                     "snapshots would not be safe if this host went down",
+                     s->path);
 }
 
 void
@@ -190,13 +200,11 @@ segment_publish (struct segment *s)
 {
   struct cbw_header *h = map_header (&s->map);
 
-  segment_begin (s);
   h->server_pid = (uint32_t) getpid ();
   h->server_start_ns = now_realtime_ns ();
   h->generation++;
   atomic_store_explicit (&h->state, CBW_SERVER_RUNNING, memory_order_release);
-  if (!segment_is_volatile (s))
-    msync (h, CBW_PAGE, MS_SYNC);
+  write_header (s);             /* if not, that on disk is not clean, either */
   slots_wake_all (&s->map);
 }
 
@@ -246,8 +254,7 @@ segment_stop (struct segment *s, struct error *e)
   else
     h->clean = 1;
   atomic_store_explicit (&h->state, CBW_SERVER_STOPPED, memory_order_release);
-  if (!segment_is_volatile (s))
-    msync (h, CBW_PAGE, MS_SYNC);
+  write_header (s);             /* the same */
   ofdlock_release (s->fd, LIVENESS_SERVER_BYTE, 1);
   slots_wake_all (&s->map);
   return r;

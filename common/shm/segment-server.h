@@ -41,11 +41,14 @@ extern int segment_serve (struct segment *s, const char *path,
                           uint32_t nr_cells, struct error *e);
 
 /* The server is about to change what the segment holds: from now on it is
- * not clean, if the host should go down.
+ * not clean, if the host should go down.  -1 with the error set if that
+ * could not be written to disk: then nothing may be changed.
  */
-extern void segment_begin (struct segment *s);
+extern int segment_begin (struct segment *s, struct error *e);
 
-/* The segment is ready for clients: fill in who serves it. */
+/* The segment is ready for clients: fill in who serves it.  After
+ * segment_begin.
+ */
 extern void segment_publish (struct segment *s);
 
 /* Allocate the bitmaps of snapshot entry i, cleared.  Space is really

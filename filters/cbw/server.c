@@ -157,8 +157,8 @@ prepare_snapshots (struct server *s, const struct params *p,
   /* From here on the segment and targets are written to.  The buffer comes
    * first: a new snapshot must find nothing in it.
    */
-  segment_begin (&s->segment);
-  if (writeback_start (&s->engine.writeback, e) == -1 ||
+  if (segment_begin (&s->segment, e) == -1 ||
+      writeback_start (&s->engine.writeback, e) == -1 ||
       (!there && make_wanted (s, p, disk_size, e) == -1))
     return -1;
   return restore_backups (&s->engine, e);
