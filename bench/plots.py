@@ -2,6 +2,7 @@
 """Plots of a run's results, SVG by gnuplot."""
 
 import re
+import statistics
 import subprocess
 
 STYLE = """set terminal svg size 760,{height} font "sans-serif,12" \
@@ -74,7 +75,7 @@ def relative(results, base):
             self.result = result
 
         def median(self, name):
-            return self.result.median(name) / self.result.median(base)
+            return statistics.median(self.result.ratios(name, base))
     return [Relative(r) for r in results]
 
 

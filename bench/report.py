@@ -26,9 +26,15 @@ class Result:
     def median(self, name, figure=None):
         return statistics.median(self.values(name, figure) or [0])
 
+    def ratios(self, name, base):
+        """One to the other in each round: what slows the machine for a
+        while slows both.
+        """
+        return [a / b for a, b in zip(self.values(name), self.values(base))
+                if b] or [0]
+
     def ratio(self, peer):
-        theirs = self.median(peer)
-        return self.median(self.row.series[0].name) / theirs if theirs else 0
+        return statistics.median(self.ratios(self.row.series[0].name, peer))
 
     def missed(self, peer):
         floor = self.row.floors.get(peer)
@@ -44,7 +50,9 @@ class Result:
                 f"({number(min(values))}–{number(max(values))})")
         if name == self.row.series[0].name:
             return text
-        return f"{text}: **{self.ratio(name):.2f}**"
+        ratios = self.ratios(self.row.series[0].name, name)
+        return (f"{text}: **{self.ratio(name):.2f}** "
+                f"({min(ratios):.2f}–{max(ratios):.2f})")
 
     def line(self):
         """The row in the table; a floor missed is marked."""
@@ -92,8 +100,8 @@ def markdown(about, results):
     for part in ("machine", "versions", "parameters"):
         out.append(f"{part}: " + ", ".join(
             f"{k} {v}" for k, v in about[part].items()) + "  ")
-    out += ["", "Medians of the rounds, with the smallest and the largest. "
-            "✗ marks what was not reached."]
+    out += ["", "Medians of the rounds, with the smallest and the largest; a "
+            "ratio is that of one round. ✗ marks what was not reached."]
     section = None
     for result in results:
         if result.row.section != section:
