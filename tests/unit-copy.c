@@ -418,6 +418,22 @@ test_later_piece_fails (void)
   env_end (&env);
 }
 
+/* Nowhere to write to: nothing is read for it. */
+static void
+test_no_target (void)
+{
+  struct image *target;
+
+  env_start (&env, 10 * CS, CS, 1);
+  target = env.s->snap->target;
+  env.s->snap->target = NULL;
+  env_guest (&env, GUEST_WRITE, 2 * CS, 2 * CS, 0xaa);
+  check_broken (EIO, 2 * CS);
+  CHECK_EQ (env.disk.fake.reads, 0);
+  env.s->snap->target = target;
+  env_end (&env);
+}
+
 /* ---- Two guests ---- */
 
 static pthread_t other;
@@ -584,6 +600,7 @@ main (void)
   RUN (test_source_fails);
   RUN (test_target_fails);
   RUN (test_later_piece_fails);
+  RUN (test_no_target);
   RUN (test_same_and_another);
   RUN (test_two_in_one_cluster);
   RUN (test_two_and_failure);

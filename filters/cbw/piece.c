@@ -128,9 +128,15 @@ piece_read (struct piece_pool *pool, const struct snapshot *snap,
             const struct source *source, uint64_t start, uint64_t end,
             struct error *e)
 {
-  void *buf = buffer_get (pool, snap);
+  void *buf;
   int r;
 
+  if (snap->target == NULL) {
+    error_set (e, EIO, "the target of snapshot \"%s\" is missing",
+               snap->entry->name);
+    return NULL;
+  }
+  buf = buffer_get (pool, snap);
   if (buf == NULL) {
     error_set_errno (e, ENOMEM, "buffer for a copy");
     return NULL;
@@ -150,9 +156,6 @@ piece_write (const struct snapshot *snap, struct image *target,
              struct error *e)
 {
   *held = 0;
-  if (target == NULL)
-    return error_set (e, EIO, "the target of snapshot \"%s\" is missing",
-                      snap->entry->name);
   if (write_runs (snap, target, buf, start * snap->cluster_size,
                   snapshot_bytes (snap, start, end), held, e) == 0)
     return 0;

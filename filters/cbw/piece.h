@@ -35,7 +35,8 @@ extern void piece_pool_init (struct piece_pool *pool);
 extern void piece_pool_destroy (struct piece_pool *pool);
 
 /* Read the old data of clusters [start, end) of snap, a piece at most, into
- * a buffer that goes back by piece_put.  NULL with the error set.
+ * a buffer that goes back by piece_put.  NULL with the error set, and
+ * nothing read, also if there is no target to write it to.
  */
 extern void *piece_read (struct piece_pool *pool, const struct snapshot *snap,
                          const struct source *source, uint64_t start,
@@ -43,9 +44,9 @@ extern void *piece_read (struct piece_pool *pool, const struct snapshot *snap,
 extern void piece_put (struct piece_pool *pool, void *buf);
 
 /* Write that to "target": the snapshot's, or what is beneath it where no
- * guest waits, so that it has no business in the write-back buffer; NULL
- * fails.  0, and *held is how many bytes the target holds of it, which go
- * to piece_done; or -1 with the error set.
+ * guest waits, so that it has no business in the write-back buffer.  0, and
+ * *held is how many bytes the target holds of it, which go to piece_done;
+ * or -1 with the error set.
  */
 extern int piece_write (const struct snapshot *snap, struct image *target,
                         const void *buf, uint64_t start, uint64_t end,
