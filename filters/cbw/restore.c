@@ -228,6 +228,7 @@ restore_targets (struct writeback *writeback, const struct chain *chain,
       chain_lose_target (chain, j, e);
     if (writeback_wrap (writeback, snap, true, e) == -1)
       return -1;
+    snapshot_count_held (snap);
   }
   return 0;
 }

@@ -187,6 +187,50 @@ snapshot_give_back (const struct snapshot *snap, uint64_t count)
     ;
 }
 
+/* How many bytes of clusters [start, end) are data in the target?  -1 if it
+ * cannot tell.
+ */
+static int
+count_data (const struct snapshot *snap, uint64_t start, uint64_t end,
+            uint64_t *bytes)
+{
+  uint64_t offset = start * snap->cluster_size, next;
+  const uint64_t limit = offset + snapshot_bytes (snap, start, end);
+  struct error e;
+  bool data;
+
+  for (; offset < limit; offset = next) {
+    if (snap->target->ops->extent (snap->target, offset, limit, &next, &data,
+                                   &e) == -1)
+      return -1;
+    if (data)
+      *bytes += next - offset;
+  }
+  return 0;
+}
+
+void
+snapshot_count_held (struct snapshot *snap)
+{
+  const uint64_t n = snapshot_clusters (snap);
+  uint64_t most = 0, data = 0, c, end;
+  bool known = snap->target != NULL;
+
+  if (snapshot_is_backup (snap))
+    return;
+  for (c = bitmap_next_set (&snap->done, 0, n); c < n;
+       c = bitmap_next_set (&snap->done, end, n)) {
+    end = bitmap_next_clear (&snap->done, c, n);
+    most += snapshot_bytes (snap, c, end);
+    /* To ask takes long where there is much: only if it matters. */
+    if (known && snap->fixed.options.quota != 0)
+      known = count_data (snap, c, end, &data) == 0;
+  }
+  if (snap->fixed.options.quota == 0 || !known)
+    data = min_u64 (atomic_load (&snap->entry->held_bytes), most);
+  atomic_store (&snap->entry->held_bytes, data);
+}
+
 void
 snapshot_punch (struct snapshot *snap, uint64_t start, uint64_t end)
 {
