@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "chain.h"
+#include "command-policy.h"
 #include "copy.h"
 #include "fill.h"
 #include "gate.h"
@@ -28,6 +29,7 @@ struct engine {
   struct copier copier;
   struct fill fill;
   struct writeback writeback;
+  struct command_policy commands; /* set before snapshots come and go */
 };
 
 extern void engine_init (struct engine *e);

@@ -11,13 +11,13 @@
 
 #include "cleanup.h"
 #include "lifecycle.h"
-#include "nbd.h"
 #include "snaptab.h"
 #include "target.h"
 
 static int
-check_entry (const struct segment *segment, unsigned i, uint64_t disk_size,
-             struct error *e)
+check_entry (const struct segment *segment,
+             const struct command_policy *commands, unsigned i,
+             uint64_t disk_size, struct error *e)
 {
   const struct cbw_map *m = &segment->map;
   const struct cbw_snapshot *entry = map_snapshot (m, i);
@@ -38,11 +38,9 @@ check_entry (const struct segment *segment, unsigned i, uint64_t disk_size,
     return error_set (e, EBADMSG, "%s: is corrupt: entry %u of its snapshot "
                       "table is damaged; remove the segment to start anew",
                       segment->path, i);
-  if (image_nbd_is_command (entry->target) && !segment_is_private (segment))
-    return error_set (e, EPERM, "%s: other users can write to it, and the "
-                      "target of snapshot \"%s\" is a command; see that only "
-                      "you can write to it, if you trust it",
-                      segment->path, entry->name);
+  if (command_policy_takeover (commands, segment->path, entry->name,
+                               entry->target, e) == -1)
+    return -1;
   if (entry->size > disk_size)  /* it had grown before the snapshot */
     return error_set (e, EINVAL, "%s: has a snapshot of a disk of %" PRIu64
                       " bytes, and this one has only %" PRIu64
@@ -193,7 +191,8 @@ restore_snapshots (struct engine *engine, struct segment *segment,
 
   /* First look, then touch. */
   for (i = 0; i < CBW_NR_SNAPSHOTS; ++i)
-    if (check_entry (segment, (unsigned) i, disk_size, e) == -1)
+    if (check_entry (segment, &engine->commands, (unsigned) i, disk_size,
+                     e) == -1)
       return -1;
 
   if (check_policies (&engine->writeback, m, e) == -1)

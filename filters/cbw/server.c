@@ -213,6 +213,9 @@ server_start (struct server *s, const struct params *p,
   }
   engine_init (&s->engine);
   engine_set_source (&s->engine, source);
+  s->engine.commands = (struct command_policy) {
+    .allowed = p->commands, .target = p->target
+  };
   if (writeback_attach (&s->engine.writeback, &s->segment.map,
                         p->writeback != 0, &e) == -1 ||
       prepare_snapshots (s, p, info->size, &e) == -1) {
