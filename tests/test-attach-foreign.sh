@@ -106,8 +106,9 @@ cp "$tmp/good" "$tmp/bad"
 segment set "$tmp/bad" entry.state 5
 refuse "$tmp/bad" "is corrupt: entry 0" "no server has this segment"
 
-# -- Empty: fine
+# -- Empty: fine, if nobody else may open it
 : >"$tmp/empty"
+chmod 600 "$tmp/empty"
 refused "$plugin" "$tmp/empty" wait=0
 expect_in "$tmp/refused.log" "$tmp/empty: its server has not finished making it"
 [ ! -s "$tmp/empty" ] || fail "the plugin wrote to it"

@@ -3,10 +3,14 @@
 #include <config.h>
 
 #include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "cleanup.h"
 #include "control.h"
@@ -93,21 +97,67 @@ control_drop (struct client *c, const char *name, struct error *e)
   return control_drop_id (c, info.id, e);
 }
 
+/* Can nobody but root and us make a file in this directory? */
+static bool
+directory_is_closed (const char *dir)
+{
+  struct stat st;
+
+  return stat (dir, &st) == 0 && S_ISDIR (st.st_mode) &&
+    (st.st_uid == 0 || st.st_uid == geteuid ()) &&
+    (st.st_mode & (S_IWGRP | S_IWOTH)) == 0;
+}
+
+/* Make our private directory, or see that what has its name is that.
+ * /var/tmp is sticky: what is ours there stays ours.
+ */
+static int
+make_private_directory (const char *dir, struct error *e)
+{
+  CLEANUP_CLOSE int fd = -1;
+  struct stat st;
+  bool made;
+
+  made = mkdir (dir, 0700) == 0;
+  if (!made && errno != EEXIST)
+    return error_set_errno (e, errno, "%s: cannot make this directory, which "
+                            "old data would go to; give a target", dir);
+  fd = open (dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+  if (fd >= 0 && made)
+    fchmod (fd, 0700);          /* a umask may have taken bits of it */
+  if (fd == -1 || fstat (fd, &st) == -1 || st.st_uid != geteuid () ||
+      (st.st_mode & 0777) != 0700)
+    return error_set (e, EPERM, "%s: is not a directory that only user %u "
+                      "may open (mode 0700), so old data does not go there; "
+                      "give a target (cbwctl create --target=FILE), or "
+                      "remove it", dir, (unsigned) geteuid ());
+  return 0;
+}
+
 char *
 control_default_target (const struct segment *s, const char *name,
                         struct error *e)
 {
   CLEANUP_FREE char *segment = realpath (s->path, NULL);
+  CLEANUP_FREE char *private = NULL;
   char *slash, *target = NULL;
+  int r = -1;
 
   if (segment && (slash = strrchr (segment, '/')) != NULL) {
     *slash = '\0';
-    if (asprintf (&target, "%s/%s.cow",
-                  segment_is_volatile (s) ? "/var/tmp" : segment,
-                  name) == -1)
-      target = NULL;
+    if (!segment_is_volatile (s) &&
+        directory_is_closed (slash == segment ? "/" : segment))
+      r = asprintf (&target, "%s/%s.cow", segment, name);
+    else if (asprintf (&private, "/var/tmp/nbdkit-cbw-%u",
+                       (unsigned) geteuid ()) != -1) {
+      if (make_private_directory (private, e) == -1)
+        return NULL;
+      r = asprintf (&target, "%s/%s-%s.cow", private, slash + 1, name);
+    }
   }
-  if (target == NULL)
+  if (r == -1) {
     error_set_errno (e, errno, "%s", s->path);
+    return NULL;
+  }
   return target;
 }

@@ -43,8 +43,12 @@ extern int control_job (struct client *c, uint64_t id,
                         struct error *e);
 
 /* Where old data of snapshot "name" goes unless told otherwise: NAME.cow
- * beside the segment, or in /var/tmp if the segment is in memory.
- * Returns a malloc'd absolute path, or NULL with the error set.
+ * beside the segment, if that is in a directory on a disk where only we, or
+ * root, can make files; else SEGMENT-NAME.cow in the directory
+ * /var/tmp/nbdkit-cbw-UID, which is made, with mode 0700, if it is not
+ * there.  A name that others can guess is so never used where others can
+ * make a file of that name first.  Returns a malloc'd absolute path, or NULL
+ * with the error set: EPERM if that directory is not ours alone.
  */
 extern char *control_default_target (const struct segment *s,
                                      const char *name, struct error *e);

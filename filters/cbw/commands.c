@@ -37,17 +37,13 @@ reply (int r, const struct error *e, struct cbw_control *rq, void *buf)
   return r == -1 ? e->num : 0;
 }
 
-/* A target that a client names.  A command is run as us, so only our own
- * user may name one: who else may write to the segment could do so.
- */
+/* A target that a client names. */
 static int
-check_target (const struct segment *segment, const char *target,
+check_target (const struct engine *engine, const char *target,
               struct error *e)
 {
-  if (image_nbd_is_command (target) && !segment_is_private (segment))
-    return error_set (e, EPERM, "%s: other users can write to %s, so a target "
-                      "that is a command can be given with cbw-target= only",
-                      target, segment->path);
+  if (command_policy_client (&engine->commands, target, e) == -1)
+    return -1;
   if (target[0] != '/' && !image_nbd_is_name (target))
     return error_set (e, EINVAL, "the path of a target must be absolute, "
                       "not \"%s\"", target);
@@ -75,7 +71,7 @@ create (struct engine *engine, struct segment *segment, uint64_t disk_size,
   memcpy (p.uuid, rq->uuid, sizeof p.uuid);
   if (snaptab_check_name (rq->name, e) == -1)
     return -1;
-  if (check_target (segment, rq->target, e) == -1)
+  if (check_target (engine, rq->target, e) == -1)
     return -1;
   if (rq->access[0] != '\0' && rq->access[0] != '/')
     return error_set (e, EINVAL, "the path of an access file must be "

@@ -49,6 +49,7 @@ engine_init (struct engine *e)
   copier_init (&e->copier);
   fill_init (&e->fill, &e->chain, &e->copier);
   writeback_init (&e->writeback, &e->chain);
+  e->commands = (struct command_policy) { .allowed = false };
 }
 
 bool

@@ -14,6 +14,7 @@
 
 #include "chain.h"
 #include "closer.h"
+#include "command-policy.h"
 #include "copy.h"
 #include "fill.h"
 #include "gate.h"
@@ -32,6 +33,7 @@ struct engine {
   struct copier copier;
   struct fill fill;
   struct writeback writeback;
+  struct command_policy commands; /* set before snapshots come and go */
 };
 
 extern void engine_init (struct engine *e);

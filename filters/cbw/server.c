@@ -214,6 +214,9 @@ server_start (struct server *s, const struct params *p,
   engine_init (&s->engine);
   engine_set_source (&s->engine, source);
   table_attach (&s->engine.table, map_snapshot (&s->segment.map, 0));
+  s->engine.commands = (struct command_policy) {
+    .allowed = p->commands, .target = p->target
+  };
   if (writeback_attach (&s->engine.writeback, &s->segment.map,
                         p->writeback != 0, &e) == -1 ||
       prepare_snapshots (s, p, info->size, &e) == -1) {
