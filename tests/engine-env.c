@@ -450,7 +450,7 @@ env_drop (struct env *env, unsigned i)
 {
   struct error e;
 
-  CHECK (drop_snapshot (&env->engine, &env->segment, ENV_ID (i), &e) == 0);
+  CHECK (drop_snapshot (&env->engine, &env->segment, ENV_ID (i), 0, &e) == 0);
 }
 
 void

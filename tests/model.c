@@ -233,7 +233,7 @@ step_drop (void)
   s = below (3) ? &model.snaps[below (model.nr_snaps)] : oldest ();
   if (s->owner && below (2) && step_owner_ends (s))
     return;
-  REQUIRE (control_drop (&model.patient, s->name, &e) == 0,
+  REQUIRE (control_drop (&model.patient, s->name, 0, &e) == 0,
            "dropping %s: %s", s->name, e.msg);
   check_dropped (s);
   if (s->owner)
@@ -263,7 +263,7 @@ burst_control (void *opaque)
   b->result = b->control == CREATE ?
     control_create (b->client, &(struct control_snapshot) {
         .name = b->snap->name, .target = b->snap->target }, &held_ns, &b->error) :
-    control_drop (b->client, b->snap->name, &b->error);
+    control_drop (b->client, b->snap->name, 0, &b->error);
   return NULL;
 }
 

@@ -59,10 +59,12 @@ drop (struct engine *engine, struct snapshot *snap, struct error *e)
 
 int
 drop_snapshot (struct engine *engine, struct segment *segment, uint64_t id,
-               struct error *e)
+               uint64_t hold_ns, struct error *e)
 {
   struct snapshot *snap;
   int i;
+
+  (void) hold_ns;
 
   LOCK_FOR_SCOPE (&engine->control);
   i = chain_find (engine->chain.current, id);

@@ -96,7 +96,7 @@ seg_cleanup (void)
   struct error e;
 
   client.server_timeout_ns = 0; /* if the filter is gone, so be it */
-  if (own_id != 0 && control_drop_id (&client, own_id, &e) == -1)
+  if (own_id != 0 && control_drop_id (&client, own_id, 0, &e) == -1)
     nbdkit_debug ("%s", e.msg);
   client_detach (&client);
 }
