@@ -257,8 +257,8 @@ model_start (char **argv)
   server_start (&model.filter);
   server_start (&model.plugin);
   guest_connect ();
-  REQUIRE (client_attach (&model.patient, path, "patient", 0, &e) == 0 &&
-           client_attach (&model.impatient, path, "impatient", 0, &e) == 0,
+  REQUIRE (client_attach (&model.patient, path, "patient", false, 0, &e) == 0 &&
+           client_attach (&model.impatient, path, "impatient", false, 0, &e) == 0,
            "%s", e.msg);
   model.patient.server_timeout_ns = 60 * NS_PER_SEC;
   read_disk (model.disk, model.size, 0);

@@ -159,7 +159,7 @@ step_create_owned (void)
     return;
   s->owner = calloc (1, sizeof *s->owner);
   CHECK (s->owner != NULL);
-  REQUIRE (client_attach (s->owner, model.patient.segment.path, "owner",
+  REQUIRE (client_attach (s->owner, model.patient.segment.path, "owner", false,
                           10 * NS_PER_SEC, &e) == 0, "%s", e.msg);
   if (control_create (s->owner, &(struct control_snapshot) {
         .name = s->name, .target = s->target,

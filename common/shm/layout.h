@@ -39,6 +39,13 @@
 #define CBW_NR_CLIENTS 64
 #define CBW_NR_SLOTS 64
 #define CBW_NR_SNAPSHOTS 64
+
+/* The last so many slots, and entries of the client table, are kept for
+ * control requests: those who read cannot keep anybody from making them.
+ */
+#define CBW_CONTROL_SLOTS 4
+#define CBW_CONTROL_CLIENTS 4
+
 #define CBW_SLOT_BUFFER_SIZE (256 * 1024)
 
 #define CBW_CLUSTER_SIZE_MIN (4 * 1024)
@@ -157,6 +164,13 @@ enum cbw_request_kind {
   CBW_REQUEST_BACKUP = 18,      /* as CREATE, and fill the target */
   CBW_REQUEST_JOB = 19,         /* control a backup; struct cbw_control */
 };
+
+/* Requests of those who manage snapshots, not of those who read them. */
+static inline bool
+request_is_control (uint32_t kind)
+{
+  return kind >= CBW_REQUEST_CREATE;
+}
 
 struct cbw_slot {
   _Atomic (uint32_t) state;     /* futex: state and owner, see slots.h */

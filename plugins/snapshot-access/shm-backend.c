@@ -81,8 +81,8 @@ seg_after_fork (void)
 {
   struct error e;
 
-  if (client_attach (&client, params->shm, "nbdkit snapshot-access", params->wait_ns,
-                     &e) == -1 ||
+  if (client_attach (&client, params->shm, "nbdkit snapshot-access", false,
+                     params->wait_ns, &e) == -1 ||
       (params->create && create_own (&e) == -1)) {
     nbdkit_error ("%s", e.msg);
     return -1;

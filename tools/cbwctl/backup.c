@@ -279,7 +279,7 @@ run (int argc, char **argv)
     return report_error (&e);
   announce_waiting ();
   if ((segment = segment_path (argv[n], &e)) == NULL ||
-      client_attach (&client, segment, "cbwctl backup", SERVER_WAIT,
+      client_attach (&client, segment, "cbwctl backup", true, SERVER_WAIT,
                      &e) == -1)
     return report_error (&e);
   status = run_request (&client, &rq, name);

@@ -180,7 +180,8 @@ create (const char *segment, struct control_snapshot s, bool json,
        (target = absolute_path ("--target", s.target, true, e)) == NULL) ||
       (s.access &&
        (access = absolute_path ("--access", s.access, false, e)) == NULL) ||
-      client_attach (&client, segment, "cbwctl create", SERVER_WAIT, e) == -1)
+      client_attach (&client, segment, "cbwctl create", true, SERVER_WAIT,
+                     e) == -1)
     return -1;
   if (target == NULL)
     target = control_default_target (&client.segment, s.name, e);

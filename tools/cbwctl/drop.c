@@ -69,7 +69,8 @@ run (int argc, char **argv)
   n = argc - n - 1;
   announce_waiting ();
   if ((segment = segment_path (argv[0], &e)) == NULL ||
-      client_attach (&client, segment, "cbwctl drop", SERVER_WAIT, &e) == -1)
+      client_attach (&client, segment, "cbwctl drop", true, SERVER_WAIT,
+                     &e) == -1)
     return report_error (&e);
   if (!all_known (&client, n, argv + 1))
     status = EXIT_FAILED;
