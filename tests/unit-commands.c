@@ -44,7 +44,7 @@ start (void)
 static void
 end (void)
 {
-  CHECK (engine_stop (&engine));
+  CHECK (engine_stop (&engine, now_monotonic_ns () + 30 * NS_PER_SEC));
   engine_destroy (&engine);
   segment_close (&segment, true);
   env_end (&env);

@@ -38,6 +38,14 @@ reply (int r, const struct error *e, struct cbw_control *rq, void *buf)
   return r == -1 ? e->num : 0;
 }
 
+int
+command_refuse (const struct error *e, void *buf)
+{
+  struct cbw_control rq = copy_request (buf);
+
+  return reply (-1, e, &rq, buf);
+}
+
 /* A target that a client names.  A command is run as us, so only our own
  * user may name one: who else may write to the segment could do so.
  */

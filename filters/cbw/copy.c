@@ -13,10 +13,10 @@
 #include "rounding.h"
 #include "threads.h"
 
-/* How long the server waits for stuck copies when it stops, in seconds:
- * nbdkit -D cbw.stuck_wait=SECS.
+/* How long the server waits for what is stuck when it stops, in seconds, all
+ * in all: nbdkit -D cbw.stuck_wait=SECS.
  */
-NBDKIT_DLL_PUBLIC int cbw_debug_stuck_wait = 30;
+NBDKIT_DLL_PUBLIC int cbw_debug_stuck_wait = 25;
 
 /* A hole in the source is claimed by so much at a time if it must be
  * written to the target.
@@ -41,13 +41,17 @@ copier_patience_ns (void)
 }
 
 bool
+copier_stop (struct copier *c, uint64_t timeout_ns)
+{
+  return timed_stop (&c->timed, timeout_ns);
+}
+
+void
 copier_destroy (struct copier *c)
 {
-  if (!timed_destroy (&c->timed, copier_patience_ns ()))
-    return false;
+  timed_destroy (&c->timed);
   piece_pool_destroy (&c->buffers);
   pthread_mutex_destroy (&c->lock);
-  return true;
 }
 
 /* Put the claim on the list; the lock is held, and no other overlaps. */

@@ -9,6 +9,7 @@
 #include "clock.h"
 #include "engine.h"
 #include "rounding.h"
+#include "threads.h"
 
 /* How often a guest's write that waits for space looks for some. */
 #define STALL_INTERVAL (50 * NS_PER_MS)
@@ -25,19 +26,40 @@ engine_init (struct engine *e)
   writeback_init (&e->writeback, &e->chain);
 }
 
-bool
-engine_stop (struct engine *e)
+void
+engine_quit (struct engine *e)
 {
   /* First, as the end of a backup may wait for the buffer. */
   writeback_stop (&e->writeback);
-  return fill_stop (&e->fill, copier_patience_ns ()) &&
-    copier_destroy (&e->copier) &&
-    writeback_end (&e->writeback, copier_patience_ns ());
+  fill_quit (&e->fill);
+  timed_quit (&e->copier.timed);
+}
+
+bool
+engine_wait (struct engine *e, uint64_t until)
+{
+  return thread_group_wait (&e->fill.threads, time_left (until)) == 0 &&
+    thread_group_wait (&e->copier.timed.workers, time_left (until)) == 0 &&
+    thread_group_wait (&e->writeback.threads, time_left (until)) == 0;
+}
+
+bool
+engine_stop (struct engine *e, uint64_t until)
+{
+  bool ended;
+
+  engine_quit (e);
+  ended = fill_stop (&e->fill, time_left (until));
+  ended = copier_stop (&e->copier, time_left (until)) && ended;
+  return writeback_end (&e->writeback, time_left (until)) && ended;
 }
 
 void
 engine_destroy (struct engine *e)
 {
+  fill_destroy (&e->fill);
+  copier_destroy (&e->copier);
+  writeback_destroy (&e->writeback);
   chain_head_destroy (&e->chain);
   gate_destroy (&e->gate);
   pthread_mutex_destroy (&e->control);

@@ -32,13 +32,21 @@ struct engine {
 
 extern void engine_init (struct engine *e);
 
-/* Every guest is gone: end the engine's own threads.  Returns false if a
- * copy that took too long, or a piece of a backup, is still under way: then the source, the segment
- * and the engine must stay until the process is gone.
- */
-extern bool engine_stop (struct engine *e);
+/* Every guest is gone: let the engine's own threads end. */
+extern void engine_quit (struct engine *e);
 
-/* After that, with the service threads gone too. */
+/* After that: wait for them until that moment (monotonic).  Returns whether
+ * they have ended.
+ */
+extern bool engine_wait (struct engine *e, uint64_t until);
+
+/* Let them end, and wait for it no longer than until that moment.  Returns false if one is stuck in a call: then the source, the
+ * segment and the engine must stay until the process is gone.  Others may
+ * still use the engine: nothing is freed.
+ */
+extern bool engine_stop (struct engine *e, uint64_t until);
+
+/* After that, if all its threads have ended, and the service threads too. */
 extern void engine_destroy (struct engine *e);
 
 /* The source for threads of the engine's own, which copy when there is a
