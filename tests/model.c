@@ -159,7 +159,7 @@ step_create_owned (void)
     return;
   s->owner = calloc (1, sizeof *s->owner);
   CHECK (s->owner != NULL);
-  REQUIRE (client_attach (s->owner, model.patient.segment.path, "owner",
+  REQUIRE (client_attach (s->owner, model.patient.segment.path, "owner", false,
                           10 * NS_PER_SEC, &e) == 0, "%s", e.msg);
   if (control_create (s->owner, &(struct control_snapshot) {
         .name = s->name, .target = s->target,
@@ -233,7 +233,7 @@ step_drop (void)
   s = below (3) ? &model.snaps[below (model.nr_snaps)] : oldest ();
   if (s->owner && below (2) && step_owner_ends (s))
     return;
-  REQUIRE (control_drop (&model.patient, s->name, &e) == 0,
+  REQUIRE (control_drop (&model.patient, s->name, 0, &e) == 0,
            "dropping %s: %s", s->name, e.msg);
   check_dropped (s);
   if (s->owner)
@@ -263,7 +263,7 @@ burst_control (void *opaque)
   b->result = b->control == CREATE ?
     control_create (b->client, &(struct control_snapshot) {
         .name = b->snap->name, .target = b->snap->target }, &held_ns, &b->error) :
-    control_drop (b->client, b->snap->name, &b->error);
+    control_drop (b->client, b->snap->name, 0, &b->error);
   return NULL;
 }
 

@@ -26,6 +26,8 @@ FIELDS = {
     "geometry_sum": (112, "Q"),
     "state": (192, "I"), "generation": (208, "Q"),
     "boot_id": (216, "16s"), "clean": (244, "I"),
+    "idle_threads": (320, "I"), "pending": (4096, "Q"),
+    "slot0.state": (12288, "I"),
 }
 GEOMETRY = (16, 112)
 ENTRY_FIELDS = {

@@ -9,7 +9,13 @@
  *   sleep SECS [FROM]     take so long
  *   hang 0 [FROM]         not return until the file says something else
  *
- * Only writes that reach past the offset FROM.
+ * Only writes that reach past the offset FROM; and of flushes:
+ *
+ *   flush NUMBER          fail
+ *   hang-flush            not return until the file says something else
+ *
+ * CBW_TARGET may be a path that another one begins with, and a dot: that is
+ * meant too, as a target may be moved aside.
  */
 
 #define _GNU_SOURCE
@@ -42,7 +48,8 @@ is_target (int fd)
   if (n < 0 || target == NULL)
     return false;
   path[n] = '\0';
-  return strcmp (path, target) == 0;
+  return strncmp (path, target, strlen (target)) == 0 &&
+    (path[strlen (target)] == '\0' || path[strlen (target)] == '.');
 }
 
 static struct fault
@@ -114,3 +121,37 @@ suffer (int fd, size_t count, off_t offset)
 #undef pwrite64
 WRAP (pwrite)
 WRAP (pwrite64)
+
+static int
+suffer_flush (int fd)
+{
+  struct fault f;
+
+  if (!is_target (fd))
+    return 0;
+  f = look ();
+  if (strcmp (f.kind, "flush") == 0)
+    return (int) f.number;
+  while (strcmp (f.kind, "hang-flush") == 0) {
+    nap (0.02);
+    f = look ();
+  }
+  return 0;
+}
+
+#define WRAP_FLUSH(name)                                                \
+  int                                                                   \
+  name (int fd)                                                         \
+  {                                                                     \
+    static int (*real) (int);                                           \
+                                                                        \
+    errno = suffer_flush (fd);                                          \
+    if (errno)                                                          \
+      return -1;                                                        \
+    if (real == NULL)                                                   \
+      real = (int (*) (int)) dlsym (RTLD_NEXT, #name);                  \
+    return real (fd);                                                   \
+  }
+
+WRAP_FLUSH (fsync)
+WRAP_FLUSH (fdatasync)

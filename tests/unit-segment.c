@@ -388,6 +388,32 @@ test_look (void)
   segment_close (&l, true);
 }
 
+/* A segment that is refused after all has not been touched: what an earlier
+ * server left in the request list is taken up only when this one begins.
+ */
+static void
+test_request_list (void)
+{
+  struct segment s = serve ();
+  struct error e;
+
+  publish (&s);
+  atomic_store (&map_slot (&s.map, 9)->state, 3 | 0x800043u << 8); /* RUNNING */
+  atomic_store (&map_header (&s.map)->idle_threads, 7);
+  segment_close (&s, false);
+
+  s = serve ();
+  CHECK (!s.fresh);
+  CHECK_EQ (map_slot (&s.map, 9)->state, 3 | 0x800043u << 8);
+  CHECK_EQ (map_header (&s.map)->idle_threads, 7);
+  CHECK_EQ (map_doorbell (&s.map)->pending, 0);
+  CHECK (segment_begin (&s, &e) == 0);
+  CHECK_EQ (map_slot (&s.map, 9)->state, 2 | 0x800043u << 8); /* SUBMITTED */
+  CHECK_EQ (map_header (&s.map)->idle_threads, 0);
+  CHECK_EQ (map_doorbell (&s.map)->pending, 1 << 9);
+  segment_close (&s, true);
+}
+
 /* What is no file is refused, and not waited for. */
 static void
 test_pipe (void)
@@ -551,6 +577,7 @@ main (void)
   RUN (test_damaged);
   RUN (test_no_directory);
   RUN (test_look);
+  RUN (test_request_list);
   RUN (test_pipe);
   RUN (test_open_to_others);
   RUN (test_links);

@@ -51,7 +51,8 @@ control_create (struct client *c, const struct control_snapshot *s,
                 uint64_t *held_ns, struct error *e)
 {
   struct cbw_control rq = {
-    .flags = s->flags, .options = s->options, .speed = s->speed
+    .flags = s->flags, .options = s->options, .speed = s->speed,
+    .hold_ns = s->hold_ns
   };
 
   if (snaptab_check_name (s->name, e) == -1 ||
@@ -70,9 +71,10 @@ control_create (struct client *c, const struct control_snapshot *s,
 }
 
 int
-control_drop_id (struct client *c, uint64_t id, struct error *e)
+control_drop_id (struct client *c, uint64_t id, uint64_t hold_ns,
+                 struct error *e)
 {
-  struct cbw_control rq = { 0 };
+  struct cbw_control rq = { .hold_ns = hold_ns };
 
   return run (c, CBW_REQUEST_DROP, id, &rq, e);
 }
@@ -87,14 +89,15 @@ control_job (struct client *c, uint64_t id, enum cbw_job_action action,
 }
 
 int
-control_drop (struct client *c, const char *name, struct error *e)
+control_drop (struct client *c, const char *name, uint64_t hold_ns,
+              struct error *e)
 {
   struct snapshot_info info;
 
   if (!snaptab_find (&c->segment.map, name, &info))
     return error_set (e, ENOENT, "%s: there is no snapshot \"%s\"",
                       c->segment.path, name);
-  return control_drop_id (c, info.id, e);
+  return control_drop_id (c, info.id, hold_ns, e);
 }
 
 /* Can nobody but root and us make a file in this directory? */

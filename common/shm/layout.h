@@ -39,6 +39,13 @@
 #define CBW_NR_CLIENTS 64
 #define CBW_NR_SLOTS 64
 #define CBW_NR_SNAPSHOTS 64
+
+/* The last so many slots, and entries of the client table, are kept for
+ * control requests: those who read cannot keep anybody from making them.
+ */
+#define CBW_CONTROL_SLOTS 4
+#define CBW_CONTROL_CLIENTS 4
+
 #define CBW_SLOT_BUFFER_SIZE (256 * 1024)
 
 #define CBW_CLUSTER_SIZE_MIN (4 * 1024)
@@ -158,6 +165,13 @@ enum cbw_request_kind {
   CBW_REQUEST_JOB = 19,         /* control a backup; struct cbw_control */
 };
 
+/* Requests of those who manage snapshots, not of those who read them. */
+static inline bool
+request_is_control (uint32_t kind)
+{
+  return kind >= CBW_REQUEST_CREATE;
+}
+
 struct cbw_slot {
   _Atomic (uint32_t) state;     /* futex: state and owner, see slots.h */
 
@@ -248,6 +262,13 @@ static_assert (sizeof (struct cbw_options) == 32, "cbw_options");
 
 #define CBW_CREATE_FORCE 1u     /* overwrite a target that holds data */
 #define CBW_CREATE_OWNED 2u     /* drop it when the creating client dies */
+#define CBW_CREATE_FLAGS (CBW_CREATE_FORCE | CBW_CREATE_OWNED)
+
+/* How long guests' changes may be held while those under way are drained,
+ * in nanoseconds: unless a request says otherwise, and at most.
+ */
+#define CBW_HOLD_DEFAULT UINT64_C (200000000)
+#define CBW_HOLD_MAX UINT64_C (10000000000)
 
 /* What JOB asks for.  Done twice, each is the same as done once. */
 enum cbw_job_action {
@@ -269,11 +290,13 @@ struct cbw_control {
   uint32_t flags;               /* CREATE: CBW_CREATE_* */
   uint32_t action;              /* JOB: enum cbw_job_action */
   uint64_t speed;               /* BACKUP, JOB: bytes/s; 0: any */
+  uint64_t hold_ns;             /* CREATE, BACKUP, DROP: how long guests may
+                                 * be held; 0: CBW_HOLD_DEFAULT */
 
   uint64_t held_ns;             /* reply: how long guests' writes waited */
   char message[ERROR_MSG_MAX];  /* reply: if it failed, why */
 };
-static_assert (sizeof (struct cbw_control) == 3208, "cbw_control");
+static_assert (sizeof (struct cbw_control) == 3216, "cbw_control");
 
 /*   NONE       RUNNING <-> PAUSED
  *                 ^ |

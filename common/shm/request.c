@@ -1,8 +1,18 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
+/* Requests through the request list, as the client makes them.
+ *
+ * A slot whose reply is left lying may be taken back by the server (slots.h):
+ * whoever was stopped may find that it has lost the slot, and that what it
+ * has copied out of it is another's.  Then it asks again, as every request can be
+ * repeated: reads and extents change nothing, a discard done twice is the same
+ * as done once, and a control request carries a uuid or an id.
+ */
+
 #include <config.h>
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "clock.h"
@@ -18,25 +28,72 @@
  */
 #define REQUEST_SLOTS_MAX 8
 
-/* Claim a slot if there is one and we do not hold our share. */
-static int
-claim (struct client *c)
-{
-  int i;
+/* Who loses its slots so often, one after the other, is not just stopped now
+ * and then.
+ */
+#define LOSSES_MAX 64
 
-  if (atomic_fetch_add (&c->slots, 1) >= CLIENT_SLOTS_MAX ||
-      (i = slot_claim (&c->segment.map, c->owner)) == -1) {
-    atomic_fetch_sub (&c->slots, 1);
-    return -1;
-  }
-  return i;
+/* What is asked for. */
+struct asked {
+  enum cbw_request_kind kind;
+  uint64_t snapshot, length, offset;
+};
+
+/* A slot of ours. */
+struct held {
+  unsigned slot;
+  uint32_t claim;               /* our number of this claim of it */
+};
+
+enum outcome {
+  REPLIED,
+  LOST,                         /* the slot: ask again */
+  GONE,                         /* the server */
+};
+
+static bool
+is_control (const struct asked *a)
+{
+  return request_is_control (a->kind);
 }
 
-/* Claim a slot, waiting for one.  The caller holds none.  Returns -1 if
- * the filter is gone.
+static struct share *
+snapshot_share (struct client *c, uint64_t snapshot)
+{
+  return &c->snapshots[snapshot % CBW_NR_SNAPSHOTS];
+}
+
+/* Is it worth to go on waiting?  False if the server is gone, and our
+ * patience with it over.
  */
-static int
-claim_wait (struct client *c)
+static bool
+may_wait (struct client *c, uint64_t *waited_since)
+{
+  if (!client_server_alive (c))
+    return client_wait_server (c, waited_since);
+  *waited_since = 0;
+  return true;
+}
+
+/* Take one from the share; if "wait", as soon as there is one. */
+static bool
+take_share (struct client *c, struct share *share, unsigned max, bool wait)
+{
+  uint64_t waited_since = 0;
+  uint32_t seen;
+
+  for (;;) {
+    seen = atomic_load (&share->room);
+    if (share_take (share, max))
+      return true;
+    if (!wait || (!share_wait (share, seen, LIVENESS_INTERVAL) &&
+                  !may_wait (c, &waited_since)))
+      return false;
+  }
+}
+
+static bool
+take_slot (struct client *c, bool control, bool wait, struct held *h)
 {
   const struct cbw_map *m = &c->segment.map;
   uint64_t waited_since = 0;
@@ -45,163 +102,309 @@ claim_wait (struct client *c)
 
   for (;;) {
     seen = atomic_load (&map_doorbell (m)->freed);
-    i = claim (c);
-    if (i >= 0)
-      return i;
+    i = slot_claim (m, c->owner, control);
+    if (i >= 0) {
+      h->slot = (unsigned) i;
+      h->claim = atomic_fetch_add (&c->claims[i], 1) + 1;
+      return true;
+    }
+    if (!wait)
+      return false;
     slot_wait_free (m, seen, LIVENESS_INTERVAL);
-    if (client_server_alive (c))
-      waited_since = 0;
-    else if (!client_wait_server (c, &waited_since))
-      return -1;
+    if (!may_wait (c, &waited_since))
+      return false;
   }
 }
 
+/* A slot was given back, or lost. */
 static void
-release (struct client *c, unsigned i)
+give_shares (struct client *c, const struct asked *a)
 {
-  /* Counted down first, so that whom the ring wakes finds room. */
-  atomic_fetch_sub (&c->slots, 1);
-  slot_abandon (&c->segment.map, i, c->owner);
+  if (is_control (a))
+    return;
+  share_give (&c->share);
+  share_give (snapshot_share (c, a->snapshot));
+}
+
+/* Claim a slot.  With "wait", wait for one: the caller holds none, so that
+ * threads do not wait for each other in a circle.  Returns false if there is
+ * none, or after waiting if the server is gone.
+ */
+static bool
+claim (struct client *c, const struct asked *a, bool wait, struct held *h)
+{
+  struct share *const of_snapshot = snapshot_share (c, a->snapshot);
+
+  if (is_control (a))
+    return take_slot (c, true, wait, h);
+  if (!take_share (c, of_snapshot, SLOTS_PER_SNAPSHOT, wait))
+    return false;
+  if (!take_share (c, &c->share, SLOTS_PER_CLIENT, wait)) {
+    share_give (of_snapshot);
+    return false;
+  }
+  if (!take_slot (c, false, wait, h)) {
+    give_shares (c, a);
+    return false;
+  }
+  return true;
 }
 
 static void
-submit (struct client *c, unsigned i, enum cbw_request_kind kind,
-        uint64_t snapshot, uint64_t length, uint64_t offset)
+submit (struct client *c, const struct held *h, const struct asked *a)
 {
-  struct cbw_slot *slot = map_slot (&c->segment.map, i);
+  struct cbw_slot *slot = map_slot (&c->segment.map, h->slot);
 
-  slot->kind = kind;
-  slot->snapshot = snapshot;
-  slot->offset = offset;
-  slot->length = length;
+  slot->kind = a->kind;
+  slot->snapshot = a->snapshot;
+  slot->offset = a->offset;
+  slot->length = a->length;
   slot->status = EIO;
   slot->count = 0;
-  slot_submit (&c->segment.map, i, c->owner);
+  slot_submit (&c->segment.map, h->slot, c->owner);
 }
 
-/* Wait for the reply in slot i.  Returns its status; the slot stays ours
- * only if *held.
+/* Has no other thread of ours claimed the slot since? */
+static bool
+is_ours (struct client *c, const struct held *h)
+{
+  return atomic_load (&c->claims[h->slot]) == h->claim;
+}
+
+/* Wait for the reply.  If there is one *status is its errno, or 0, the slot is
+ * ours still, or seems so, and "finish" is to be called.  Else it is not.
  */
-static int
-wait_reply (struct client *c, unsigned i, bool *held)
+static enum outcome
+wait_reply (struct client *c, const struct asked *a, const struct held *h,
+            int *status)
 {
   const struct cbw_map *m = &c->segment.map;
+  enum outcome outcome = LOST;
   uint64_t waited_since = 0;
   enum slot_wait r;
+
+  for (;;) {
+    r = slot_wait (m, h->slot, c->owner,
+                   waited_since ? 1 : LIVENESS_INTERVAL);
+    if (r == SLOT_WAIT_LOST || !is_ours (c, h))
+      break;
+    if (r == SLOT_WAIT_DONE) {
+      *status = map_slot (m, h->slot)->status;
+      if (*status < 0 || *status >= 4096)
+        *status = EIO;
+      return REPLIED;
+    }
+    if (!may_wait (c, &waited_since)) {
+      slot_abandon (m, h->slot, c->owner);
+      outcome = GONE;
+      break;
+    }
+  }
+  give_shares (c, a);
+  return outcome;
+}
+
+/* The reply has been copied: give the slot back.  Returns false if it was not
+ * ours any more when that was done; then the copy is worth nothing.
+ *
+ * The server may take it back in DONE, and another of our threads may have
+ * claimed it since, and have a reply in it.  That one had raised "claims"
+ * before it submitted.  The first look is for its sake, who would lose its
+ * slot in turn; the second is the proof.
+ */
+static bool
+finish (struct client *c, const struct asked *a, const struct held *h)
+{
+  const bool ours = is_ours (c, h) &&
+    slot_finish (&c->segment.map, h->slot, c->owner) && is_ours (c, h);
+
+  give_shares (c, a);
+  return ours;
+}
+
+/* Run one request.  "payload" (may be NULL) is put into the slot's buffer;
+ * "copy" (may be NULL) copies what is wanted of the reply, whose status it is
+ * given, and returns the status; it may be called again, with another reply, or
+ * with NULL if what it has copied was none.  Returns the status, ESHUTDOWN, or
+ * EIO if no reply could be got hold of.
+ */
+static int
+run_one (struct client *c, const struct asked *a,
+         const struct cbw_control *payload,
+         int (*copy) (void *opaque, int status, const struct cbw_slot *slot,
+                      const void *buffer), void *opaque)
+{
+  const struct cbw_map *m = &c->segment.map;
+  enum outcome outcome;
+  struct held h;
+  unsigned n;
   int status;
 
-  *held = true;
-  for (;;) {
-    r = slot_wait (m, i, c->owner, waited_since ? 1 : LIVENESS_INTERVAL);
-    if (r == SLOT_WAIT_DONE) {
-      status = map_slot (m, i)->status;
-      return status >= 0 && status < 4096 ? status : EIO;
-    }
-    if (r == SLOT_WAIT_TIMEOUT) {
-      if (client_server_alive (c)) {
-        waited_since = 0;
-        continue;
-      }
-      if (client_wait_server (c, &waited_since))
-        continue;
-      slot_abandon (m, i, c->owner);
-    }
-    *held = false;
-    atomic_fetch_sub (&c->slots, 1);
-    return ESHUTDOWN;
+  for (n = 0; n < LOSSES_MAX; ++n) {
+    if (!claim (c, a, true, &h))
+      return ESHUTDOWN;
+    if (payload)
+      memcpy (map_buffer (m, h.slot), payload, sizeof *payload);
+    submit (c, &h, a);
+    slots_ring (m);
+    outcome = wait_reply (c, a, &h, &status);
+    if (outcome == GONE)
+      return ESHUTDOWN;
+    if (outcome == LOST)
+      continue;
+    if (copy)
+      status = copy (opaque, status, map_slot (m, h.slot),
+                     map_buffer (m, h.slot));
+    if (finish (c, a, &h))
+      return status;
   }
+  return copy ? copy (opaque, EIO, NULL, NULL) : EIO;
 }
 
-/* Submit one request and wait for its reply.  "payload" (may be NULL) is
- * put into the slot's buffer.  If *held afterwards, the slot *i is the
- * caller's to release.
- */
-static int
-run_one (struct client *c, enum cbw_request_kind kind, uint64_t snapshot,
-         uint64_t length, uint64_t offset, const struct cbw_control *payload,
-         unsigned *i, bool *held)
-{
-  const int claimed = claim_wait (c);
+/* ---- Reads ---- */
 
-  *held = false;
-  if (claimed == -1)
-    return ESHUTDOWN;
-  *i = (unsigned) claimed;
-  if (payload)
-    memcpy (map_buffer (&c->segment.map, *i), payload, sizeof *payload);
-  submit (c, *i, kind, snapshot, length, offset);
-  slots_ring (&c->segment.map);
-  return wait_reply (c, *i, held);
-}
-
-/* A piece of a read on its way. */
+/* A piece of a read. */
 struct piece {
-  unsigned slot;
-  uint64_t offset;
-  uint64_t length;
+  struct asked asked;
+  struct held held;
 };
 
-/* Fill the queue with further pieces of [*next, end), waiting for a slot
- * only if it is empty: a thread never waits for a slot while it holds
- * finished ones.  Returns 0 or an errno.
- */
-static int
-submit_pieces (struct client *c, uint64_t snapshot, uint64_t *next,
-               uint64_t end, struct piece *queue, unsigned head,
-               unsigned *nr)
-{
-  const uint64_t first = *next;
-  struct piece *p;
-  int i;
+/* A read: what is under way, and what is still to be asked for. */
+struct reading {
+  uint64_t snapshot;
+  uint64_t next, end;           /* not asked for yet */
+  struct piece queue[REQUEST_SLOTS_MAX]; /* under way, from "head" on */
+  unsigned head, nr;
+  struct asked again[REQUEST_SLOTS_MAX]; /* lost */
+  unsigned nr_again;
+};
 
-  while (*next < end && *nr < REQUEST_SLOTS_MAX) {
-    i = *nr == 0 ? claim_wait (c) : claim (c);
-    if (i == -1)
-      break;
-    p = &queue[(head + *nr) % REQUEST_SLOTS_MAX];
-    p->slot = (unsigned) i;
-    p->offset = *next;
-    p->length = min_u64 (end - *next, CBW_SLOT_BUFFER_SIZE);
-    submit (c, p->slot, CBW_REQUEST_READ, snapshot, p->length, p->offset);
-    *next += p->length;
-    ++*nr;
+/* What to ask for next; false if nothing is left. */
+static bool
+next_piece (struct reading *r, struct asked *a)
+{
+  if (r->nr_again > 0) {
+    *a = r->again[--r->nr_again];
+    return true;
   }
-  if (*next > first)
+  if (r->next == r->end)
+    return false;
+  *a = (struct asked) {
+    .kind = CBW_REQUEST_READ,
+    .snapshot = r->snapshot,
+    .offset = r->next,
+    .length = min_u64 (r->end - r->next, CBW_SLOT_BUFFER_SIZE),
+  };
+  r->next += a->length;
+  return true;
+}
+
+/* There is no slot for it yet. */
+static void
+put_back (struct reading *r, const struct asked *a)
+{
+  r->again[r->nr_again++] = *a;
+}
+
+/* Fill the queue, waiting for a slot only if it is empty: a thread never
+ * waits for a slot while it holds finished ones.  Returns false if the server
+ * is gone, and nothing is under way.
+ */
+static bool
+submit_pieces (struct client *c, struct reading *r)
+{
+  const unsigned before = r->nr;
+  struct piece *p;
+
+  while (r->nr + r->nr_again < REQUEST_SLOTS_MAX || r->nr_again > 0) {
+    p = &r->queue[(r->head + r->nr) % REQUEST_SLOTS_MAX];
+    if (!next_piece (r, &p->asked))
+      break;
+    if (!claim (c, &p->asked, r->nr == 0, &p->held)) {
+      put_back (r, &p->asked);
+      break;
+    }
+    submit (c, &p->held, &p->asked);
+    r->nr++;
+  }
+  if (r->nr > before)
     slots_ring (&c->segment.map);
-  return *nr == 0 ? ESHUTDOWN : 0;
+  return r->nr > 0;
 }
 
 int
 request_read (struct client *c, uint64_t snapshot, void *buf, uint64_t count,
               uint64_t offset)
 {
-  struct piece queue[REQUEST_SLOTS_MAX];
-  uint64_t next = offset, end = offset + count;
-  unsigned head = 0, nr = 0;
+  struct reading r = {
+    .snapshot = snapshot, .next = offset, .end = offset + count
+  };
+  unsigned losses = 0;
   struct piece *p;
-  bool held;
-  int r, err = 0;
+  enum outcome outcome;
+  int status, err = 0;
 
-  while (nr > 0 || next < end) {
-    r = submit_pieces (c, snapshot, &next, end, queue, head, &nr);
-    if (r != 0)
-      return err ? err : r;
+  while (r.nr > 0 || r.nr_again > 0 || r.next < r.end) {
+    if (!submit_pieces (c, &r))
+      return err ? err : ESHUTDOWN;
 
-    p = &queue[head];
-    r = wait_reply (c, p->slot, &held);
-    if (r == 0)
-      memcpy ((char *) buf + (p->offset - offset),
-              map_buffer (&c->segment.map, p->slot), p->length);
-    else {
-      err = err ? err : r;
-      next = end;               /* no more; but wait for those under way */
+    p = &r.queue[r.head];
+    outcome = wait_reply (c, &p->asked, &p->held, &status);
+    if (outcome == REPLIED) {
+      if (status == 0)
+        memcpy ((char *) buf + (p->asked.offset - offset),
+                map_buffer (&c->segment.map, p->held.slot), p->asked.length);
+      if (!finish (c, &p->asked, &p->held))
+        outcome = LOST;
     }
-    if (held)
-      release (c, p->slot);
-    head = (head + 1) % REQUEST_SLOTS_MAX;
-    nr--;
+    r.head = (r.head + 1) % REQUEST_SLOTS_MAX;
+    r.nr--;
+
+    if (outcome == GONE)
+      status = ESHUTDOWN;
+    else if (outcome == REPLIED)
+      losses = 0;
+    else if (err == 0 && ++losses < LOSSES_MAX) {
+      put_back (&r, &p->asked);
+      continue;
+    }
+    else
+      status = EIO;
+    if (status != 0) {
+      err = err ? err : status;
+      r.next = r.end;           /* no more; but wait for those under way */
+      r.nr_again = 0;
+    }
   }
   return err;
+}
+
+/* ---- The others ---- */
+
+/* The extents of a reply. */
+struct extents {
+  struct cbw_extent *x;
+  uint32_t nr;
+};
+
+static int
+copy_extents (void *opaque, int status, const struct cbw_slot *slot,
+              const void *buffer)
+{
+  struct extents *copy = opaque;
+  const uint32_t nr = slot->count;
+
+  if (status != 0)
+    return status;
+  if (nr == 0 || nr > CBW_EXTENTS_MAX)
+    return EIO;
+  free (copy->x);               /* if it is asked for again */
+  copy->x = malloc (nr * sizeof *copy->x);
+  if (copy->x == NULL)
+    return ENOMEM;
+  memcpy (copy->x, buffer, nr * sizeof *copy->x);
+  copy->nr = nr;
+  return 0;
 }
 
 int
@@ -210,46 +413,21 @@ request_extents (struct client *c, uint64_t snapshot, uint64_t count,
                  int (*add) (void *opaque, uint64_t offset, uint64_t length,
                              uint32_t type), void *opaque)
 {
-  const struct cbw_extent *extents;
-  struct cbw_extent x;
-  uint32_t nr, n;
-  unsigned i;
-  bool held;
+  const struct asked a = { CBW_REQUEST_EXTENTS, snapshot, count, offset };
+  struct extents e = { .x = NULL };
+  const struct cbw_extent *x;
   int r;
 
-  r = run_one (c, CBW_REQUEST_EXTENTS, snapshot, count, offset, NULL, &i,
-               &held);
-  if (!held)
-    return r;
-  extents = map_buffer (&c->segment.map, i);
-  nr = map_slot (&c->segment.map, i)->count;
-  if (r == 0 && (nr == 0 || nr > CBW_EXTENTS_MAX))
-    r = EIO;
-  for (n = 0; r == 0 && n < nr; ++n) {
-    x = extents[n];
-    if (x.length == 0 || x.length > size - offset)
+  r = run_one (c, &a, NULL, copy_extents, &e);
+  for (x = e.x; r == 0 && x < e.x + e.nr; ++x) {
+    if (x->length == 0 || x->length > size - offset)
       r = EIO;
-    else if (add (opaque, offset, x.length,
-                  x.type & (CBW_EXTENT_HOLE | CBW_EXTENT_ZERO)) == -1)
+    else if (add (opaque, offset, x->length,
+                  x->type & (CBW_EXTENT_HOLE | CBW_EXTENT_ZERO)) == -1)
       r = ENOMEM;
-    offset += x.length;
+    offset += x->length;
   }
-  release (c, i);
-  return r;
-}
-
-/* A request without data. */
-static int
-run_simple (struct client *c, enum cbw_request_kind kind, uint64_t snapshot,
-            uint64_t count, uint64_t offset)
-{
-  unsigned i;
-  bool held;
-  int r;
-
-  r = run_one (c, kind, snapshot, count, offset, NULL, &i, &held);
-  if (held)
-    release (c, i);
+  free (e.x);
   return r;
 }
 
@@ -257,29 +435,44 @@ int
 request_cache (struct client *c, uint64_t snapshot, uint64_t count,
                uint64_t offset)
 {
-  return run_simple (c, CBW_REQUEST_CACHE, snapshot, count, offset);
+  const struct asked a = { CBW_REQUEST_CACHE, snapshot, count, offset };
+
+  return run_one (c, &a, NULL, NULL, NULL);
 }
 
 int
 request_discard (struct client *c, uint64_t snapshot, uint64_t count,
                  uint64_t offset)
 {
-  return run_simple (c, CBW_REQUEST_DISCARD, snapshot, count, offset);
+  const struct asked a = { CBW_REQUEST_DISCARD, snapshot, count, offset };
+
+  return run_one (c, &a, NULL, NULL, NULL);
+}
+
+static int
+copy_control (void *opaque, int status, const struct cbw_slot *slot,
+              const void *buffer)
+{
+  struct cbw_control *rq = opaque;
+
+  if (slot == NULL) {
+    memset (rq, 0, sizeof *rq);
+    return status;
+  }
+  memcpy (rq, buffer, sizeof *rq);
+  rq->message[sizeof rq->message - 1] = '\0';
+  return status;
 }
 
 int
 request_control (struct client *c, enum cbw_request_kind kind,
                  uint64_t snapshot, struct cbw_control *rq)
 {
-  unsigned i;
-  bool held;
+  const struct asked a = { .kind = kind, .snapshot = snapshot };
+  struct cbw_control reply = { 0 };
   int r;
 
-  r = run_one (c, kind, snapshot, 0, 0, rq, &i, &held);
-  if (held) {
-    memcpy (rq, map_buffer (&c->segment.map, i), sizeof *rq);
-    rq->message[sizeof rq->message - 1] = '\0';
-    release (c, i);
-  }
+  r = run_one (c, &a, rq, copy_control, &reply);
+  *rq = reply;
   return r;
 }

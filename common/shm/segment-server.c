@@ -206,7 +206,6 @@ segment_serve (struct segment *s, const char *path, uint64_t disk_size,
   }
   s->map.base = base;
   s->map.geometry = h.geometry;
-  slots_recover (&s->map);
   return 0;
 
  fail:
@@ -234,10 +233,12 @@ segment_begin (struct segment *s, struct error *e)
   segment_boot_id (boot_id);
   memcpy (h->boot_id, boot_id, sizeof h->boot_id);
   h->clean = 0;
-  return write_header (s) == 0 ? 0 :
-    error_set_errno (e, errno, "%s: cannot be written back, so its "
-                     "snapshots would not be safe if this host went down",
-                     s->path);
+  if (write_header (s) == -1)
+    return error_set_errno (e, errno, "%s: cannot be written back, so its "
+                            "snapshots would not be safe if this host went "
+                            "down", s->path);
+  slots_recover (&s->map);
+  return 0;
 }
 
 void

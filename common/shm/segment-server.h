@@ -44,8 +44,10 @@ extern int segment_serve (struct segment *s, const char *path,
                           uint32_t nr_cells, struct error *e);
 
 /* The server is about to change what the segment holds: from now on it is
- * not clean, if the host should go down.  -1 with the error set if that
- * could not be written to disk: then nothing may be changed.
+ * not clean, if the host should go down.  What an earlier server left in
+ * the request list can be taken; service threads have not been started.
+ * -1 with the error set if the flag could not be written to disk: then
+ * nothing may be changed.
  */
 extern int segment_begin (struct segment *s, struct error *e);
 

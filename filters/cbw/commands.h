@@ -24,4 +24,7 @@ extern int command_drop (struct engine *engine, struct segment *segment,
 
 extern int command_job (struct engine *engine, uint64_t id, void *buf);
 
+/* Do not run it, for that reason. */
+extern int command_refuse (const struct error *e, void *buf);
+
 #endif /* CBW_COMMANDS_H */

@@ -13,6 +13,7 @@
 #include "clock.h"
 #include "engine.h"
 #include "rounding.h"
+#include "threads.h"
 
 /* How often a guest's write that waits for space looks for some. */
 #define STALL_INTERVAL (50 * NS_PER_MS)
@@ -52,22 +53,45 @@ engine_init (struct engine *e)
   e->commands = (struct command_policy) { .allowed = false };
 }
 
-bool
-engine_stop (struct engine *e)
+void
+engine_quit (struct engine *e)
 {
   /* First, as the end of a backup may wait for the buffer. */
   writeback_stop (&e->writeback);
-  return fill_stop (&e->fill, copier_patience_ns ()) &&
-    copier_destroy (&e->copier) &&
-    writeback_end (&e->writeback, copier_patience_ns ()) &&
-    closer_stop (&e->closer, copier_patience_ns ());
+  fill_quit (&e->fill);
+  timed_quit (&e->copier.timed);
+  closer_quit (&e->closer);
+}
+
+bool
+engine_wait (struct engine *e, uint64_t until)
+{
+  return thread_group_wait (&e->fill.threads, time_left (until)) == 0 &&
+    thread_group_wait (&e->copier.timed.workers, time_left (until)) == 0 &&
+    thread_group_wait (&e->writeback.threads, time_left (until)) == 0 &&
+    thread_group_wait (&e->closer.threads, time_left (until)) == 0;
+}
+
+bool
+engine_stop (struct engine *e, uint64_t until)
+{
+  bool ended;
+
+  engine_quit (e);
+  ended = fill_stop (&e->fill, time_left (until));
+  ended = copier_stop (&e->copier, time_left (until)) && ended;
+  ended = writeback_end (&e->writeback, time_left (until)) && ended;
+  return closer_stop (&e->closer, time_left (until)) && ended;
 }
 
 void
 engine_destroy (struct engine *e)
 {
+  fill_destroy (&e->fill);
+  copier_destroy (&e->copier);
+  writeback_destroy (&e->writeback);
   chain_head_destroy (&e->chain);
-  pthread_mutex_destroy (&e->closer.lock);
+  closer_destroy (&e->closer);
   table_destroy (&e->table);
   gate_destroy (&e->gate);
   pthread_mutex_destroy (&e->control);
@@ -247,7 +271,7 @@ close_gate (struct engine *e, uint64_t hold_ns, struct error *error)
   for (i = 0; i < tries; ++i) {
     if (i > 0)
       nanosleep (&pause, NULL);
-    if (gate_close (&e->gate, hold_ns ? hold_ns : ENGINE_HOLD_NS))
+    if (gate_close (&e->gate, hold_ns ? hold_ns : CBW_HOLD_DEFAULT))
       return 0;
   }
   copy_describe_oldest (&e->copier, what, sizeof what);

@@ -33,8 +33,8 @@ struct create_params {
   uint64_t speed;               /* of a backup, bytes/s; 0: any */
   uint32_t flags;               /* CBW_CREATE_FORCE */
   uint32_t owner;               /* client's tag, or 0 */
-  uint64_t hold_ns;             /* guests' writes are held no longer; 0: the
-                                 * usual time */
+  uint64_t hold_ns;             /* how long guests may be held; 0:
+                                 * CBW_HOLD_DEFAULT */
   uint8_t uuid[16];             /* of the snapshot */
 };
 
@@ -49,8 +49,8 @@ extern int create_snapshot (struct engine *engine, struct segment *segment,
 
 /* Drop snapshot "id": its readers get ESHUTDOWN, and the space that no
  * older snapshot needs is given back.  The target of a backup that is
- * complete stays.  Success too if it has been dropped before.  0, or -1 with
- * the error set.
+ * complete stays.  Success too if it has been dropped before.  hold_ns as in
+ * struct create_params.  0, or -1 with the error set.
  */
 extern int drop_snapshot (struct engine *engine, struct segment *segment,
                           uint64_t id, uint64_t hold_ns, struct error *e);

@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
+/* Starting to serve a segment: what is there is taken up, what is asked for is
+ * made.  The end is in server-stop.c.
+ */
+
 #include <config.h>
 
 #include <errno.h>
@@ -14,11 +18,11 @@
 
 #include "access.h"
 #include "cleanup.h"
+#include "clock.h"
 #include "lifecycle.h"
 #include "nbd.h"
 #include "segment-server.h"
 #include "server.h"
-#include "slots.h"
 #include "snaptab.h"
 
 /* What can be told of an NBD server without the disk. */
@@ -240,58 +244,9 @@ server_start (struct server *s, const struct params *p,
   return 0;
 
  fail:
-  if (!engine_stop (&s->engine))
-    return -1;                  /* a copy is stuck, which uses all of it */
+  if (!engine_stop (&s->engine, now_monotonic_ns () + copier_patience_ns ()))
+    return -1;                  /* a thread is stuck, which uses all of it */
   engine_destroy (&s->engine);
   segment_close (&s->segment, s->segment.fresh);
   return -1;
-}
-
-/* What is to survive a reboot must be on the disk before the segment says
- * that it was left in order.  An NBD server may go down for itself: what it
- * has is flushed too, unless it hangs, as a copy that is "stuck" says.
- */
-static void
-flush_targets (struct server *s, bool stuck)
-{
-  const struct chain *chain = s->engine.chain.current;
-  const bool reboot = !segment_is_volatile (&s->segment);
-  struct snapshot *snap;
-  struct image *target;
-  struct error e;
-  size_t i;
-
-  for (i = 0; chain && i < chain->len; ++i) {
-    snap = chain->snaps[i];
-    if (snap->fixed.target_kind == CBW_TARGET_NBD ? stuck : !reboot)
-      continue;
-    /* What is in the write-back buffer is in the segment. */
-    target = image_beneath (snap->target);
-    if (target && target->ops->flush (target, &e) == -1)
-      chain_lose_target (chain, i, &e);
-  }
-}
-
-bool
-server_stop (struct server *s)
-{
-  struct error e;
-  bool ended;
-
-  service_stop (&s->service);
-  ended = engine_stop (&s->engine);
-  flush_targets (s, !ended);
-  if (!ended) {
-    /* It is not left in order, and the lock stays ours until the process,
-     * with that copy, is gone.
-     */
-    slots_wake_all (&s->segment.map);
-    return false;
-  }
-  /* The targets first: a successor must find them unlocked. */
-  engine_destroy (&s->engine);
-  if (segment_stop (&s->segment, &e) == -1)
-    nbdkit_error ("cbw: %s", e.msg);
-  segment_close (&s->segment, false);
-  return true;
 }
