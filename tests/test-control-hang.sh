@@ -24,9 +24,9 @@ silent_there () { [ -S "$tmp/silent.sock" ]; }
 wait_for 10 silent_there || fail "the silent server"
 cbwctl backup "$shm" slow --to="$tmp/image" --speed=4k --detach >/dev/null
 
-silent="nbd+unix:///?socket=$tmp/silent.sock"
+# Exports of different names, as one is the target of one snapshot.
 for i in 1 2 3 4 5 6 7 8 9; do
-    cbwctl create "$shm" hangs$i --target="$silent" >/dev/null 2>&1 &
+    cbwctl create "$shm" hangs$i --target="nbd+unix:///$i?socket=$tmp/silent.sock" >/dev/null 2>&1 &
 done
 # All of them are with the server: none waits to be taken.
 running ()
