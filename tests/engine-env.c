@@ -416,7 +416,7 @@ env_restore (struct env *env, uint64_t size, enum cbw_snapshot_state state)
     .dirty = s->dirty, .target = &s->target->image,
   };
   CHECK (writeback_wrap (&env->engine.writeback, s->snap, true, &e) == 0);
-  CHECK (engine_add_snapshot (&env->engine, s->snap, &held_ns) == 0);
+  CHECK (engine_add_snapshot (&env->engine, s->snap, &held_ns, &e) == 0);
   snapshot_unref (s->snap);
   return i;
 }

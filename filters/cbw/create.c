@@ -164,10 +164,8 @@ create_snapshot (struct engine *engine, struct segment *segment,
   if (snap->target == NULL ||
       writeback_wrap (&engine->writeback, snap, false, e) == -1)
     goto undo;
-  if (engine_add_snapshot (engine, snap, held_ns) == -1) {
-    error_set_errno (e, ENOMEM, "snapshot \"%s\"", p->name);
+  if (engine_add_snapshot (engine, snap, held_ns, e) == -1)
     goto undo;
-  }
   /* Live already: without threads to fill it, it waits for a restart. */
   if (fill_add (&engine->fill, snap, e) == -1)
     nbdkit_error ("cbw: %s", e->msg);

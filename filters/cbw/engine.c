@@ -7,6 +7,7 @@
 #include <nbdkit-filter.h>
 
 #include "clock.h"
+#include "cut.h"
 #include "engine.h"
 #include "rounding.h"
 
@@ -46,6 +47,7 @@ engine_destroy (struct engine *e)
 void
 engine_set_source (struct engine *e, const struct source *source)
 {
+  e->source = *source;
   e->copier.timed.source = *source;
   e->fill.source = *source;
 }
@@ -198,22 +200,30 @@ engine_guest_would_copy (struct engine *e, uint64_t offset, uint64_t count)
 
 int
 engine_add_snapshot (struct engine *e, struct snapshot *snap,
-                     uint64_t *held_ns)
+                     uint64_t *held_ns, struct error *error)
 {
   uint32_t reserved = CBW_SNAPSHOT_RESERVED;
   struct chain *chain = chain_make (e->chain.current, 0, snap);
   uint64_t start;
+  int r = 0;
 
   if (chain == NULL)
-    return -1;
+    return error_set_errno (error, ENOMEM, "snapshot \"%s\"",
+                            snap->entry->name);
   start = now_monotonic_ns ();
   gate_close (&e->gate);
-  chain_set (&e->chain, chain);
-  atomic_compare_exchange_strong (&snap->entry->state, &reserved,
-                                  CBW_SNAPSHOT_LIVE);
+  if (snapshot_state (snap) == CBW_SNAPSHOT_RESERVED)
+    r = cut_check (e, snap, error);
+  if (r == 0) {
+    chain_set (&e->chain, chain);
+    atomic_compare_exchange_strong (&snap->entry->state, &reserved,
+                                    CBW_SNAPSHOT_LIVE);
+  }
   gate_open (&e->gate);
   *held_ns = now_monotonic_ns () - start;
-  return 0;
+  if (r == -1)
+    chain_put (chain);
+  return r;
 }
 
 int

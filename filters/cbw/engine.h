@@ -28,6 +28,7 @@ struct engine {
   struct copier copier;
   struct fill fill;
   struct writeback writeback;
+  struct source source;         /* for threads of the engine's own */
 };
 
 extern void engine_init (struct engine *e);
@@ -42,7 +43,7 @@ extern bool engine_stop (struct engine *e);
 extern void engine_destroy (struct engine *e);
 
 /* The source for threads of the engine's own, which copy when there is a
- * time limit, and for backups.
+ * time limit, and for backups; and for the cut.
  */
 extern void engine_set_source (struct engine *e, const struct source *source);
 
@@ -72,10 +73,11 @@ extern bool engine_guest_would_copy (struct engine *e, uint64_t offset,
 /* From now on "snap" is the newest snapshot of the disk; the chain takes
  * its own reference.  Its entry becomes LIVE, if it is still RESERVED,
  * with the guests' writes drained.  *held_ns is how long they were held.
- * 0, or -1 (errno ENOMEM).  The caller holds e->control.
+ * 0, or -1 with the error set: ENOMEM, or what cut_check (cut.h) gives.  The
+ * caller holds e->control.
  */
 extern int engine_add_snapshot (struct engine *e, struct snapshot *snap,
-                                uint64_t *held_ns);
+                                uint64_t *held_ns, struct error *error);
 
 /* The snapshot is dropped: hidden, and taken off the chain if nothing
  * older is left, with those hidden ones that thereby become the oldest.

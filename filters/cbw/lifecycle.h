@@ -36,7 +36,8 @@ struct create_params {
 /* Take a snapshot of the disk, of "size" bytes, with old data going to a
  * new raw file, or to an NBD server.  *held_ns is how long guests' writes were held.  Success
  * too if the very snapshot (by uuid) exists.  0, or -1 with the error set
- * and nothing changed.
+ * and nothing changed: EAGAIN if the disk had grown beyond "size" by that
+ * moment.
  */
 extern int create_snapshot (struct engine *engine, struct segment *segment,
                             const struct create_params *p, uint64_t size,

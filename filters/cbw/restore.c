@@ -203,9 +203,11 @@ restore_snapshots (struct engine *engine, struct segment *segment,
   nr = collect (m, entries);
   for (i = 0; i < nr; ++i) {
     snap = snapshot_new (m, (unsigned) (entries[i] - map_snapshot (m, 0)));
-    if (snap == NULL || engine_add_snapshot (engine, snap, &held_ns) == -1) {
-      snapshot_unref (snap);
+    if (snap == NULL)
       return error_set_errno (e, ENOMEM, "snapshot \"%s\"", entries[i]->name);
+    if (engine_add_snapshot (engine, snap, &held_ns, e) == -1) {
+      snapshot_unref (snap);
+      return -1;
     }
     snapshot_unref (snap);      /* the chain has its own reference */
   }

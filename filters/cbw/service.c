@@ -66,7 +66,7 @@ run_request (struct service *s, const struct request *rq, uint32_t owner,
     return view_discard (s->engine, rq->snapshot, rq->length, rq->offset);
   case CBW_REQUEST_CREATE:
   case CBW_REQUEST_BACKUP:
-    return command_create (s->engine, s->segment, s->info.size, owner,
+    return command_create (s->engine, s->segment, &s->source, owner,
                            rq->kind == CBW_REQUEST_BACKUP, buf);
   case CBW_REQUEST_DROP:
     return command_drop (s->engine, s->segment, rq->snapshot, buf);
