@@ -148,7 +148,7 @@ segment_attach (struct segment *s, const char *path, struct error *e)
   const struct cbw_geometry *g = &h.geometry;
 
   if (open_existing (s, path, O_RDWR, EAGAIN, &h, e) == -1 ||
-      map_existing (s, &h, g->cells_offset, e) == -1)
+      map_existing (s, &h, g->inflight_offset, e) == -1)
     goto fail;
   if (mprotect (s->map.base + g->doorbell_offset,
                 g->snapshots_offset - g->doorbell_offset,
