@@ -37,6 +37,7 @@
 #include "engine.h"
 #include "guest.h"
 #include "params.h"
+#include "plugin.h"
 #include "server.h"
 #include "source.h"
 
@@ -111,6 +112,7 @@ start (void)
     LOCK_FOR_SCOPE (serial);
     r = source_describe (disk_next (&disk), &info);
   }
+  info.local = plugin_is_local ();
   if (r == -1 || server_start (&server, &params, &source, &info) == -1)
     return -1;
   atomic_store (&started, true);
@@ -260,11 +262,12 @@ begin_change (nbdkit_next *next, struct handle *h, struct change *c, int *err)
   return -1;
 }
 
+/* It has ended, with 0 or an errno. */
 static void
-end_change (struct handle *h, struct change *c)
+end_change (struct handle *h, struct change *c, int err)
 {
   if (h->protected)
-    guest_end (&h->guest, &server.engine, c);
+    guest_end (&h->guest, &server.engine, c, err);
 }
 
 static int
@@ -292,7 +295,7 @@ cbw_pwrite (nbdkit_next *next, void *handle, const void *buf, uint32_t count,
     LOCK_FOR_SCOPE (serial);
     r = next->pwrite (next, buf, count, offset, flags, err);
   }
-  end_change (handle, &c);
+  end_change (handle, &c, r == 0 ? 0 : *err);
   return r;
 }
 
@@ -318,7 +321,7 @@ cbw_zero (nbdkit_next *next, void *handle, uint32_t count, uint64_t offset,
     LOCK_FOR_SCOPE (serial);
     r = next->zero (next, count, offset, flags, err);
   }
-  end_change (h, &c);
+  end_change (h, &c, r == 0 ? 0 : *err);
   return r;
 }
 
@@ -335,7 +338,7 @@ cbw_trim (nbdkit_next *next, void *handle, uint32_t count, uint64_t offset,
     LOCK_FOR_SCOPE (serial);
     r = next->trim (next, count, offset, flags, err);
   }
-  end_change (handle, &c);
+  end_change (handle, &c, r == 0 ? 0 : *err);
   return r;
 }
 

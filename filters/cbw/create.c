@@ -175,7 +175,12 @@ create_snapshot (struct engine *engine, struct segment *segment,
  undo:
   if (created)
     target_undo (entry);
+  if (snap == NULL) {
+    atomic_store (&entry->state, CBW_SNAPSHOT_EMPTY);
+    return -1;
+  }
+  /* A copy that took too long may still use it. */
+  atomic_store (&snap->retired, true);
   snapshot_unref (snap);
-  atomic_store (&entry->state, CBW_SNAPSHOT_EMPTY);
   return -1;
 }

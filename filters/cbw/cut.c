@@ -12,6 +12,7 @@
 
 #include "cut.h"
 #include "disk.h"
+#include "suspects.h"
 
 /* Is the snapshot as large as the disk that guests see? */
 static int
@@ -39,5 +40,7 @@ cut_check (struct engine *e, struct snapshot *snap, struct error *error)
 {
   struct disk *d = e->source.disk;
 
-  return d ? check_size (d, snap, error) : 0;
+  if (d && check_size (d, snap, error) == -1)
+    return -1;
+  return suspects_copy (e, snap, error);
 }

@@ -24,6 +24,7 @@ engine_init (struct engine *e)
   copier_init (&e->copier);
   fill_init (&e->fill, &e->chain, &e->copier);
   writeback_init (&e->writeback, &e->chain);
+  inflight_init (&e->inflight);
 }
 
 bool
@@ -39,6 +40,7 @@ engine_stop (struct engine *e)
 void
 engine_destroy (struct engine *e)
 {
+  inflight_destroy (&e->inflight);
   chain_head_destroy (&e->chain);
   gate_destroy (&e->gate);
   pthread_mutex_destroy (&e->control);

@@ -16,6 +16,7 @@
 #include "copy.h"
 #include "fill.h"
 #include "gate.h"
+#include "inflight.h"
 #include "source.h"
 #include "writeback.h"
 
@@ -28,6 +29,7 @@ struct engine {
   struct copier copier;
   struct fill fill;
   struct writeback writeback;
+  struct inflight inflight;     /* what is under way in the source */
   struct source source;         /* for threads of the engine's own */
 };
 

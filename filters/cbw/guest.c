@@ -57,15 +57,22 @@ guest_begin (struct guest *g, struct engine *engine, struct disk *disk,
              struct change *c)
 {
   const struct source source = guest_source (g, disk);
-  const int r = engine_guest_begin (engine, &source, c->offset, c->count,
-                                    c->op, c->data, &c->ticket);
+  int r;
 
-  return r == ETIMEDOUT ? EIO : r; /* NBD has no such error */
+  r = engine_guest_begin (engine, &source, c->offset, c->count, c->op, c->data,
+                          &c->ticket);
+  if (r != 0)
+    return r == ETIMEDOUT ? EIO : r; /* NBD has no such error */
+  r = inflight_begin (&engine->inflight, c->offset, c->count, &c->record);
+  if (r != 0)
+    engine_guest_end (engine, c->ticket);
+  return r;
 }
 
 void
-guest_end (struct guest *g, struct engine *engine, struct change *c)
+guest_end (struct guest *g, struct engine *engine, struct change *c, int err)
 {
   (void) g;
+  inflight_end (&engine->inflight, c->record, err);
   engine_guest_end (engine, c->ticket);
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /* A guest's connection to the protected disk, and what is done around each
- * of its changes: old data is preserved (engine.h).
+ * of its changes: old data is preserved (engine.h), and the change noted until
+ * it has ended (inflight.h).
  *
  *   guest_begin            guest_end
  *        \                    /
@@ -38,6 +39,7 @@ struct change {
   const void *data;             /* of a write */
 
   unsigned ticket;              /* of the gate */
+  struct cbw_inflight *record;  /* where it is noted */
 };
 
 /* The change begins.  0; or an errno with which it must fail, and then there
@@ -46,8 +48,8 @@ struct change {
 extern int guest_begin (struct guest *g, struct engine *engine,
                         struct disk *disk, struct change *c);
 
-/* The layer below has answered. */
+/* The layer below has answered, with 0 or an errno. */
 extern void guest_end (struct guest *g, struct engine *engine,
-                       struct change *c);
+                       struct change *c, int err);
 
 #endif /* CBW_GUEST_H */

@@ -37,6 +37,7 @@ source_describe (nbdkit_next *next, struct source_info *info)
   if (r == -1)
     return -1;
   info->can_cache = r != NBDKIT_CACHE_NONE;
+  info->local = false;
   return 0;
 }
 

@@ -37,6 +37,7 @@ struct source_info {
   uint32_t minimum_block, preferred_block, maximum_block; /* or 0 */
   bool can_extents;
   bool can_cache;
+  bool local;                   /* plugin.h; false until somebody sets it */
 };
 
 /* Ask a context, which has been prepared, what it can do: nbdkit wants that
