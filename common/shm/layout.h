@@ -214,6 +214,7 @@ enum cbw_broken_reason {
   CBW_BROKEN_COPY = 1,          /* old data could not be preserved */
   CBW_BROKEN_REBOOT = 2,        /* the host went down uncleanly */
   CBW_BROKEN_TARGET = 3,        /* the target is gone or was changed */
+  CBW_BROKEN_SOURCE = 4,        /* guests have disks of their own */
 };
 
 #define CBW_NAME_MAX 64         /* with the NUL */

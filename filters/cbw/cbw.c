@@ -267,7 +267,7 @@ static void
 end_change (struct handle *h, struct change *c, int err)
 {
   if (h->protected)
-    guest_end (&h->guest, &server.engine, c, err);
+    guest_end (&h->guest, &server.engine, &disk, c, err);
 }
 
 static int

@@ -40,6 +40,10 @@ cut_check (struct engine *e, struct snapshot *snap, struct error *error)
 {
   struct disk *d = e->source.disk;
 
+  if (d && atomic_load (&d->apart))
+    return error_set (error, EINVAL, "this plugin gives each connection a disk "
+                      "(or a cache) of its own, so a snapshot would not be of "
+                      "the disk that a guest has; it cannot be protected");
   if (d && check_size (d, snap, error) == -1)
     return -1;
   return suspects_copy (e, snap, error);

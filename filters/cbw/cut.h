@@ -17,6 +17,7 @@
  *   EAGAIN   the disk has grown beyond the snapshot's size, and can be read
  *            whole now: make another
  *   EFBIG    it has grown, and cannot be read whole
+ *   EINVAL   connections have disks of their own (proof.h)
  *   others   as suspects_copy (suspects.h)
  */
 extern int cut_check (struct engine *e, struct snapshot *snap,

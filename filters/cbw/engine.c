@@ -228,6 +228,16 @@ engine_add_snapshot (struct engine *e, struct snapshot *snap,
   return r;
 }
 
+void
+engine_lose_source (struct engine *e, uint64_t offset, const char *msg)
+{
+  CLEANUP_CHAIN_PUT struct chain *chain = chain_get (&e->chain);
+  size_t i;
+
+  for (i = 0; chain && i < chain->len; ++i)
+    snapshot_break (chain->snaps[i], CBW_BROKEN_SOURCE, EINVAL, offset, msg);
+}
+
 int
 engine_drop_snapshot (struct engine *e, struct snapshot *snap,
                       struct snapshot **gone, size_t *nr_gone)

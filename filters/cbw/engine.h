@@ -81,6 +81,12 @@ extern bool engine_guest_would_copy (struct engine *e, uint64_t offset,
 extern int engine_add_snapshot (struct engine *e, struct snapshot *snap,
                                 uint64_t *held_ns, struct error *error);
 
+/* The source is not the disk that a guest has, as its write at offset has
+ * shown: break all snapshots, for the reason given.
+ */
+extern void engine_lose_source (struct engine *e, uint64_t offset,
+                                const char *msg);
+
 /* The snapshot is dropped: hidden, and taken off the chain if nothing
  * older is left, with those hidden ones that thereby become the oldest.
  * What was taken off is put into gone[] (of CBW_NR_SNAPSHOTS), with a

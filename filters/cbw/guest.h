@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /* A guest's connection to the protected disk, and what is done around each
- * of its changes: old data is preserved (engine.h), and the change noted until
- * it has ended (inflight.h).
+ * of its changes: old data is preserved (engine.h), the change noted until
+ * it has ended (inflight.h), and it is made sure that it changes the disk that
+ * snapshots are taken of (proof.h).
  *
  *   guest_begin            guest_end
  *        \                    /
@@ -18,15 +19,19 @@
 
 #include "disk.h"
 #include "engine.h"
+#include "proof.h"
 
 struct guest {
   nbdkit_next *next;            /* the connection's own context */
   uint64_t size;                /* of the disk in it, bytes */
+  uint32_t minimum_block;       /* or 0 */
+  _Atomic (bool) proven;        /* it is the disk that is protected */
 };
 
 /* The connection has been prepared: ask its context for what is needed here.
  * The disk is looked at again if its size is another.  0, or -1 after
- * nbdkit_error.
+ * nbdkit_error; also if its size stays another, and nothing says that all
+ * connections have one disk.
  */
 extern int guest_prepare (struct guest *g, struct disk *disk,
                           nbdkit_next *next);
@@ -40,6 +45,7 @@ struct change {
 
   unsigned ticket;              /* of the gate */
   struct cbw_inflight *record;  /* where it is noted */
+  struct proof proof;
 };
 
 /* The change begins.  0; or an errno with which it must fail, and then there
@@ -50,6 +56,6 @@ extern int guest_begin (struct guest *g, struct engine *engine,
 
 /* The layer below has answered, with 0 or an errno. */
 extern void guest_end (struct guest *g, struct engine *engine,
-                       struct change *c, int err);
+                       struct disk *disk, struct change *c, int err);
 
 #endif /* CBW_GUEST_H */
