@@ -75,6 +75,15 @@ nbdkit_get_extent (const struct nbdkit_extents *exts, size_t i)
 
 /* ---- Source and target ---- */
 
+/* For those who ask how large the disk is now: as large as it was. */
+int
+disk_look (struct disk *d, struct error *e)
+{
+  (void) d;
+  (void) e;
+  return 0;
+}
+
 void
 hook_set (struct hook *hook, void (*run) (void *), void *opaque)
 {

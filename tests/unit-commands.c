@@ -23,6 +23,7 @@ static char *dir, *path, *target;
 static struct env env;          /* its disk and source alone */
 static struct engine engine;
 static struct segment segment;
+static struct disk disk = { .size = SIZE };
 
 static void
 start (void)
@@ -66,7 +67,10 @@ good (void)
 static int
 create (struct cbw_control *rq, bool backup)
 {
-  return command_create (&engine, &segment, SIZE, SLOT_OWNER_NONE, backup, rq);
+  const struct source source = { .disk = &disk };
+
+  return command_create (&engine, &segment, &source, SLOT_OWNER_NONE, backup,
+                         rq);
 }
 
 /* The request is refused, with that message, and nothing is made. */

@@ -9,6 +9,7 @@
  *   slots       64 x 128     } contiguous   both write, by slot state
  *   buffers     64 x 256 KiB }              both write, by slot state
  *   snapshots   64 x 2 KiB                  filter writes
+ *   in flight   1024 x 32                   filter alone
  *   write-back  cells, and a cluster for each         filter alone
  *   bitmaps     per snapshot: access, done, dirty     filter writes
  *
@@ -34,7 +35,7 @@
 #include "error.h"
 
 #define CBW_MAGIC UINT64_C (0x31574243444b424e) /* "NBKDCBW1" */
-#define CBW_VERSION UINT32_C (2)
+#define CBW_VERSION UINT32_C (3)
 
 #define CBW_NR_CLIENTS 64
 #define CBW_NR_SLOTS 64
@@ -46,6 +47,7 @@
 #define CBW_CONTROL_SLOTS 4
 #define CBW_CONTROL_CLIENTS 4
 
+#define CBW_NR_INFLIGHT 1024
 #define CBW_SLOT_BUFFER_SIZE (256 * 1024)
 
 #define CBW_CLUSTER_SIZE_MIN (4 * 1024)
@@ -70,16 +72,19 @@ struct cbw_geometry {
   uint32_t nr_snapshots;
   uint32_t slot_buffer_size;    /* bytes */
   uint32_t nr_cells;            /* of the write-back buffer; 0: none */
+  uint32_t nr_inflight;
+  uint32_t reserved;
   uint64_t doorbell_offset;     /* of the regions, bytes from the start */
   uint64_t clients_offset;
   uint64_t slots_offset;
   uint64_t buffers_offset;
   uint64_t snapshots_offset;
+  uint64_t inflight_offset;
   uint64_t cells_offset;
   uint64_t bitmaps_offset;
   uint64_t bitmap_size;         /* bytes of one bitmap, whole pages */
 };
-static_assert (sizeof (struct cbw_geometry) == 96, "cbw_geometry");
+static_assert (sizeof (struct cbw_geometry) == 112, "cbw_geometry");
 
 /* What the filter is doing, for those who look at the header.  Whether
  * it is alive is told by its lock alone (liveness.h).
@@ -112,6 +117,8 @@ struct cbw_header {
   uint32_t source_preferred_block;
   uint32_t source_maximum_block;
   uint32_t clean;               /* 1: the last server ended in order */
+  uint32_t source_local;        /* 1: a write to the source ends with the
+                                 * server's process (plugin.h) */
 
   /* Only the filter, under its chain lock. */
   _Alignas (CBW_CACHE_LINE)
@@ -221,6 +228,7 @@ enum cbw_broken_reason {
   CBW_BROKEN_COPY = 1,          /* old data could not be preserved */
   CBW_BROKEN_REBOOT = 2,        /* the host went down uncleanly */
   CBW_BROKEN_TARGET = 3,        /* the target is gone or was changed */
+  CBW_BROKEN_SOURCE = 4,        /* guests have disks of their own */
 };
 
 #define CBW_NAME_MAX 64         /* with the NUL */
@@ -401,6 +409,33 @@ struct cbw_cell {
 };
 static_assert (sizeof (struct cbw_cell) == 32, "cbw_cell");
 
+/*   FREE -> CLAIMED -> UNDER_WAY -> FREE
+ *                          `-----> SUSPECT
+ *
+ * CLAIMED: being written; its change has not gone to the source.
+ * UNDER_WAY: it may have, or is about to.
+ * SUSPECT: nobody waits for the change any more, but it may still be under
+ * way in the source's server.
+ */
+enum cbw_inflight_state {
+  CBW_INFLIGHT_FREE = 0,
+  CBW_INFLIGHT_CLAIMED = 1,
+  CBW_INFLIGHT_UNDER_WAY = 2,
+  CBW_INFLIGHT_SUSPECT = 3,
+};
+
+/* A guest's change of the source that is under way.  Only the filter looks
+ * at it; filters/cbw/inflight.h.
+ */
+struct cbw_inflight {
+  _Atomic (uint32_t) state;     /* enum cbw_inflight_state */
+  uint32_t reserved;
+  uint64_t offset;              /* bytes */
+  uint64_t count;               /* bytes */
+  uint64_t reserved2;
+};
+static_assert (sizeof (struct cbw_inflight) == 32, "cbw_inflight");
+
 #define CBW_STRUCT_SIZES                                                \
   ((uint32_t) (sizeof (struct cbw_header) / 64 << 24 |                  \
                sizeof (struct cbw_client) / 64 << 16 |                  \
@@ -498,6 +533,12 @@ static inline struct cbw_snapshot *
 map_snapshot (const struct cbw_map *m, unsigned i)
 {
   return (struct cbw_snapshot *) (m->base + m->geometry.snapshots_offset) + i;
+}
+
+static inline struct cbw_inflight *
+map_inflight (const struct cbw_map *m)
+{
+  return (struct cbw_inflight *) (m->base + m->geometry.inflight_offset);
 }
 
 static inline struct cbw_cell *

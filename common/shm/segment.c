@@ -128,7 +128,7 @@ attach (struct segment *s, const char *path, enum segment_owner owner,
   const struct cbw_geometry *g = &h.geometry;
 
   if (open_existing (s, path, O_RDWR, owner, EAGAIN, &h, e) == -1 ||
-      map_existing (s, &h, g->cells_offset, e) == -1)
+      map_existing (s, &h, g->inflight_offset, e) == -1)
     goto fail;
   if (mprotect (s->map.base + g->doorbell_offset,
                 g->snapshots_offset - g->doorbell_offset,

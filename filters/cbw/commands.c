@@ -102,9 +102,30 @@ check_hold (const struct cbw_control *rq, struct error *e)
   return 0;
 }
 
+/* Take a snapshot of the whole disk, which may have grown, and may grow while
+ * that is prepared.
+ */
 static int
-create (struct engine *engine, struct segment *segment, uint64_t disk_size,
-        uint32_t owner, bool backup, struct cbw_control *rq, struct error *e)
+create_whole (struct engine *engine, struct segment *segment,
+              const struct source *source, const struct create_params *p,
+              uint64_t *held_ns, struct error *e)
+{
+  unsigned tries = 3;
+  int r;
+
+  do {
+    if (disk_look (source->disk, e) == -1)
+      return -1;
+    r = create_snapshot (engine, segment, p, disk_size (source->disk),
+                         held_ns, e);
+  } while (r == -1 && e->num == EAGAIN && --tries > 0);
+  return r;
+}
+
+static int
+create (struct engine *engine, struct segment *segment,
+        const struct source *source, uint32_t owner, bool backup,
+        struct cbw_control *rq, struct error *e)
 {
   struct create_params p = {
     .name = rq->name,
@@ -130,18 +151,19 @@ create (struct engine *engine, struct segment *segment, uint64_t disk_size,
   if (rq->access[0] != '\0' && rq->access[0] != '/')
     return error_set (e, EINVAL, "the path of an access file must be "
                       "absolute, not \"%s\"", rq->access);
-  return create_snapshot (engine, segment, &p, disk_size, &rq->held_ns, e);
+  return create_whole (engine, segment, source, &p, &rq->held_ns, e);
 }
 
 int
 command_create (struct engine *engine, struct segment *segment,
-                uint64_t disk_size, uint32_t owner, bool backup, void *buf)
+                const struct source *source, uint32_t owner, bool backup,
+                void *buf)
 {
   struct cbw_control rq = copy_request (buf);
   struct error e;
 
-  return reply (create (engine, segment, disk_size, owner, backup, &rq, &e),
-                &e, &rq, buf);
+  return reply (create (engine, segment, source, owner, backup, &rq, &e), &e,
+                &rq, buf);
 }
 
 int

@@ -11,6 +11,7 @@
 #include <nbdkit-filter.h>
 
 #include "clock.h"
+#include "cut.h"
 #include "engine.h"
 #include "rounding.h"
 #include "threads.h"
@@ -51,6 +52,7 @@ engine_init (struct engine *e)
   fill_init (&e->fill, &e->chain, &e->copier);
   writeback_init (&e->writeback, &e->chain);
   e->commands = (struct command_policy) { .allowed = false };
+  inflight_init (&e->inflight);
 }
 
 void
@@ -90,6 +92,7 @@ engine_destroy (struct engine *e)
   fill_destroy (&e->fill);
   copier_destroy (&e->copier);
   writeback_destroy (&e->writeback);
+  inflight_destroy (&e->inflight);
   chain_head_destroy (&e->chain);
   closer_destroy (&e->closer);
   table_destroy (&e->table);
@@ -100,6 +103,7 @@ engine_destroy (struct engine *e)
 void
 engine_set_source (struct engine *e, const struct source *source)
 {
+  e->source = *source;
   e->copier.timed.source = *source;
   e->fill.source = *source;
 }
@@ -286,6 +290,7 @@ engine_add_snapshot (struct engine *e, struct snapshot *snap,
 {
   struct chain *chain = chain_make (e->chain.current, NULL, snap);
   uint64_t start;
+  int r = 0;
 
   if (chain == NULL)
     return error_set_errno (error, ENOMEM, "snapshot \"%s\"",
@@ -295,12 +300,28 @@ engine_add_snapshot (struct engine *e, struct snapshot *snap,
     chain_put (chain);
     return -1;
   }
-  chain_set (&e->chain, chain);
   if (snapshot_state (snap) == CBW_SNAPSHOT_RESERVED)
-    snapshot_set_state (snap, CBW_SNAPSHOT_LIVE);
+    r = cut_check (e, snap, error);
+  if (r == 0) {
+    chain_set (&e->chain, chain);
+    if (snapshot_state (snap) == CBW_SNAPSHOT_RESERVED)
+      snapshot_set_state (snap, CBW_SNAPSHOT_LIVE);
+  }
   gate_open (&e->gate);
   *held_ns = now_monotonic_ns () - start;
-  return 0;
+  if (r == -1)
+    chain_put (chain);
+  return r;
+}
+
+void
+engine_lose_source (struct engine *e, uint64_t offset, const char *msg)
+{
+  CLEANUP_CHAIN_PUT struct chain *chain = chain_get (&e->chain);
+  size_t i;
+
+  for (i = 0; chain && i < chain->len; ++i)
+    snapshot_break (chain->snaps[i], CBW_BROKEN_SOURCE, EINVAL, offset, msg);
 }
 
 int

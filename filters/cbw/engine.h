@@ -18,6 +18,7 @@
 #include "copy.h"
 #include "fill.h"
 #include "gate.h"
+#include "inflight.h"
 #include "source.h"
 #include "table.h"
 #include "writeback.h"
@@ -34,6 +35,8 @@ struct engine {
   struct fill fill;
   struct writeback writeback;
   struct command_policy commands; /* set before snapshots come and go */
+  struct inflight inflight;     /* what is under way in the source */
+  struct source source;         /* for threads of the engine's own */
 };
 
 extern void engine_init (struct engine *e);
@@ -56,7 +59,7 @@ extern bool engine_stop (struct engine *e, uint64_t until);
 extern void engine_destroy (struct engine *e);
 
 /* The source for threads of the engine's own, which copy when there is a
- * time limit, and for backups.
+ * time limit, and for backups; and for the cut.
  */
 extern void engine_set_source (struct engine *e, const struct source *source);
 
@@ -98,11 +101,18 @@ extern bool engine_guest_would_copy (struct engine *e, uint64_t offset,
  * with the guests' writes drained.  They are held for no longer than hold_ns
  * (0: CBW_HOLD_DEFAULT, with a few tries); *held_ns is how long they were.
  * 0, or -1 with the error set: ENOMEM; EBUSY if a change of a guest did not
- * end in that time.  The caller holds e->control.
+ * end in that time; or what cut_check (cut.h) gives.  The caller holds
+ * e->control.
  */
 extern int engine_add_snapshot (struct engine *e, struct snapshot *snap,
                                 uint64_t hold_ns, uint64_t *held_ns,
                                 struct error *error);
+
+/* The source is not the disk that a guest has, as its write at offset has
+ * shown: break all snapshots, for the reason given.
+ */
+extern void engine_lose_source (struct engine *e, uint64_t offset,
+                                const char *msg);
 
 /* The snapshot is dropped: hidden, and taken off the chain if no other looks
  * through it, with those hidden ones for which that becomes so.  NULL: only

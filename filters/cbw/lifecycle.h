@@ -41,7 +41,8 @@ struct create_params {
 /* Take a snapshot of the disk, of "size" bytes, with old data going to a
  * new raw file, or to an NBD server.  *held_ns is how long guests' writes were held.  Success
  * too if the very snapshot (by uuid) exists.  0, or -1 with the error set
- * and nothing changed.
+ * and nothing changed: EAGAIN if the disk had grown beyond "size" by that
+ * moment.
  */
 extern int create_snapshot (struct engine *engine, struct segment *segment,
                             const struct create_params *p, uint64_t size,
@@ -54,6 +55,16 @@ extern int create_snapshot (struct engine *engine, struct segment *segment,
  */
 extern int drop_snapshot (struct engine *engine, struct segment *segment,
                           uint64_t id, uint64_t hold_ns, struct error *e);
+
+/* How long the answer to a request waits for the space to be given back. */
+#define END_WAIT (5 * NS_PER_SEC)
+
+/* A snapshot that is off the chain: when the last user has gone its target is
+ * removed, unless that is a whole image, and the entry is free.  "keep": but
+ * the result of a complete backup is still wanted.  Takes over the reference.
+ */
+extern void retire_snapshot (struct engine *engine, struct snapshot *snap,
+                             bool keep);
 
 /* Let go of the backups that are complete: of each only the result is kept,
  * and of the hidden snapshots that were kept for it, nothing.

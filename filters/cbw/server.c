@@ -24,6 +24,7 @@
 #include "segment-server.h"
 #include "server.h"
 #include "snaptab.h"
+#include "suspects.h"
 
 /* What can be told of an NBD server without the disk. */
 static int
@@ -142,13 +143,28 @@ make_wanted (struct server *s, const struct params *p, uint64_t disk_size,
                           e);
 }
 
+/* What guests' changes an earlier server left under way, and that a successor
+ * is to know the same of this one.
+ */
+static int
+take_inflight (struct server *s, bool local, struct error *e)
+{
+  struct cbw_header *h = map_header (&s->segment.map);
+
+  inflight_attach (&s->engine.inflight, &s->segment.map, h->source_local == 1,
+                   local);
+  h->source_local = local;
+  return suspects_preserve (&s->engine, e);
+}
+
 /* Bring back what an earlier server left, and have the snapshot that is
  * asked for.
  */
 static int
 prepare_snapshots (struct server *s, const struct params *p,
-                   uint64_t disk_size, struct error *e)
+                   const struct source_info *info, struct error *e)
 {
+  const uint64_t disk_size = info->size;
   int there = 1;
 
   if (!s->segment.fresh &&
@@ -163,6 +179,7 @@ prepare_snapshots (struct server *s, const struct params *p,
    */
   if (segment_begin (&s->segment, e) == -1 ||
       writeback_start (&s->engine.writeback, e) == -1 ||
+      take_inflight (s, info->local, e) == -1 ||
       (!there && make_wanted (s, p, disk_size, e) == -1))
     return -1;
   return restore_backups (&s->engine, e);
@@ -223,7 +240,7 @@ server_start (struct server *s, const struct params *p,
   };
   if (writeback_attach (&s->engine.writeback, &s->segment.map,
                         p->writeback != 0, &e) == -1 ||
-      prepare_snapshots (s, p, info->size, &e) == -1) {
+      prepare_snapshots (s, p, info, &e) == -1) {
     nbdkit_error ("cbw: %s", e.msg);
     goto fail;
   }

@@ -65,7 +65,7 @@ run_control (struct service *s, const struct request *rq, void *buf)
   switch (rq->kind) {
   case CBW_REQUEST_CREATE:
   case CBW_REQUEST_BACKUP:
-    return command_create (s->engine, s->segment, s->info.size, rq->owner,
+    return command_create (s->engine, s->segment, &s->source, rq->owner,
                            rq->kind == CBW_REQUEST_BACKUP, buf);
   case CBW_REQUEST_DROP:
     return command_drop (s->engine, s->segment, rq->snapshot, buf);
