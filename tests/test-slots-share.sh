@@ -47,11 +47,19 @@ PY
 done
 reading () { [ -e "$tmp/reading-$1" ]; }
 for r in $readers; do wait_for 30 reading $r || fail "reader $r"; done
-for r in $readers; do kill_server $r STOP; done
-
-# It is all theirs for a moment: then the others have it.
 slots () { cbwctl status "$shm" --json | json "$1" 2>/dev/null; }
+# At a moment when all is theirs.
+stop_all ()
+{
+    for r in $readers; do kill_server $r STOP; done
+    slots "j['requests']['free'] < 8" && return
+    for r in $readers; do kill_server $r CONT; done
+    return 1
+}
+wait_for 20 stop_all || fail "they do not use all slots"
+
 start_snap "$shm"
+timeout 40 nbdcopy "$snap" null: || fail "another plugin does not get through"
 view_is "$tmp/original"
 timeout 10 "$cbwctl" create "$shm" three --target="$tmp/three" >/dev/null ||
     fail "create"

@@ -15,13 +15,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "clock.h"
 #include "request.h"
+#include "request-slot.h"
 #include "rounding.h"
 #include "slots.h"
-
-/* How long to sleep before looking if the filter is still alive. */
-#define LIVENESS_INTERVAL (500 * NS_PER_MS)
 
 /* Slots that one request may hold at a time: enough to keep the filter's
  * threads busy, not so many that one large read shuts out the others.
@@ -32,195 +29,6 @@
  * and then.
  */
 #define LOSSES_MAX 64
-
-/* What is asked for. */
-struct asked {
-  enum cbw_request_kind kind;
-  uint64_t snapshot, length, offset;
-};
-
-/* A slot of ours. */
-struct held {
-  unsigned slot;
-  uint32_t claim;               /* our number of this claim of it */
-};
-
-enum outcome {
-  REPLIED,
-  LOST,                         /* the slot: ask again */
-  GONE,                         /* the server */
-};
-
-static bool
-is_control (const struct asked *a)
-{
-  return request_is_control (a->kind);
-}
-
-static struct share *
-snapshot_share (struct client *c, uint64_t snapshot)
-{
-  return &c->snapshots[snapshot % CBW_NR_SNAPSHOTS];
-}
-
-/* Is it worth to go on waiting?  False if the server is gone, and our
- * patience with it over.
- */
-static bool
-may_wait (struct client *c, uint64_t *waited_since)
-{
-  if (!client_server_alive (c))
-    return client_wait_server (c, waited_since);
-  *waited_since = 0;
-  return true;
-}
-
-/* Take one from the share; if "wait", as soon as there is one. */
-static bool
-take_share (struct client *c, struct share *share, unsigned max, bool wait)
-{
-  uint64_t waited_since = 0;
-  uint32_t seen;
-
-  for (;;) {
-    seen = atomic_load (&share->room);
-    if (share_take (share, max))
-      return true;
-    if (!wait || (!share_wait (share, seen, LIVENESS_INTERVAL) &&
-                  !may_wait (c, &waited_since)))
-      return false;
-  }
-}
-
-static bool
-take_slot (struct client *c, bool control, bool wait, struct held *h)
-{
-  const struct cbw_map *m = &c->segment.map;
-  uint64_t waited_since = 0;
-  uint32_t seen;
-  int i;
-
-  for (;;) {
-    seen = atomic_load (&map_doorbell (m)->freed);
-    i = slot_claim (m, c->owner, control);
-    if (i >= 0) {
-      h->slot = (unsigned) i;
-      h->claim = atomic_fetch_add (&c->claims[i], 1) + 1;
-      return true;
-    }
-    if (!wait)
-      return false;
-    slot_wait_free (m, seen, LIVENESS_INTERVAL);
-    if (!may_wait (c, &waited_since))
-      return false;
-  }
-}
-
-/* A slot was given back, or lost. */
-static void
-give_shares (struct client *c, const struct asked *a)
-{
-  if (is_control (a))
-    return;
-  share_give (&c->share);
-  share_give (snapshot_share (c, a->snapshot));
-}
-
-/* Claim a slot.  With "wait", wait for one: the caller holds none, so that
- * threads do not wait for each other in a circle.  Returns false if there is
- * none, or after waiting if the server is gone.
- */
-static bool
-claim (struct client *c, const struct asked *a, bool wait, struct held *h)
-{
-  struct share *const of_snapshot = snapshot_share (c, a->snapshot);
-
-  if (is_control (a))
-    return take_slot (c, true, wait, h);
-  if (!take_share (c, of_snapshot, SLOTS_PER_SNAPSHOT, wait))
-    return false;
-  if (!take_share (c, &c->share, SLOTS_PER_CLIENT, wait)) {
-    share_give (of_snapshot);
-    return false;
-  }
-  if (!take_slot (c, false, wait, h)) {
-    give_shares (c, a);
-    return false;
-  }
-  return true;
-}
-
-static void
-submit (struct client *c, const struct held *h, const struct asked *a)
-{
-  struct cbw_slot *slot = map_slot (&c->segment.map, h->slot);
-
-  slot->kind = a->kind;
-  slot->snapshot = a->snapshot;
-  slot->offset = a->offset;
-  slot->length = a->length;
-  slot->status = EIO;
-  slot->count = 0;
-  slot_submit (&c->segment.map, h->slot, c->owner);
-}
-
-/* Has no other thread of ours claimed the slot since? */
-static bool
-is_ours (struct client *c, const struct held *h)
-{
-  return atomic_load (&c->claims[h->slot]) == h->claim;
-}
-
-/* Wait for the reply.  If there is one *status is its errno, or 0, the slot is
- * ours still, or seems so, and "finish" is to be called.  Else it is not.
- */
-static enum outcome
-wait_reply (struct client *c, const struct asked *a, const struct held *h,
-            int *status)
-{
-  const struct cbw_map *m = &c->segment.map;
-  enum outcome outcome = LOST;
-  uint64_t waited_since = 0;
-  enum slot_wait r;
-
-  for (;;) {
-    r = slot_wait (m, h->slot, c->owner,
-                   waited_since ? 1 : LIVENESS_INTERVAL);
-    if (r == SLOT_WAIT_LOST || !is_ours (c, h))
-      break;
-    if (r == SLOT_WAIT_DONE) {
-      *status = map_slot (m, h->slot)->status;
-      if (*status < 0 || *status >= 4096)
-        *status = EIO;
-      return REPLIED;
-    }
-    if (!may_wait (c, &waited_since)) {
-      slot_abandon (m, h->slot, c->owner);
-      outcome = GONE;
-      break;
-    }
-  }
-  give_shares (c, a);
-  return outcome;
-}
-
-/* The reply has been copied: give the slot back.  Returns false if it was not
- * ours any more when that was done; then the copy is worth nothing.
- *
- * The server may take it back in DONE, and another of our threads may have
- * claimed it since, and have a reply in it.  That one had raised "claims"
- * before it submitted.  The first look is for its sake, who would lose its
- * slot in turn; the second is the proof.
- */
-static bool
-finish (struct client *c, const struct asked *a, const struct held *h)
-{
-  const bool ours = is_ours (c, h) &&
-    slot_finish (&c->segment.map, h->slot, c->owner) && is_ours (c, h);
-
-  give_shares (c, a);
-  return ours;
-}
 
 /* Run one request.  "payload" (may be NULL) is put into the slot's buffer;
  * "copy" (may be NULL) copies what is wanted of the reply, whose status it is
@@ -241,13 +49,13 @@ run_one (struct client *c, const struct asked *a,
   int status;
 
   for (n = 0; n < LOSSES_MAX; ++n) {
-    if (!claim (c, a, true, &h))
+    if (!request_slot_claim (c, a, true, &h))
       return ESHUTDOWN;
     if (payload)
       memcpy (map_buffer (m, h.slot), payload, sizeof *payload);
-    submit (c, &h, a);
+    request_slot_submit (c, a, &h);
     slots_ring (m);
-    outcome = wait_reply (c, a, &h, &status);
+    outcome = request_slot_wait (c, a, &h, &status);
     if (outcome == GONE)
       return ESHUTDOWN;
     if (outcome == LOST)
@@ -255,7 +63,7 @@ run_one (struct client *c, const struct asked *a,
     if (copy)
       status = copy (opaque, status, map_slot (m, h.slot),
                      map_buffer (m, h.slot));
-    if (finish (c, a, &h))
+    if (request_slot_finish (c, a, &h))
       return status;
   }
   return copy ? copy (opaque, EIO, NULL, NULL) : EIO;
@@ -320,11 +128,11 @@ submit_pieces (struct client *c, struct reading *r)
     p = &r->queue[(r->head + r->nr) % REQUEST_SLOTS_MAX];
     if (!next_piece (r, &p->asked))
       break;
-    if (!claim (c, &p->asked, r->nr == 0, &p->held)) {
+    if (!request_slot_claim (c, &p->asked, r->nr == 0, &p->held)) {
       put_back (r, &p->asked);
       break;
     }
-    submit (c, &p->held, &p->asked);
+    request_slot_submit (c, &p->asked, &p->held);
     r->nr++;
   }
   if (r->nr > before)
@@ -349,12 +157,12 @@ request_read (struct client *c, uint64_t snapshot, void *buf, uint64_t count,
       return err ? err : ESHUTDOWN;
 
     p = &r.queue[r.head];
-    outcome = wait_reply (c, &p->asked, &p->held, &status);
+    outcome = request_slot_wait (c, &p->asked, &p->held, &status);
     if (outcome == REPLIED) {
       if (status == 0)
         memcpy ((char *) buf + (p->asked.offset - offset),
                 map_buffer (&c->segment.map, p->held.slot), p->asked.length);
-      if (!finish (c, &p->asked, &p->held))
+      if (!request_slot_finish (c, &p->asked, &p->held))
         outcome = LOST;
     }
     r.head = (r.head + 1) % REQUEST_SLOTS_MAX;
