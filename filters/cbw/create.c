@@ -176,7 +176,7 @@ create_snapshot (struct engine *engine, struct segment *segment,
 
  undo:
   if (created)
-    target_undo (entry);
+    target_undo (entry, snap->target);
   snapshot_unref (snap);
   atomic_store (&entry->state, CBW_SNAPSHOT_EMPTY);
   return -1;

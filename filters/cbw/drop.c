@@ -50,7 +50,7 @@ drop (struct engine *engine, struct snapshot *snap, struct error *e)
     retire (gone[i]);
   if (chain_find (engine->chain.current, id) >= 0 &&
       !snapshot_is_complete (snap))
-    target_move_aside (snap->entry);
+    target_move_aside (snap->entry, snap->target);
   fill_wake (&engine->fill);
 
   punch_unneeded (engine->chain.current);

@@ -15,6 +15,7 @@
 #include "piece.h"
 #include "rounding.h"
 #include "settle.h"
+#include "target.h"
 #include "threads.h"
 
 /* How long a piece is put off while guests copy. */
@@ -84,7 +85,9 @@ job_leave (struct fill *f, struct fill_job *job)
   job_put (job);
 }
 
-/* Everything is settled: sync the image, and only then say so. */
+/* Everything is settled: sync the image, give it its name, and only then say
+ * so.
+ */
 static void
 finish (struct fill *f, struct fill_job *job)
 {
@@ -104,9 +107,13 @@ finish (struct fill *f, struct fill_job *job)
     error_set (&e, EIO, "its target is missing") :
     target->ops->flush (target, &e);
   if (r == 0) {
-    /* Last: a change that was not preserved would have broken it first. */
+    /* After the data: a change that was not preserved would have broken it
+     * first.  It is not published, and replaces nothing, unless it is right.
+     */
     atomic_thread_fence (memory_order_acquire);
-    complete = snapshot_complete (job->snap);
+    if (snapshot_state (job->snap) == CBW_SNAPSHOT_LIVE)
+      r = target_publish (job->snap->entry, target, &e);
+    complete = r == 0 && snapshot_complete (job->snap);
   }
   pthread_mutex_lock (&f->lock);
   job->finishing = false;
