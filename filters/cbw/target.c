@@ -203,6 +203,9 @@ target_undo_reserved (const struct cbw_snapshot *fixed)
     say_left (path, &e);
 }
 
+/* A server that is away is no error.  So what is left is that the server has
+ * come back without what it had, or that this program lacks something.
+ */
 static enum target_opened
 reopen_export (struct cbw_snapshot *fixed, uint32_t cluster_size,
                struct image **image, struct error *e)
@@ -211,9 +214,14 @@ reopen_export (struct cbw_snapshot *fixed, uint32_t cluster_size,
                              fixed->target_flags & CBW_TARGET_ZEROES ?
                              IMAGE_NBD_ZEROES : 0, fixed->size, cluster_size,
                              fixed->target_words, e);
-  /* Only what was asked of the server itself would prove anything. */
-  return *image ? TARGET_OPENED : e->num == ESTALE ? TARGET_LOST :
-    TARGET_NOT_NOW;
+  if (*image)
+    return TARGET_OPENED;
+  switch (e->num) {
+  case EMFILE: case ENFILE: case ENOMEM: case EAGAIN:
+    return TARGET_NOT_NOW;
+  default:
+    return TARGET_LOST;
+  }
 }
 
 enum target_opened
