@@ -533,7 +533,7 @@ test_publish (void)
 /* ---- Write-back errors: sync_file_range and fdatasync are ours ---- */
 
 static _Atomic (int) pending[2]; /* of the open files, by descriptor */
-static int pending_fd[2];
+static _Atomic (int) pending_fd[2];
 
 static int
 take_error (int fd)
@@ -584,7 +584,7 @@ close_lost (struct image *image)
 static int
 operate (struct image *image, unsigned op, struct error *e)
 {
-  static char buf[100];
+  char buf[100] = { 0 };
   uint64_t next;
   bool data;
 
