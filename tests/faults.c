@@ -104,7 +104,7 @@ prepare (void)
 
 enum what {
   CREATE, CREATE_FORCED, DROP, DROP_TWO, CHANGE, BACKUP, BACKUP_ALONE,
-  STOP, START
+  BACKUP_FORCED, STOP, START
 };
 
 struct trial {
@@ -134,6 +134,23 @@ check_image (const struct trial *t)
   free (data);
 }
 
+/* The old file, or the new image, and nothing else. */
+static void
+check_replaced (const struct trial *t)
+{
+  char data[4];
+  const int fd = open (t->snap->target, O_RDONLY);
+  struct stat st;
+
+  REQUIRE (fd >= 0 && fstat (fd, &st) == 0, "%s: %m", t->snap->target);
+  if (st.st_size != 3)
+    check_image (t);
+  else
+    REQUIRE (read (fd, data, 4) == 3 && memcmp (data, "old", 3) == 0,
+             "%s: was changed", t->snap->target);
+  close (fd);
+}
+
 /* From its begin to its end, through any number of servers; the image is
  * compared when it is said to be complete, not later.
  */
@@ -143,6 +160,7 @@ back_up (struct trial *t)
   const struct control_snapshot s = {
     .name = t->snap->name, .target = t->snap->target,
     .options = { .backup = 1 },
+    .flags = t->what == BACKUP_FORCED ? CBW_CREATE_FORCE : 0,
   };
   struct snapshot_info info;
   const struct cbw_fill *fill;
@@ -175,7 +193,7 @@ run (void *opaque)
   case DROP: case DROP_TWO:
     t->result = control_drop (t->client, t->snap->name, 0, &t->error);
     break;
-  case BACKUP: case BACKUP_ALONE:
+  case BACKUP: case BACKUP_ALONE: case BACKUP_FORCED:
     back_up (t);
     break;
   case CHANGE:
@@ -203,13 +221,15 @@ static void
 get_ready (struct trial *t)
 {
   switch (t->what) {
-  case BACKUP_ALONE:
+  case BACKUP_ALONE: case BACKUP_FORCED:
     drop_all (&seed);
     /* fallthrough */
   case BACKUP:
     t->snap = snap_new ();
     snprintf (t->snap->target, sizeof t->snap->target, "%s/image", model.dir);
     unlink (t->snap->target);
+    if (t->what == BACKUP_FORCED)
+      old_file (t->snap->target);
     break;
   case CREATE_FORCED:
     t->snap = snap_new ();
@@ -296,7 +316,7 @@ check (struct trial *t, bool certain)
   live_wait_slots (map (), 0);
   switch (t->what) {
   case CREATE: case CREATE_FORCED: check_create (t, certain); break;
-  case BACKUP: case BACKUP_ALONE: check_image (t); break;
+  case BACKUP: case BACKUP_ALONE: case BACKUP_FORCED: check_image (t); break;
   case DROP: case DROP_TWO: check_drop (t, certain); break;
   case CHANGE: apply (&t->change); break;
   default: break;
@@ -359,6 +379,8 @@ try_request (struct trial *t, int n, bool patient)
   CHECK (pthread_create (&thread, NULL, run, t) == 0);
   r = killed (t);
   atomic_store (countdown, 0);
+  if (r && t->what == BACKUP_FORCED)
+    check_replaced (t);
   if (r) {
     if (!patient && t->what != CHANGE)
       give_up (t->client);
@@ -473,6 +495,7 @@ main (int argc, char **argv)
   trials ("write", CHANGE, 0, true);
   trials ("backup", BACKUP, 0, true);
   trials ("backup without others", BACKUP_ALONE, 0, true);
+  trials ("backup over a file", BACKUP_FORCED, 0, true);
   trials ("stop", STOP, 0, true);
   trials ("start", START, 0, true);
   printf ("killed %u times\n", nr_kills);

@@ -39,7 +39,7 @@ leave (struct engine *engine, struct snapshot *snap, uint64_t hold_ns,
     return -1;
   if (snap && chain_find (engine->chain.current, id) >= 0) {
     table_hide (&engine->table, id);
-    target_move_aside (&snap->fixed);
+    target_move_aside (&snap->fixed, snap->target);
   }
   for (i = 0; i < nr_gone; ++i)
     retire_snapshot (engine, gone[i], snapshot_is_complete (gone[i]) &&
@@ -116,9 +116,6 @@ check_targets (struct engine *engine)
     target = chain->snaps[j]->target;
     /* Under the lock, so that none is dropped and moved aside meanwhile. */
     LOCK_FOR_SCOPE (&engine->control);
-    if (snapshot_state (chain->snaps[j]) == CBW_SNAPSHOT_HIDDEN &&
-        chain->snaps[j]->fixed.target_kind == CBW_TARGET_RAW)
-      continue;                 /* its target has been moved aside */
     if (target && target->ops->check (target, &e) == -1)
       chain_lose_target (chain, j, &e);
   }
