@@ -264,6 +264,14 @@ nbd_keeper_put (struct nbd_image *nbd, struct nbd_link *link)
     pthread_cond_signal (&nbd->wake);
 }
 
+void
+nbd_keeper_ended (struct nbd_image *nbd, const struct nbd_link *link)
+{
+  LOCK_FOR_SCOPE (&nbd->lock);
+  if (nbd->link == link)
+    nbd->down = true;
+}
+
 /* The lock is held. */
 static void
 arm_flush (struct nbd_image *nbd)

@@ -64,6 +64,12 @@ extern struct nbd_link *nbd_keeper_get (struct nbd_image *nbd,
                                         struct error *e);
 extern void nbd_keeper_put (struct nbd_image *nbd, struct nbd_link *link);
 
+/* While the link is in use: one of its connections has ended, so no request
+ * is to begin over it any more.
+ */
+extern void nbd_keeper_ended (struct nbd_image *nbd,
+                              const struct nbd_link *link);
+
 /* While the link is in use: a write was acknowledged.  NULL: zeroes. */
 extern void nbd_keeper_wrote (struct nbd_image *nbd, const void *buf,
                               uint64_t count, uint64_t offset);

@@ -64,7 +64,8 @@ extern int nbd_range_trim (const struct nbd_use *use, uint64_t count,
                            uint64_t offset, struct error *e);
 
 /* The first extent: *length bytes, 1 to count, which read as zeroes, or may
- * be data.  All is data where the server does not say.
+ * be data.  All is data where the server does not say.  Shorter than 512
+ * bytes only if count is.
  */
 extern int nbd_range_extent (const struct nbd_use *use, uint64_t count,
                              uint64_t offset, uint64_t *length, bool *zero,
