@@ -401,6 +401,50 @@ test_bad_extents (void)
   fake_stop (f);
 }
 
+/* ---- The handshake ---- */
+
+static void
+of_all_bytes (struct fake *f)
+{
+  f->size = UINT64_MAX;
+}
+
+static void
+of_2_to_the_63rd (struct fake *f)
+{
+  f->size = UINT64_C (1) << 63;
+}
+
+static void
+of_almost_2_to_the_63rd (struct fake *f)
+{
+  f->size = INT64_MAX - 4096;
+}
+
+static void
+test_sizes (void)
+{
+  void (*const configure[]) (struct fake *) = {
+    of_all_bytes, of_2_to_the_63rd, of_almost_2_to_the_63rd
+  };
+  const char *const texts[] = {
+    "18446744073709551615 bytes, which is more than a disk can have",
+    "9223372036854775808 bytes, which is more than a disk can have",
+    "9223372036854771711 bytes, which is more than a disk can have",
+  };
+  struct fake *f;
+  struct error e;
+  uint64_t size;
+  unsigned i;
+
+  for (i = 0; i < 3; ++i) {
+    f = fake_start (path, NULL, configure[i]);
+    CHECK (image_nbd_open (uri, 0, &size, &e) == NULL);
+    CHECK (strstr (e.msg, texts[i]) != NULL);
+    fake_stop (f);
+  }
+}
+
 /* ---- Time ---- */
 
 static void *
@@ -495,6 +539,7 @@ main (void)
   RUN (test_good_reads);
   RUN (test_bad_checks);
   RUN (test_bad_extents);
+  RUN (test_sizes);
   RUN (test_forgotten_request);
   RUN (test_drip);
   free (uri);
