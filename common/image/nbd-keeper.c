@@ -181,7 +181,8 @@ nbd_keeper_start (struct nbd_image *nbd, struct error *e)
     return error_set_errno (e, ENOMEM, "%s", nbd->name);
   }
   if (nbd->again)
-    nbd_log_recall (&nbd->log, nbd->words, nbd->size);
+    nbd_log_recall (&nbd->log, nbd->words, nbd->size,
+                    nbd->flags & IMAGE_NBD_FLUSHED);
   pthread_mutex_init (&nbd->lock, NULL);
   cond_init (&nbd->wake);
   cond_init (&nbd->tried);

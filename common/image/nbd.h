@@ -44,6 +44,11 @@ extern bool image_nbd_is_name (const char *target);
  */
 #define IMAGE_NBD_ZEROES 2u
 
+/* For image_nbd_reopen: the process before ended in good order, after a
+ * flush that succeeded or with nothing to flush.
+ */
+#define IMAGE_NBD_FLUSHED 4u
+
 /* Connect once: when that connection ends, the image is lost.  For who has
  * to know that all requests are served by one and the same process.
  */
@@ -72,7 +77,9 @@ extern struct image *image_nbd_spawn (char *const argv[], unsigned flags,
  * the image all the same, and try again with the requests.  "size" is how
  * many bytes of it are used, and "block" the largest minimum block size that
  * its server may have now.  Of "words", which must outlive the image, the
- * first connection checks that the server still has what they tell of.
+ * first connection checks that the server still has what they tell of.  They
+ * count as not flushed, since the process before may have been killed, unless
+ * IMAGE_NBD_FLUSHED says otherwise.
  */
 extern struct image *image_nbd_reopen (const char *target, unsigned flags,
                                        uint64_t size, uint32_t block,

@@ -138,7 +138,7 @@ check_policies (const struct writeback *w, const struct cbw_map *m,
 /* Open the targets of all, or break them all.  -1 if one is in use. */
 static int
 restore_targets (struct writeback *writeback, const struct chain *chain,
-                 bool unclean_reboot, struct error *e)
+                 bool clean, bool unclean_reboot, struct error *e)
 {
   struct snapshot *snap;
   size_t j;
@@ -148,7 +148,7 @@ restore_targets (struct writeback *writeback, const struct chain *chain,
     if (unclean_reboot)
       snapshot_break (snap, CBW_BROKEN_REBOOT, EIO, 0,
                       "the host went down without a clean shutdown");
-    snap->target = target_reopen (snap->entry, snap->cluster_size, e);
+    snap->target = target_reopen (snap->entry, snap->cluster_size, clean, e);
     if (snap->target == NULL && e->num == EBUSY)
       return -1;                /* just now: no reason to break it for good */
     if (snap->target == NULL)
@@ -213,7 +213,7 @@ restore_snapshots (struct engine *engine, struct segment *segment,
   segment_boot_id (boot_id);
   if (nr > 0 &&
       restore_targets (&engine->writeback, engine->chain.current,
-                       h->clean != 1 &&
+                       h->clean == 1, h->clean != 1 &&
                        memcmp (boot_id, h->boot_id, sizeof boot_id) != 0,
                        e) == -1)
     return -1;

@@ -124,7 +124,7 @@ target_undo (const struct cbw_snapshot *entry)
 
 struct image *
 target_reopen (struct cbw_snapshot *entry, uint32_t cluster_size,
-               struct error *e)
+               bool clean, struct error *e)
 {
   const struct image_id id = file_id (entry);
   const enum cbw_snapshot_state state = atomic_load (&entry->state);
@@ -132,9 +132,11 @@ target_reopen (struct cbw_snapshot *entry, uint32_t cluster_size,
 
   if (entry->target_kind == CBW_TARGET_NBD)
     return image_nbd_reopen (entry->target,
-                             entry->target_flags & CBW_TARGET_ZEROES ?
-                             IMAGE_NBD_ZEROES : 0, entry->size, cluster_size,
-                             entry->target_words, e);
+                             (entry->target_flags & CBW_TARGET_ZEROES ?
+                              IMAGE_NBD_ZEROES : 0) |
+                             (clean ? IMAGE_NBD_FLUSHED : 0),
+                             entry->size, cluster_size, entry->target_words,
+                             e);
   if (state == CBW_SNAPSHOT_HIDDEN &&
       atomic_load (&entry->fill.state) != CBW_FILL_COMPLETE)
     target_move_aside (entry);  /* the last server had no time to */

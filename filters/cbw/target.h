@@ -29,12 +29,14 @@ extern struct image *target_make (struct cbw_snapshot *entry,
 /* What target_make created is not needed after all. */
 extern void target_undo (const struct cbw_snapshot *entry);
 
-/* Open the target of a snapshot that an earlier server had.  An NBD server
+/* Open the target of a snapshot that an earlier server had.  "clean": that
+ * server ended in good order, so an NBD target was flushed.  An NBD server
  * that cannot be reached now is no error.  NULL with the error set; EBUSY
  * if another program uses it.
  */
 extern struct image *target_reopen (struct cbw_snapshot *entry,
-                                    uint32_t cluster_size, struct error *e);
+                                    uint32_t cluster_size, bool clean,
+                                    struct error *e);
 
 /* A dropped snapshot that older ones need: its target must not be in the
  * way of the next with the same name.  It is no error if it cannot be
