@@ -36,6 +36,8 @@ failed (const struct nbd_use *use, int err, const char *what,
 
   if (err == ENOTCONN || err == EPROTO)
     nbd_keeper_ended (use->nbd, use->link);
+  if (use->nbd->interrupted)
+    return nbd_keeper_stopping (use->nbd, e);
   return error_set (e, err == ENOSPC ? ENOSPC : EIO,
                     "%s: cannot %s %" PRIu64 " bytes at offset %" PRIu64
                     ": %s", use->nbd->name, what, count, offset,

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
+/* The operations of an NBD image, and opening one: nbd.h. */
+
 #include <config.h>
 
 #include <errno.h>
@@ -146,20 +148,9 @@ image_nbd_flush (struct image *image, struct error *e)
 }
 
 static void
-free_image (struct nbd_image *nbd)
-{
-  nbd_address_free (&nbd->address);
-  free (nbd->name);
-  free (nbd);
-}
-
-static void
 image_nbd_close (struct image *image)
 {
-  struct nbd_image *nbd = (struct nbd_image *) image;
-
-  nbd_keeper_stop (nbd);
-  free_image (nbd);
+  nbd_keeper_stop ((struct nbd_image *) image);
 }
 
 static const struct image_ops nbd_ops = {
@@ -196,12 +187,8 @@ new_image (struct nbd_address *address, const char *name, unsigned flags,
 static struct image *
 start_image (struct nbd_image *nbd, uint64_t *size, struct error *e)
 {
-  if (nbd == NULL)
+  if (nbd == NULL || nbd_keeper_start (nbd, e) == -1)
     return NULL;
-  if (nbd_keeper_start (nbd, e) == -1) {
-    free_image (nbd);
-    return NULL;
-  }
   *size = nbd->size;
   return &nbd->image;
 }

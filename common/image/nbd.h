@@ -12,13 +12,13 @@
  * in flight at once, over up to four connections if the server says that
  * this is safe (multi-conn), else over one.
  *
- * A connection that ends fails the requests in flight, at once; so does
- * one over which nothing came for five minutes while requests waited.  The
- * next request connects anew first, but not more often than ten times a
- * second.  Before the new connection is used it must serve what the old
- * one had acknowledged: nbd-log.h.  If it does not, the image is lost
- * for good: every request fails, and so does "check".  So a byte must not
- * be written again with another value, unless it was punched.
+ * A connection that ends fails the requests in flight, at once; it is ended
+ * when one of them has taken five minutes.  The next request connects anew
+ * first, but not more often than ten times a second, and waits eleven seconds
+ * for that at most.  Before the new connection is used it must serve what the
+ * old one had acknowledged: nbd-log.h.  If it does not, the image is lost for
+ * good: every request fails, and so does "check".  So a byte must not be
+ * written again with another value, unless it was punched.
  *
  * An image has a thread of its own (the keeper), from opening to closing:
  * open images in the process that uses them, after it has forked.
@@ -55,7 +55,7 @@ extern bool image_nbd_is_name (const char *target);
 #define IMAGE_NBD_ONCE 8u
 
 /* Connect to the export that "target" names.  Sets *size (bytes).  Returns
- * NULL and sets the error if it cannot be reached within ten seconds, or
+ * NULL and sets the error if it cannot be reached within eleven seconds, or
  * cannot be written (unless READONLY).
  */
 extern struct image *image_nbd_open (const char *target, unsigned flags,
@@ -91,6 +91,20 @@ extern struct image *image_nbd_reopen (const char *target, unsigned flags,
  */
 extern void image_nbd_remember (struct image *image,
                                 _Atomic (uint64_t) *words);
+
+/* Nobody is to wait for the server any more: every request in flight and every
+ * later one fails at once with ESHUTDOWN, connecting is given up, and closing
+ * takes three seconds at most: a command gets one second to end, and is killed
+ * then.  "flush" still succeeds if there is nothing to flush, and "check" does
+ * not fail for this.  Takes no lock that is held while waiting.  The image is
+ * open, and stays so meanwhile.
+ */
+extern void image_nbd_interrupt (struct image *image);
+
+/* The same of every NBD image of this process, also those which somebody is
+ * opening or closing just now, and those which are opened later.
+ */
+extern void image_nbd_interrupt_all (void);
 
 enum image_nbd_content {
   IMAGE_NBD_ZERO,               /* all reads as zeroes: the server says so */
