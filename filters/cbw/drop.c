@@ -59,14 +59,14 @@ drop_snapshot (struct engine *engine, struct segment *segment, uint64_t id,
     LOCK_FOR_SCOPE (&engine->control);
     i = chain_find (engine->chain.current, id);
     snap = i >= 0 ? engine->chain.current->snaps[i] : NULL;
-    if (snap == NULL || snapshot_state (snap) == CBW_SNAPSHOT_HIDDEN) {
-      if (table_forget (&engine->table, id) || table_had (&engine->table, id))
-        return 0;               /* dropped before */
+    if (snap && snapshot_state (snap) != CBW_SNAPSHOT_HIDDEN) {
+      if (leave (engine, snap, hold_ns, e) == -1)
+        return -1;
+    }
+    else if (!table_forget (&engine->table, id) &&
+             !table_had (&engine->table, id)) /* else dropped before */
       return error_set (e, ENOENT, "%s: there is no snapshot with id %" PRIu64,
                         segment->path, id);
-    }
-    if (leave (engine, snap, hold_ns, e) == -1)
-      return -1;
   }
   closer_tidy (&engine->closer, END_WAIT);
   table_wait_ended (&engine->table, id, END_WAIT);

@@ -229,7 +229,7 @@ refuse_for_now (const struct segment *segment, const struct snapshot *snap,
  */
 static int
 restore_targets (const struct segment *segment, struct writeback *writeback,
-                 const struct chain *chain, bool unclean_reboot,
+                 const struct chain *chain, bool clean, bool unclean_reboot,
                  struct error *e)
 {
   enum target_opened r;
@@ -242,7 +242,7 @@ restore_targets (const struct segment *segment, struct writeback *writeback,
       snapshot_break (snap, CBW_BROKEN_REBOOT, EIO, 0,
                       "the host went down without a clean shutdown");
     r = target_reopen (&snap->fixed, snap->entry->target_words,
-                       snapshot_state (snap), snap->cluster_size,
+                       snapshot_state (snap), clean, snap->cluster_size,
                        &snap->target, e);
     if (r == TARGET_NOT_NOW && is_target_needed (chain, j))
       return refuse_for_now (segment, snap, e);
@@ -325,7 +325,7 @@ restore_snapshots (struct engine *engine, struct segment *segment,
   segment_boot_id (boot_id);
   if (engine->chain.current &&
       restore_targets (segment, &engine->writeback, engine->chain.current,
-                       h->clean != 1 &&
+                       h->clean == 1, h->clean != 1 &&
                        memcmp (boot_id, h->boot_id, sizeof boot_id) != 0,
                        e) == -1)
     return -1;

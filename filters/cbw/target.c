@@ -207,11 +207,12 @@ target_undo_reserved (const struct cbw_snapshot *fixed)
  */
 static enum target_opened
 reopen_export (const struct cbw_snapshot *fixed, _Atomic (uint64_t) *words,
-               uint32_t cluster_size, struct image **image, struct error *e)
+               bool clean, uint32_t cluster_size, struct image **image, struct error *e)
 {
   *image = image_nbd_reopen (fixed->target,
-                             fixed->target_flags & CBW_TARGET_ZEROES ?
-                             IMAGE_NBD_ZEROES : 0, fixed->size, cluster_size,
+                             (fixed->target_flags & CBW_TARGET_ZEROES ?
+                              IMAGE_NBD_ZEROES : 0) |
+                             (clean ? IMAGE_NBD_FLUSHED : 0), fixed->size, cluster_size,
                              words, e);
   if (*image)
     return TARGET_OPENED;
@@ -225,14 +226,15 @@ reopen_export (const struct cbw_snapshot *fixed, _Atomic (uint64_t) *words,
 
 enum target_opened
 target_reopen (const struct cbw_snapshot *fixed, _Atomic (uint64_t) *words,
-               enum cbw_snapshot_state state, uint32_t cluster_size,
+               enum cbw_snapshot_state state, bool clean,
+               uint32_t cluster_size,
                struct image **image, struct error *e)
 {
   const struct image_id id = file_id (fixed);
   char path[SNAPTAB_TARGET_MAX];
 
   if (fixed->target_kind == CBW_TARGET_NBD)
-    return reopen_export (fixed, words, cluster_size, image, e);
+    return reopen_export (fixed, words, clean, cluster_size, image, e);
   snaptab_target (fixed, state, path);
   switch (image_raw_open (path, fixed->size, &id, image, e)) {
   case IMAGE_RAW_LOST:
@@ -292,8 +294,10 @@ target_discard (const struct cbw_snapshot *fixed, struct image *image)
   struct error e;
 
   if (fixed->target_kind == CBW_TARGET_NBD) {
-    if (image)                  /* if not, nobody is to be told */
-      image->ops->punch (image, 0, fixed->size, &e);
+    /* Without an image there is nobody to be told. */
+    if (image &&
+        image_nbd_empty (image_beneath (image), fixed->size, &e) == -1)
+      nbdkit_debug ("cbw: %s", e.msg);
     return;
   }
   if (file) {

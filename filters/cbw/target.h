@@ -49,12 +49,13 @@ enum target_opened {
 };
 
 /* Open the target of a snapshot that an earlier server had and left in this
- * state.  An NBD server that cannot be reached now is no error.  If it is
+ * state; "clean": it ended in good order, so an NBD target was flushed.  An NBD server that cannot be reached now is no error.  If it is
  * not opened, *image is NULL and the error set.
  */
 extern enum target_opened target_reopen (const struct cbw_snapshot *fixed,
                                          _Atomic (uint64_t) *words,
                                          enum cbw_snapshot_state state,
+                                         bool clean,
                                          uint32_t cluster_size,
                                          struct image **image,
                                          struct error *e);
