@@ -327,8 +327,8 @@ env_start_bare (struct env *env, uint64_t size, uint32_t cluster_size,
   env->segment.path = (char *) "segment";
   env->segment.map.base = calloc (1, CBW_PAGE);
   CHECK (env->segment.map.base != NULL);
-  map_header (&env->segment.map)->next_snapshot_id = ENV_ID (0);
   engine_init (&env->engine);
+  env->engine.table.next_id = ENV_ID (0);
   engine_set_source (&env->engine, &env->source);
 }
 
@@ -343,7 +343,6 @@ env_buffer (struct env *env, uint32_t nr_cells)
                    &m->geometry);
   m->base = calloc (1, layout_file_size (&m->geometry, 0));
   CHECK (m->base != NULL);
-  map_header (m)->next_snapshot_id = ENV_ID (0);
   CHECK (writeback_attach (&env->engine.writeback, m, true, &e) == 0);
   cells_free_rest (&env->engine.writeback.cells);
 }
@@ -406,17 +405,18 @@ env_restore (struct env *env, uint64_t size, enum cbw_snapshot_state state)
   s->entry.size = size;
   s->entry.target_kind = CBW_TARGET_RAW;
   s->entry.state = state;
-  map_header (&env->segment.map)->next_snapshot_id = ENV_ID (i + 1);
+  env->engine.table.next_id = ENV_ID (i + 1);
 
   s->snap = calloc (1, sizeof *s->snap);
   CHECK (s->snap != NULL);
   *s->snap = (struct snapshot) {
     .refs = 1, .entry = &s->entry, .id = ENV_ID (i), .size = size,
     .cluster_size = env->cluster_size, .access = s->access, .done = s->done,
-    .dirty = s->dirty, .target = &s->target->image,
+    .dirty = s->dirty, .target = &s->target->image, .state = state,
   };
+  memcpy (&s->snap->fixed, &s->entry, sizeof s->entry);
   CHECK (writeback_wrap (&env->engine.writeback, s->snap, true, &e) == 0);
-  CHECK (engine_add_snapshot (&env->engine, s->snap, &held_ns) == 0);
+  CHECK (engine_add_snapshot (&env->engine, s->snap, 0, &held_ns, &e) == 0);
   snapshot_unref (s->snap);
   return i;
 }
@@ -450,7 +450,7 @@ env_drop (struct env *env, unsigned i)
 {
   struct error e;
 
-  CHECK (drop_snapshot (&env->engine, &env->segment, ENV_ID (i), &e) == 0);
+  CHECK (drop_snapshot (&env->engine, &env->segment, ENV_ID (i), 0, &e) == 0);
 }
 
 void
@@ -483,13 +483,13 @@ void
 env_guest (struct env *env, enum guest_op op, uint64_t offset,
            uint64_t count, unsigned char byte)
 {
-  unsigned ticket;
+  struct guest_change change;
 
   CHECK_EQ (engine_guest_begin (&env->engine, &env->source, offset, count, op,
-                                NULL, &ticket), 0);
+                                NULL, &change), 0);
   racy_fill (env->disk.fake.data + offset, op == GUEST_WRITE ? byte : 0,
              count);
-  engine_guest_end (&env->engine, ticket);
+  engine_guest_end (&env->engine, &change, false);
 }
 
 int

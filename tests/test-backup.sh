@@ -78,7 +78,7 @@ view_is "$tmp/old1" "nbd+unix:///backup?socket=$tmp/snap.sock"
 cbwctl check "$shm" >"$tmp/check" || { cat "$tmp/check" >&2; fail "check"; }
 cbwctl backup "$shm" --speed=0
 cbwctl backup "$shm" --json >"$tmp/json"
-json 'j["status"] == "completed" and j["target"]["needed"]' <"$tmp/json"
+json 'j["status"] == "completed"' <"$tmp/json"
 same "$tmp/image1" "$tmp/old1"
 cbwctl check "$shm" >"$tmp/check" || { cat "$tmp/check" >&2; fail "check"; }
 stop_writer
@@ -87,7 +87,7 @@ for i in 0 2; do
     view_is "$tmp/old$i" "nbd+unix:///$name?socket=$tmp/snap.sock"
 done
 same "$tmp/image1" "$tmp/old1"
-[ "$(cbwctl status "$shm" --json | json 'len (j["snapshots"]) == 4' &&
+[ "$(cbwctl status "$shm" --json | json 'len (j["snapshots"]) == 3' &&
      echo ok)" = ok ]
 
 # When the older one goes, the image is still there, and nobody has it.

@@ -75,20 +75,21 @@ teardown ()
     cbwctl check "$shm" >/dev/null
 }
 
-# The newest: only 3M, which old and middle have nowhere else; new copies
-# go on going to it.
+# The newest: only 3M, which old and middle have nowhere else; no more copies
+# go to it.
 setup
 cbwctl drop "$shm" new >/dev/null
 is_used "$tmp/new.cow" 16
 is_used "$tmp/middle.cow" 32
 views_are_right old middle
 write 4 1
-is_used "$tmp/new.cow" 32
+is_used "$tmp/new.cow" 16
+is_used "$tmp/middle.cow" 48
 views_are_right old middle
-# Then the middle one: old needs 2M of it, and what new has.
+# Then the middle one: old needs 2M and 4M of it, and what new has.
 cbwctl drop "$shm" middle >/dev/null
-is_used "$tmp/middle.cow" 16
-is_used "$tmp/new.cow" 32
+is_used "$tmp/middle.cow" 32
+is_used "$tmp/new.cow" 16
 views_are_right old
 cbwctl drop "$shm" old >/dev/null
 absent "$tmp"/*.cow*

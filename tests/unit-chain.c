@@ -50,13 +50,19 @@ live (unsigned j)
   return env_state (&env, j) == CBW_SNAPSHOT_LIVE;
 }
 
+static bool
+backup (unsigned j)
+{
+  return snapshot_is_backup (env.s[j].snap);
+}
+
 /* Who holds cluster c for k; env.nr is the source. */
 static unsigned
 oracle_holder (unsigned k, uint64_t c)
 {
   unsigned j;
 
-  for (j = k; j < env.nr && !done (j, c); ++j)
+  for (j = k; j < env.nr && !(done (j, c) && (j == k || !backup (j))); ++j)
     ;
   return j;
 }
@@ -146,7 +152,7 @@ check_needed (const struct chain *chain)
   const uint64_t all = clusters (env.nr - 1);
   struct chain_need need;
   uint64_t start, c;
-  unsigned k;
+  unsigned k, j;
 
   for (start = 0; start < all; ++start) {
     for (c = start; chain_next_needed (chain, c, all, &need); c = need.end) {
@@ -155,32 +161,66 @@ check_needed (const struct chain *chain)
         CHECK (!oracle_needed (c));
       for (k = 0; env.s[k].snap != need.by; ++k)
         ;
-      for (; c < need.end; ++c)
+      for (; c < need.end; ++c) {
         CHECK (oracle_needs (k, c));
+        for (j = k + 1; j < env.nr; ++j) /* it is the newest */
+          CHECK (!oracle_needs (j, c));
+      }
     }
     for (; c < all; ++c)
       CHECK (!oracle_needed (c));
   }
 }
 
+/* Who reads a cluster in the target of j, if it is done there. */
+static void
+check_readers (const struct chain *chain)
+{
+  struct snapshot *by;
+  uint64_t c, run, i;
+  unsigned j, k;
+  int newest;
+
+  for (j = 0; j < env.nr; ++j)
+    for (c = 0; c < clusters (j); ++c) {
+      if (!done (j, c))
+        continue;
+      for (newest = -1, k = 0; k <= j; ++k)
+        if (live (k) && c < clusters (k) && oracle_holder (k, c) == j)
+          newest = (int) k;
+      by = chain_reader (chain, j, c, clusters (j), &run);
+      CHECK (by == (newest < 0 ? NULL : env.s[newest].snap));
+      CHECK (run > c && run <= clusters (j));
+      for (i = c; by && i < run; ++i)
+        CHECK (!done (j, i) || oracle_holder ((unsigned) newest, i) == j);
+    }
+}
+
+/* Each snapshot is live, broken or hidden, and done anywhere; and some are
+ * backups, which nobody else looks through.
+ */
 static void
 test_all_small_chains (void)
 {
+  static const unsigned backups[] = { 0, 1 << 1, 1 << 2 | 1, 1 << 3 | 1 << 1 };
   unsigned n, bits, combination, j;
 
-  for (n = 0; n < sizeof sizes / sizeof sizes[0]; ++n) {
+  for (n = 0; n < 4 * sizeof sizes / sizeof sizes[0]; ++n) {
     env_start_bare (&env, 3 * CS, CS, 1);
     for (j = 0; j < NR_MAX; ++j)
-      env_create (&env, sizes[n][j] * CS);
+      env_create (&env, sizes[n / 4][j] * CS);
+    for (j = 0; j < NR_MAX; ++j)
+      env.s[j].snap->fixed.options.backup = backups[n % 4] >> j & 1;
     for (combination = 0; combination < 81; ++combination) {
       for (j = 0; j < NR_MAX; ++j)
-        atomic_store (&env.s[j].entry.state, state_of (combination, j));
+        snapshot_set_state (env.s[j].snap, state_of (combination, j));
       for (bits = combination % STRIDE; bits < 1u << (3 * NR_MAX);
-           bits += STRIDE) {
-        put_bits (sizes[n], bits, 3);
+           bits += n % 4 ? 5 * STRIDE : STRIDE) {
+        put_bits (sizes[n / 4], bits, 3);
         if (combination == 0)   /* states are nothing to a holder */
           check_holders (env.engine.chain.current);
         check_needed (env.engine.chain.current);
+        check_readers (env.engine.chain.current);
       }
     }
     env_end (&env);
@@ -388,8 +428,8 @@ test_copied_once (void)
   env_end (&env);
 }
 
-/* The newest is dropped: new copies go there only if an older one needs
- * them.
+/* The newest is dropped: no more copies go there, but to the older one that
+ * needs them.
  */
 static void
 test_hidden_newest (void)
@@ -400,35 +440,47 @@ test_hidden_newest (void)
   env_create (&env, 4 * CS);
   env_drop (&env, 1);
   env_guest (&env, GUEST_WRITE, 0, CS, 0xbb);
-  CHECK_EQ (env.s[1].target->fake.writes, 0);
+  CHECK_EQ (env.s[0].target->fake.writes, 1);
   env_guest (&env, GUEST_WRITE, 2 * CS, CS, 0xbb);
-  CHECK_EQ (env.s[1].target->fake.writes, 1);
-  CHECK (done (1, 2) && !done (1, 0));
+  CHECK_EQ (env.s[0].target->fake.writes, 2);
+  CHECK_EQ (env.s[1].target->fake.writes, 0);
+  CHECK (done (0, 2) && !done (1, 2) && !done (1, 0));
   check_all_whole ();
   env_end (&env);
 }
 
 /* ---- Failures ---- */
 
+enum failing { SOURCE_FAILS, ALL_TARGETS_FAIL, NEWEST_TARGET_FAILS };
+
 /* A copy that fails breaks those that needed it, each with the offset,
- * and nobody else.
+ * and nobody else.  Where it is the target that fails that is one snapshot:
+ * the next older one has its own.
  */
 static void
-fail_and_check (bool source)
+fail_and_check (enum failing failing)
 {
-  bool needed[NR_MAX];
   uint32_t before[NR_MAX];
-  unsigned j;
+  bool needed[NR_MAX];
+  int j, newest = -1;
 
-  for (j = 0; j < env.nr; ++j) {
-    needed[j] = oracle_needs (j, 1);
-    before[j] = env_state (&env, j);
+  for (j = 0; j < (int) env.nr; ++j) {
+    needed[j] = oracle_needs ((unsigned) j, 1);
+    before[j] = env_state (&env, (unsigned) j);
+    if (needed[j])
+      newest = j;
+    if (failing == ALL_TARGETS_FAIL)
+      atomic_store (&env.s[j].target->fake.fail, EIO);
   }
-  atomic_store (source ? &env.disk.fake.fail :
-                &env.s[env.nr - 1].target->fake.fail, EIO);
+  if (failing == SOURCE_FAILS)
+    atomic_store (&env.disk.fake.fail, EIO);
+  if (failing == NEWEST_TARGET_FAILS && newest >= 0)
+    atomic_store (&env.s[newest].target->fake.fail, EIO);
+  for (j = 0; j < newest; ++j)
+    needed[j] = needed[j] && failing != NEWEST_TARGET_FAILS;
   env_guest (&env, GUEST_WRITE, CS + 5, 1, 0xaa);
-  for (j = 0; j < env.nr; ++j) {
-    CHECK_EQ (env_state (&env, j),
+  for (j = 0; j < (int) env.nr; ++j) {
+    CHECK_EQ (env_state (&env, (unsigned) j),
               needed[j] ? CBW_SNAPSHOT_BROKEN : before[j]);
     if (needed[j]) {
       CHECK_EQ (env.s[j].entry.error_num, EIO);
@@ -441,9 +493,9 @@ static void
 test_failure_in_all_small_chains (void)
 {
   static const uint64_t size[] = { 2, 2, 2, 3 };
-  unsigned bits, combination, source, j, spread;
+  unsigned bits, combination, failing, j, spread;
 
-  for (source = 0; source < 2; ++source)
+  for (failing = SOURCE_FAILS; failing <= NEWEST_TARGET_FAILS; ++failing)
     for (combination = 0; combination < 81; ++combination)
       for (bits = 0; bits < 1 << NR_MAX; ++bits) {
         spread = 0;             /* done bits of cluster 1 of 3 */
@@ -451,7 +503,7 @@ test_failure_in_all_small_chains (void)
           spread |= (bits >> j & 1) << (3 * j + 1);
         start_chain (size, NR_MAX, spread, combination, 3);
         env.disk.fake.data[CS] = 1; /* not zero, or nothing is written */
-        fail_and_check (source);
+        fail_and_check (failing);
         env_end (&env);
       }
 }
@@ -616,15 +668,15 @@ other_drop (void *opaque)
 static void
 check_waits (void *(*run) (void *), void *opaque)
 {
-  unsigned ticket;
+  struct guest_change change;
 
   atomic_store (&finished, false);
   CHECK_EQ (engine_guest_begin (&env.engine, &env.source, 0, CS, GUEST_WRITE,
-                                NULL, &ticket), 0);
+                                NULL, &change), 0);
   pthread_create (&other, NULL, run, opaque);
   unit_give_time ();
   CHECK (!atomic_load (&finished));
-  engine_guest_end (&env.engine, ticket);
+  engine_guest_end (&env.engine, &change, false);
   pthread_join (other, NULL);
   CHECK (atomic_load (&finished));
 }
@@ -661,9 +713,9 @@ test_drop_twice (void)
   env_drop (&env, 0);
   env_drop (&env, 0);
   env_drop (&env, 1);
-  CHECK (drop_snapshot (&env.engine, &env.segment, 0, &e) == -1);
+  CHECK (drop_snapshot (&env.engine, &env.segment, 0, 0, &e) == -1);
   CHECK_ERROR (&e, ENOENT, "no snapshot");
-  CHECK (drop_snapshot (&env.engine, &env.segment, ENV_ID (2), &e) == -1);
+  CHECK (drop_snapshot (&env.engine, &env.segment, ENV_ID (2), 0, &e) == -1);
   CHECK_ERROR (&e, ENOENT, "no snapshot");
   env_end (&env);
 }

@@ -234,12 +234,12 @@ static bool
 write_copies (uint64_t offset, uint64_t count, const unsigned char *data)
 {
   const uint64_t copied = env.s[env.nr - 1].entry.copied_clusters;
-  unsigned ticket;
+  struct guest_change change;
 
   CHECK_EQ (engine_guest_begin (&env.engine, &env.source, offset, count,
-                                GUEST_WRITE, data, &ticket), 0);
+                                GUEST_WRITE, data, &change), 0);
   racy_copy (env.disk.fake.data + offset, data, count);
-  engine_guest_end (&env.engine, ticket);
+  engine_guest_end (&env.engine, &change, false);
   return env.s[env.nr - 1].entry.copied_clusters > copied;
 }
 
@@ -369,14 +369,14 @@ check_broken (int num, uint64_t offset)
 static void
 test_source_fails (void)
 {
-  unsigned ticket;
+  struct guest_change change;
 
   env_start (&env, 10 * CS, CS, 1);
   env.disk.fake.fail = ENOMEM;
   CHECK_EQ (engine_guest_begin (&env.engine, &env.source, 2 * CS + 1, 1,
-                                GUEST_WRITE, NULL, &ticket), 0);
+                                GUEST_WRITE, NULL, &change), 0);
   check_broken (ENOMEM, 2 * CS);
-  engine_guest_end (&env.engine, ticket);
+  engine_guest_end (&env.engine, &change, false);
   check_done (0, 0);
 
   env.disk.fake.fail = 0;
@@ -443,13 +443,13 @@ static void *
 other_guest (void *opaque)
 {
   const uint64_t offset = *(uint64_t *) opaque;
-  unsigned ticket;
+  struct guest_change change;
 
   CHECK_EQ (engine_guest_begin (&env.engine, &env.source, offset, 1,
-                                GUEST_WRITE, NULL, &ticket), 0);
+                                GUEST_WRITE, NULL, &change), 0);
   atomic_store (&other_began, true);
   env.disk.fake.data[offset] = 0xbb;
-  engine_guest_end (&env.engine, ticket);
+  engine_guest_end (&env.engine, &change, false);
   return NULL;
 }
 
@@ -579,6 +579,74 @@ test_long_is_in_pieces (void)
   }
 }
 
+/* ---- Writes that change nothing, and fail ---- */
+
+/* Begin to write what is there, and leave anything in its place. */
+static void
+begin_unchanged (struct guest_change *write, unsigned char *data,
+                 uint64_t offset, uint64_t count)
+{
+  memcpy (data, env.disk.fake.data + offset, count);
+  CHECK_EQ (engine_guest_begin (&env.engine, &env.source, offset, count,
+                                GUEST_WRITE, data, write), 0);
+  memset (env.disk.fake.data + offset, 0, count);
+}
+
+/* A reader that comes in the middle of it sees what was there; and after it,
+ * as it has been copied.  Where it succeeds, nothing has been.
+ */
+static void
+test_unchanged_fails (void)
+{
+  static unsigned char data[11 * CS];
+  const uint64_t from[] = { 0, 2 * CS + 100, 3 * CS };
+  const uint64_t counts[] = { 11 * CS, 2 * CS, CS };
+  struct guest_change write;
+  uint64_t length, c;
+  unsigned i, fails, snapshots;
+
+  for (i = 0; i < 3; ++i)
+    for (fails = 0; fails < 2; ++fails)
+      for (snapshots = 1; snapshots < 3; ++snapshots) {
+        env_start (&env, 12 * CS, CS, 5);
+        if (snapshots == 2)
+          env_backup (&env, true);
+        begin_unchanged (&write, data, from[i], counts[i]);
+        CHECK_EQ (env.s[0].target->fake.writes, 0);
+        CHECK (env_view (&env, 0, 12 * CS) == 0);
+        CHECK (env_view_extents (&env, 0, 12 * CS, &length) == 0);
+        if (!fails)
+          memcpy (env.disk.fake.data + from[i], data, counts[i]);
+        engine_guest_end (&env.engine, &write, fails);
+        for (c = 0; c < 12; ++c)
+          if (fails && c * CS >= from[i] && c * CS < from[i] + counts[i])
+            CHECK (env_done (&env, c));
+        if (!fails)
+          CHECK_EQ (env.s[0].target->fake.writes, 0);
+        CHECK (env_view (&env, 0, 12 * CS) == 0);
+        if (snapshots == 2)
+          CHECK (env_view_of (&env, 1, 0, 12 * CS) == 0);
+        env_end (&env);
+      }
+}
+
+/* It cannot be copied: then the snapshot is broken, whatever its policy. */
+static void
+test_unchanged_lost (void)
+{
+  static unsigned char data[CS];
+  struct guest_change write;
+
+  env_start (&env, 12 * CS, CS, 5);
+  env.s[0].snap->fixed.options.on_error = CBW_ON_ERROR_BREAK_GUEST_WRITE;
+  begin_unchanged (&write, data, 3 * CS, CS);
+  atomic_store (&env.s[0].target->fake.fail_writes, EIO);
+  engine_guest_end (&env.engine, &write, true);
+  CHECK_EQ (env_state (&env, 0), CBW_SNAPSHOT_BROKEN);
+  CHECK_EQ (env_view (&env, 0, CS), EIO);
+  env_end (&env);
+}
+
 int
 main (void)
 {
@@ -600,6 +668,8 @@ main (void)
   RUN (test_source_fails);
   RUN (test_target_fails);
   RUN (test_later_piece_fails);
+  RUN (test_unchanged_fails);
+  RUN (test_unchanged_lost);
   RUN (test_no_target);
   RUN (test_same_and_another);
   RUN (test_two_in_one_cluster);

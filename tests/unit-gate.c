@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 
+#include "clock.h"
 #include "gate.h"
 #include "unit.h"
 
@@ -16,7 +17,7 @@ test_open (void)
 {
   gate_init (&gate);
   gate_leave (&gate, gate_enter (&gate));
-  gate_close (&gate);           /* nobody inside: at once */
+  CHECK (gate_close (&gate, 60 * NS_PER_SEC));           /* nobody inside: at once */
   gate_open (&gate);
   gate_leave (&gate, gate_enter (&gate));
   gate_destroy (&gate);
@@ -42,7 +43,7 @@ test_closed (void)
 
   gate_init (&gate);
   atomic_store (&passed, false);
-  gate_close (&gate);
+  CHECK (gate_close (&gate, 60 * NS_PER_SEC));
   for (i = 0; i < 3; ++i)
     pthread_create (&threads[i], NULL, enter_and_leave, NULL);
   unit_give_time ();
@@ -58,7 +59,7 @@ static void *
 close_it (void *unused)
 {
   (void) unused;
-  gate_close (&gate);
+  CHECK (gate_close (&gate, 60 * NS_PER_SEC));
   atomic_store (&passed, true);
   gate_open (&gate);
   return NULL;
@@ -116,7 +117,7 @@ test_many (void)
   for (i = 0; i < GUESTS; ++i)
     pthread_create (&threads[i], NULL, guest, NULL);
   for (i = 0; i < CLOSINGS; ++i) {
-    gate_close (&gate);
+    CHECK (gate_close (&gate, 60 * NS_PER_SEC));
     guarded[0]++;
     if (i % 16 == 0)
       usleep (100);
@@ -129,11 +130,32 @@ test_many (void)
   gate_destroy (&gate);
 }
 
+/* Somebody stays inside: it opens again, and who came meanwhile gets in. */
+static void
+test_deadline (void)
+{
+  pthread_t thread;
+  unsigned stripe;
+
+  gate_init (&gate);
+  atomic_store (&passed, false);
+  stripe = gate_enter (&gate);
+  CHECK (!gate_close (&gate, NS_PER_MS));
+  pthread_create (&thread, NULL, enter_and_leave, NULL);
+  pthread_join (thread, NULL);
+  CHECK (atomic_load (&passed));
+  gate_leave (&gate, stripe);
+  CHECK (gate_close (&gate, NS_PER_MS));
+  gate_open (&gate);
+  gate_destroy (&gate);
+}
+
 int
 main (void)
 {
   unit_start ();
   RUN (test_open);
+  RUN (test_deadline);
   RUN (test_closed);
   RUN (test_drain);
   RUN (test_many);

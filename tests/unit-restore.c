@@ -44,6 +44,7 @@ serve (void)
   segment = (struct segment) SEGMENT_INIT;
   CHECK (segment_serve (&segment, path, SIZE, CS, 0, &e) == 0);
   engine_init (&engine);
+  table_attach (&engine.table, map_snapshot (&segment.map, 0));
   if (!segment.fresh)
     CHECK (restore_snapshots (&engine, &segment, env.disk.fake.size, &e) == 0);
   CHECK (segment_begin (&segment, &e) == 0);
@@ -106,18 +107,18 @@ drop (const char *name)
 {
   struct error e;
 
-  CHECK (drop_snapshot (&engine, &segment, find (name)->id, &e) == 0);
+  CHECK (drop_snapshot (&engine, &segment, find (name)->id, 0, &e) == 0);
 }
 
 static void
 change (uint64_t cluster)
 {
-  unsigned ticket;
+  struct guest_change write;
 
   CHECK_EQ (engine_guest_begin (&engine, &env.source, cluster * CS, 1,
-                                GUEST_WRITE, NULL, &ticket), 0);
+                                GUEST_WRITE, NULL, &write), 0);
   env.disk.fake.data[cluster * CS]++;
-  engine_guest_end (&engine, ticket);
+  engine_guest_end (&engine, &write, false);
 }
 
 static unsigned
@@ -255,6 +256,7 @@ test_grown_disk (void)
   /* It must not be smaller again. */
   CHECK (segment_serve (&segment, path, SIZE, CS, 0, &e) == 0);
   engine_init (&engine);
+  table_attach (&engine.table, map_snapshot (&segment.map, 0));
   CHECK (restore_snapshots (&engine, &segment, SIZE + CS + 16, &e) == -1);
   CHECK_ERROR (&e, EINVAL, "has only");
   vanish ();
@@ -410,6 +412,7 @@ test_damaged (void)
     vanish ();
     CHECK (segment_serve (&segment, path, SIZE, CS, 0, &e) == 0);
     engine_init (&engine);
+    table_attach (&engine.table, map_snapshot (&segment.map, 0));
     CHECK (restore_snapshots (&engine, &segment, SIZE, &e) == -1);
     CHECK_ERROR (&e, EBADMSG, "is damaged");
     CHECK (there ("a"));

@@ -242,7 +242,12 @@ test_write_fails (void)
   CHECK_EQ (env.s[2].entry.error_reason, CBW_BROKEN_COPY);
   CHECK_EQ (env_view_of (&env, 2, 50 * CS, CS), EIO);
   check_view (0);
-  change (8, 1);                /* now it does */
+  change (8, 1);                /* to its own, as the others are broken */
+  wait_drained ();
+  CHECK_EQ (env_state (&env, 0), CBW_SNAPSHOT_LIVE);
+  check_view (0);
+  atomic_store (&env.s[0].target->fake.fail_writes, EIO);
+  change (9, 1);
   wait_drained ();
   CHECK_EQ (env_state (&env, 0), CBW_SNAPSHOT_BROKEN);
   change (11, 1);               /* for nobody */
@@ -260,7 +265,7 @@ static void
 test_waits_for_space (void)
 {
   start (64);
-  env.s[0].entry.options.stall_ns = 60 * NS_PER_SEC;
+  env.s[0].snap->fixed.options.stall_ns = 60 * NS_PER_SEC;
   atomic_store (&env.s[0].target->fake.fail_writes, ENOSPC);
   change (0, 1);
   while (!stalled ())
@@ -274,7 +279,7 @@ test_waits_for_space (void)
   CHECK_EQ (env_state (&env, 0), CBW_SNAPSHOT_LIVE);
   CHECK (env_done (&env, 0) && env_done (&env, 2));
 
-  env.s[0].entry.options.stall_ns = NS_PER_SEC / 20;
+  env.s[0].snap->fixed.options.stall_ns = NS_PER_SEC / 20;
   atomic_store (&env.s[0].target->fake.fail_writes, ENOSPC);
   change (8, 1);
   wait_drained ();
@@ -495,7 +500,7 @@ test_stall_lets_go (void)
 {
   start (64);
   env_create (&env, env.disk.fake.size);
-  env.s[1].entry.options.stall_ns = 60 * NS_PER_SEC;
+  env.s[1].snap->fixed.options.stall_ns = 60 * NS_PER_SEC;
   atomic_store (&env.s[1].target->fake.fail_writes, ENOSPC);
   change (0, 1);
   while (atomic_load (&env.s[1].entry.stalled_until_ns) == 0)
@@ -752,7 +757,7 @@ test_stop (void)
   pthread_t thread;
 
   start (64);
-  env.s[0].entry.options.stall_ns = 60 * NS_PER_SEC;
+  env.s[0].snap->fixed.options.stall_ns = 60 * NS_PER_SEC;
   atomic_store (&env.s[0].target->fake.fail_writes, ENOSPC);
   change (120, 9);
   while (!stalled ())

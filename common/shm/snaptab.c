@@ -61,6 +61,7 @@ snaptab_info (const struct cbw_snapshot *copy, unsigned i,
     .error_num = copy->failed ? copy->error_num : 0,
     .error_reason = copy->error_reason,
     .error_offset = copy->error_offset,
+    .complete = copy->fill.state == CBW_FILL_COMPLETE,
   };
   memcpy (info->name, copy->name, sizeof info->name);
 }
@@ -91,7 +92,8 @@ snaptab_find (const struct cbw_map *m, const char *name,
   for (i = 0; i < m->geometry.nr_snapshots; ++i) {
     if (!snaptab_read (m, i, &found))
       continue;
-    if (name ? strcmp (found.name, name) == 0 : !any || found.id > info->id) {
+    if (name ? strcmp (found.name, name) == 0 :
+        !found.complete && (!any || found.id > info->id)) {
       *info = found;
       any = true;
     }
@@ -172,7 +174,9 @@ snaptab_describe (const struct snapshot_info *info, char *buf, size_t len)
   case CBW_SNAPSHOT_BROKEN:
     break;
   default:
-    if (info->error_num == 0)
+    if (info->complete)
+      snprintf (buf, len, "a complete backup");
+    else if (info->error_num == 0)
       snprintf (buf, len, "live");
     else
       snprintf (buf, len, "live, but a guest's write failed: "

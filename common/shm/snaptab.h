@@ -26,6 +26,8 @@ struct snapshot_info {
   int error_num;                /* the first failure, broken or not; or 0 */
   enum cbw_broken_reason error_reason;
   uint64_t error_offset;
+  bool complete;                /* a backup whose image is whole: it cannot be
+                                 * read here any more */
 };
 
 /* Copy entry i.  Returns false if no snapshot is to be seen there. */
@@ -42,7 +44,7 @@ extern bool snaptab_copy (const struct cbw_map *m, unsigned i,
 extern void snaptab_info (const struct cbw_snapshot *copy, unsigned i,
                           struct snapshot_info *info);
 
-/* Find the snapshot called "name"; with NULL, the newest there is. */
+/* Find the snapshot called "name"; with NULL, the newest that can be read. */
 extern bool snaptab_find (const struct cbw_map *m, const char *name,
                           struct snapshot_info *info);
 

@@ -240,19 +240,25 @@ guest_source (nbdkit_next *next)
   };
 }
 
+/* Stays where it is until the change has ended. */
+struct protected_change {
+  struct source source;
+  struct guest_change change;
+};
+
 /* A guest's change begins.  0, or -1 with *err set if it must fail. */
 static int
 guest_begin (nbdkit_next *next, const struct handle *h, uint64_t offset,
              uint32_t count, enum guest_op op, const void *data,
-             unsigned *ticket, int *err)
+             struct protected_change *change, int *err)
 {
-  const struct source source = guest_source (next);
   int r;
 
   if (!h->protected)
     return 0;
-  r = engine_guest_begin (&server.engine, &source, offset, count, op, data,
-                          ticket);
+  change->source = guest_source (next);
+  r = engine_guest_begin (&server.engine, &change->source, offset, count, op,
+                          data, &change->change);
   if (r == 0)
     return 0;
   *err = r == ETIMEDOUT ? EIO : r; /* NBD has no such error */
@@ -260,10 +266,11 @@ guest_begin (nbdkit_next *next, const struct handle *h, uint64_t offset,
 }
 
 static void
-guest_end (const struct handle *h, unsigned ticket)
+guest_end (const struct handle *h, struct protected_change *change,
+           bool failed)
 {
   if (h->protected)
-    engine_guest_end (&server.engine, ticket);
+    engine_guest_end (&server.engine, &change->change, failed);
 }
 
 static int
@@ -280,18 +287,18 @@ static int
 cbw_pwrite (nbdkit_next *next, void *handle, const void *buf, uint32_t count,
             uint64_t offset, uint32_t flags, int *err)
 {
-  unsigned ticket;
+  struct protected_change change;
   int r;
 
   if (begin_request (next, handle, err) == -1 ||
-      guest_begin (next, handle, offset, count, GUEST_WRITE, buf, &ticket,
+      guest_begin (next, handle, offset, count, GUEST_WRITE, buf, &change,
                    err) == -1)
     return -1;
   {
     LOCK_FOR_SCOPE (serial);
     r = next->pwrite (next, buf, count, offset, flags, err);
   }
-  guest_end (handle, ticket);
+  guest_end (handle, &change, r == -1);
   return r;
 }
 
@@ -300,7 +307,7 @@ cbw_zero (nbdkit_next *next, void *handle, uint32_t count, uint64_t offset,
           uint32_t flags, int *err)
 {
   struct handle *h = handle;
-  unsigned ticket;
+  struct protected_change change;
   int r;
 
   if (begin_request (next, h, err) == -1)
@@ -311,14 +318,14 @@ cbw_zero (nbdkit_next *next, void *handle, uint32_t count, uint64_t offset,
     *err = ENOTSUP;
     return -1;
   }
-  if (guest_begin (next, h, offset, count, GUEST_ZERO, NULL, &ticket,
+  if (guest_begin (next, h, offset, count, GUEST_ZERO, NULL, &change,
                    err) == -1)
     return -1;
   {
     LOCK_FOR_SCOPE (serial);
     r = next->zero (next, count, offset, flags, err);
   }
-  guest_end (h, ticket);
+  guest_end (h, &change, r == -1);
   return r;
 }
 
@@ -326,18 +333,18 @@ static int
 cbw_trim (nbdkit_next *next, void *handle, uint32_t count, uint64_t offset,
           uint32_t flags, int *err)
 {
-  unsigned ticket;
+  struct protected_change change;
   int r;
 
   if (begin_request (next, handle, err) == -1 ||
-      guest_begin (next, handle, offset, count, GUEST_TRIM, NULL, &ticket,
+      guest_begin (next, handle, offset, count, GUEST_TRIM, NULL, &change,
                    err) == -1)
     return -1;
   {
     LOCK_FOR_SCOPE (serial);
     r = next->trim (next, count, offset, flags, err);
   }
-  guest_end (handle, ticket);
+  guest_end (handle, &change, r == -1);
   return r;
 }
 

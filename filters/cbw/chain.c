@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
+/* Who holds a cluster, who needs it, and what is lost with a target. */
+
 #include <config.h>
 
+#include <assert.h>
 #include <stdlib.h>
 
 #include "chain.h"
@@ -47,27 +50,47 @@ chain_put (struct chain *chain)
 }
 
 struct chain *
-chain_make (const struct chain *old, size_t first, struct snapshot *snap)
+chain_make (const struct chain *old, const bool *leaves,
+            struct snapshot *snap)
 {
-  const size_t kept = old ? old->len - first : 0;
+  size_t room = (old ? old->len : 0) + (snap != NULL), i;
   struct chain *chain;
-  size_t i;
 
-  if (kept + (snap != NULL) == 0)
+  for (i = 0; old && leaves && i < old->len; ++i)
+    room -= leaves[i];
+  if (room == 0)
     return NULL;
-  chain = malloc (sizeof *chain +
-                  (kept + (snap != NULL)) * sizeof chain->snaps[0]);
+  chain = malloc (sizeof *chain + room * sizeof chain->snaps[0]);
   if (chain == NULL)
     return NULL;
   atomic_init (&chain->refs, 1);
   chain->len = 0;
-  for (i = 0; i < kept; ++i)
-    chain->snaps[chain->len++] = old->snaps[first + i];
+  for (i = 0; old && i < old->len; ++i)
+    if (leaves == NULL || !leaves[i])
+      chain->snaps[chain->len++] = old->snaps[i];
   if (snap)
     chain->snaps[chain->len++] = snap;
+  assert (chain->len == room);
   for (i = 0; i < chain->len; ++i)
     snapshot_ref (chain->snaps[i]);
   return chain;
+}
+
+size_t
+chain_leaving (const struct chain *chain, const struct snapshot *snap,
+               bool *leaves)
+{
+  const struct snapshot *s;
+  size_t i, nr = 0;
+
+  for (i = 0; i < chain->len; ++i) {
+    s = chain->snaps[i];
+    leaves[i] = (s == snap || snapshot_state (s) == CBW_SNAPSHOT_HIDDEN ||
+                 snapshot_is_complete (s)) &&
+      (snapshot_is_backup (s) || nr == i); /* or nobody older stays */
+    nr += leaves[i];
+  }
+  return nr;
 }
 
 void
@@ -103,6 +126,8 @@ chain_holder (const struct chain *chain, size_t k, uint64_t c, uint64_t end,
   size_t j;
 
   for (j = k; j < chain->len; ++j) {
+    if (j > k && snapshot_is_backup (chain->snaps[j]))
+      continue;
     done = &chain->snaps[j]->done;
     next = bitmap_next_set (done, c, end);
     if (next == c) {
@@ -131,8 +156,11 @@ who_sees (const struct chain *chain, size_t j, uint64_t c, uint64_t end,
     snap = chain->snaps[j];
     end = min_u64 (end, snapshot_clusters (snap));
     next = bitmap_next_set (&snap->done, c, end);
-    if (next == c) {            /* older ones have it from here */
-      *run = bitmap_next_clear (&snap->done, c, end);
+    if (next == c) {
+      end = bitmap_next_clear (&snap->done, c, end);
+      if (snapshot_is_backup (snap))
+        continue;               /* older ones look past it */
+      *run = end;               /* they have it from here */
       return NULL;
     }
     end = next;
@@ -182,6 +210,8 @@ chain_reader (const struct chain *chain, size_t j, uint64_t c, uint64_t end,
 {
   if (sees (chain->snaps[j], c, end, run))
     return chain->snaps[j];
+  if (snapshot_is_backup (chain->snaps[j]))
+    return NULL;
   return who_sees (chain, j, c, *run, run);
 }
 
@@ -200,6 +230,16 @@ chain_punch (const struct chain *chain, size_t j, uint64_t start,
     if (chain_reader (chain, j, c, run, &run) == NULL)
       snapshot_punch (snap, c, run);
   }
+}
+
+void
+chain_punch_all (const struct chain *chain)
+{
+  size_t i;
+
+  for (i = 0; i < chain->len; ++i)
+    if (snapshot_state (chain->snaps[i]) != CBW_SNAPSHOT_BROKEN)
+      chain_punch (chain, i, 0, snapshot_clusters (chain->snaps[i]));
 }
 
 void

@@ -2,13 +2,22 @@
 
 /* The chain of snapshots, ordered by age: snaps[0] is the oldest.
  *
- * Old data goes to the newest only.  Snapshot k sees cluster c as the
- * first of k, k+1, ... which has its done bit set holds it, and if none
- * has, as the source holds it.  So a guest's write costs the same however
- * many snapshots there are.
+ * Snapshot k sees cluster c as the first of k, k+1, ... which has its done
+ * bit set holds it, and if none has, as the source holds it.  Old data goes
+ * to one place only: to the newest live snapshot that still has the cluster
+ * from the source, since all older ones see it there.  So a guest's write
+ * costs the same however many snapshots there are, and one that broke or was
+ * dropped gets no more data, and stands in nobody's way.
+ *
+ * A backup's image is to leave when it is whole.  So no other snapshot looks
+ * through a backup: it is a holder for itself alone.
+ *
+ *       k          k+1          k+2 (backup)     k+3          source
+ *     done? ----> done? ---------------------> done? -------> else
  *
  * A dropped snapshot stays in the chain, hidden, while an older one may
- * look through it; it goes when it becomes the oldest.
+ * look through it; it goes when it becomes the oldest.  A backup goes at
+ * once.
  *
  * A chain never changes; a new one replaces it, under the closed gate.
  * The guest path, being inside the gate, uses the current one as it is.
@@ -56,12 +65,19 @@ cleanup_chain_put (struct chain **chain)
 
 #define CLEANUP_CHAIN_PUT __attribute__ ((cleanup (cleanup_chain_put)))
 
-/* A new chain, not current yet: the old one (may be NULL) from index
- * "first" on, and "snap" (may be NULL) behind it.  Takes references.
- * NULL if it would be empty, or (errno ENOMEM) on error.
+/* A new chain, not current yet: the old one (may be NULL) without those
+ * with their "leaves" set (NULL: none), and "snap" (may be NULL) behind it.
+ * Takes references.  NULL if it would be empty, or (errno ENOMEM) on error.
  */
-extern struct chain *chain_make (const struct chain *old, size_t first,
+extern struct chain *chain_make (const struct chain *old, const bool *leaves,
                                  struct snapshot *snap);
+
+/* Who leaves the chain when "snap" (may be NULL) is dropped: leaves[] is set
+ * for each.  Those are hidden or complete, and nobody who stays may look
+ * through them.  Returns their number.
+ */
+extern size_t chain_leaving (const struct chain *chain,
+                             const struct snapshot *snap, bool *leaves);
 
 /* Make "chain" (may be NULL) current.  The gate is closed. */
 extern void chain_set (struct chain_head *head, struct chain *chain);
@@ -95,8 +111,13 @@ extern size_t chain_holder (const struct chain *chain, size_t k,
 extern void chain_punch (const struct chain *chain, size_t j,
                          uint64_t start, uint64_t end);
 
+/* The same of all, but not of one that broke: somebody may want to rescue what
+ * there is.
+ */
+extern void chain_punch_all (const struct chain *chain);
+
 /* Who reads cluster c in j's target, if j's done bit of it is set, or once
- * it will be: a live snapshot, j or an older one.  Of several, the newest;
+ * it will be: a live snapshot, j or (unless j is a backup) an older one.  Of several, the newest;
  * NULL if there is none, and then there never will be.  The answer is the
  * same for [c, *run), with c < *run <= end.
  */
@@ -117,8 +138,8 @@ extern void chain_lose_range (const struct chain *chain, size_t j,
 extern void chain_lose_target (const struct chain *chain, size_t j,
                                const struct error *e);
 
-/* A run of clusters that must be copied to the newest snapshot, because
- * "by", a live one which may be read there, has them from the source.
+/* A run of clusters that must be copied to "by", the newest live snapshot
+ * which may be read there and has them from the source.
  */
 struct chain_need {
   uint64_t start, end;

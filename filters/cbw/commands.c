@@ -112,7 +112,7 @@ command_drop (struct engine *engine, struct segment *segment, uint64_t id,
   struct cbw_control rq = copy_request (buf);
   struct error e;
 
-  return reply (drop_snapshot (engine, segment, id, &e), &e, &rq, buf);
+  return reply (drop_snapshot (engine, segment, id, 0, &e), &e, &rq, buf);
 }
 
 int

@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
+/* Taking a snapshot: reserve an entry, make the target, go live. */
+
 #include <config.h>
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stddef.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -16,58 +19,6 @@
 #include "segment-server.h"
 #include "snaptab.h"
 #include "target.h"
-
-/* A free entry, or NULL with the error set if p cannot be made.  *exists
- * if p has been made before.
- */
-static struct cbw_snapshot *
-find_entry (const struct segment *segment, const struct create_params *p,
-            unsigned *index, bool *exists, struct error *e)
-{
-  const struct cbw_map *m = &segment->map;
-  struct cbw_snapshot *entry, *found = NULL;
-  unsigned i;
-  uint32_t state;
-
-  *exists = false;
-  for (i = 0; i < CBW_NR_SNAPSHOTS; ++i) {
-    entry = map_snapshot (m, i);
-    state = atomic_load (&entry->state);
-    if (state == CBW_SNAPSHOT_EMPTY && found == NULL) {
-      found = entry;
-      *index = i;
-    }
-    if (state == CBW_SNAPSHOT_EMPTY || state == CBW_SNAPSHOT_RESERVED)
-      continue;
-    /* Files are told apart, and moved aside; of a server's export nothing
-     * is known but its name.
-     */
-    if (entry->target_kind == CBW_TARGET_NBD &&
-        strcmp (entry->target, p->target) == 0 &&
-        memcmp (entry->uuid, p->uuid, sizeof p->uuid) != 0) {
-      error_set (e, EBUSY, "%s: is the target of %ssnapshot \"%s\"; choose "
-                 "another", p->target, state == CBW_SNAPSHOT_HIDDEN ?
-                 "the dropped " : "", entry->name);
-      return NULL;
-    }
-    if (state == CBW_SNAPSHOT_HIDDEN)
-      continue;
-    if (memcmp (entry->uuid, p->uuid, sizeof p->uuid) == 0) {
-      *exists = true;
-      return entry;
-    }
-    if (strcmp (entry->name, p->name) == 0) {
-      error_set (e, EEXIST, "%s: there is a snapshot \"%s\" already; drop "
-                 "it, or choose another name", segment->path, p->name);
-      return NULL;
-    }
-  }
-  if (found == NULL)
-    error_set (e, ENOSPC, "%s: the table of %d snapshots is full; drop one "
-               "first (hidden ones count until the older ones are dropped)",
-               segment->path, CBW_NR_SNAPSHOTS);
-  return found;
-}
 
 static int
 check_size (const struct segment *segment, uint64_t size, struct error *e)
@@ -82,28 +33,40 @@ check_size (const struct segment *segment, uint64_t size, struct error *e)
   return 0;
 }
 
-/* Write the fixed part of a free entry and reserve it. */
+/* What is fixed of the entry from now on, but for what comes with the target
+ * and with the moment of the snapshot.
+ */
 static void
-reserve (const struct cbw_map *m, struct cbw_snapshot *entry,
-         const struct create_params *p, uint64_t size)
+describe (struct cbw_snapshot *fixed, const struct create_params *p,
+          uint64_t size)
+{
+  memset (fixed, 0, sizeof *fixed);
+  fixed->size = size;
+  memcpy (fixed->uuid, p->uuid, sizeof fixed->uuid);
+  strncpy (fixed->name, p->name, sizeof fixed->name - 1);
+  strncpy (fixed->target, p->target, sizeof fixed->target - 1);
+  fixed->target_kind = target_kind (p->target);
+  fixed->target_created = fixed->target_kind == CBW_TARGET_RAW &&
+    ((p->flags & CBW_CREATE_FORCE) || access (p->target, F_OK) == -1);
+  fixed->owner = p->owner;
+  fixed->options = p->options;
+  atomic_init (&fixed->state, CBW_SNAPSHOT_RESERVED);
+}
+
+/* Reserve entry i in the segment: what a server that dies here has begun is
+ * undone by the next.
+ */
+static void
+reserve (struct cbw_snapshot *entry, struct cbw_snapshot *fixed,
+         const struct create_params *p)
 {
   memset (entry, 0, sizeof *entry);
-  entry->id = map_header (m)->next_snapshot_id++;
-  entry->size = size;
-  entry->created_ns = now_realtime_ns ();
-  memcpy (entry->uuid, p->uuid, sizeof entry->uuid);
-  strncpy (entry->name, p->name, sizeof entry->name - 1);
-  strncpy (entry->target, p->target, sizeof entry->target - 1);
-  entry->target_kind = target_kind (p->target);
-  entry->target_created = entry->target_kind == CBW_TARGET_RAW &&
-    access (p->target, F_OK) == -1;
-  entry->owner = p->owner;
-  entry->options = p->options;
+  fixed->sum = snaptab_sum (fixed);
+  memcpy (entry, fixed, offsetof (struct cbw_snapshot, state));
   if (p->options.backup) {
     atomic_store (&entry->fill.speed, p->speed);
     atomic_store (&entry->fill.state, CBW_FILL_RUNNING);
   }
-  entry->sum = snaptab_sum (entry);
   atomic_store_explicit (&entry->state, CBW_SNAPSHOT_RESERVED,
                          memory_order_release);
 }
@@ -121,24 +84,54 @@ set_access (struct snapshot *snap, const char *path, struct error *e)
   return 0;
 }
 
+/* What may take long: without a lock. */
+static int
+prepare (struct engine *engine, struct segment *segment, unsigned i,
+         struct snapshot *snap, const struct create_params *p, bool *created,
+         struct error *e)
+{
+  if (segment_allocate_bitmaps (segment, i, e) == -1)
+    return -1;
+  /* What can fail for another reason comes before the target. */
+  if (set_access (snap, p->access, e) == -1)
+    return -1;
+  snap->target = target_make (&snap->fixed, snap->entry->target_words,
+                              snap->cluster_size,
+                              p->flags & CBW_CREATE_FORCE, created, e);
+  if (snap->target == NULL)
+    return -1;
+  snapshot_write_fixed (snap);
+  return writeback_wrap (&engine->writeback, snap, false, e);
+}
+
+/* The moment of the snapshot.  Its id says its place in the chain, so both
+ * come under one lock.
+ */
+static int
+go_live (struct engine *engine, struct segment *segment, unsigned i,
+         struct snapshot *snap, uint64_t hold_ns, uint64_t *held_ns,
+         struct error *e)
+{
+  LOCK_FOR_SCOPE (&engine->control);
+  snap->id = snap->fixed.id = table_new_id (&engine->table, i);
+  map_header (&segment->map)->next_snapshot_id = snap->id + 1;
+  snap->fixed.created_ns = now_realtime_ns ();
+  snapshot_write_fixed (snap);
+  return engine_add_snapshot (engine, snap, hold_ns, held_ns, e);
+}
+
 int
 create_snapshot (struct engine *engine, struct segment *segment,
                  const struct create_params *p, uint64_t size,
                  uint64_t *held_ns, struct error *e)
 {
-  const struct cbw_map *m = &segment->map;
-  struct cbw_snapshot *entry;
-  struct snapshot *snap = NULL;
-  bool created = false, exists;
+  struct cbw_snapshot fixed;
+  struct snapshot *snap;
+  bool created = false;
+  struct error ignored;
   unsigned i;
 
-  LOCK_FOR_SCOPE (&engine->control);
   *held_ns = 0;
-  entry = find_entry (segment, p, &i, &exists, e);
-  if (entry == NULL)
-    return -1;
-  if (exists)
-    return 0;
   if (check_size (segment, size, e) == -1)
     return -1;
   if (engine->writeback.accept &&
@@ -147,37 +140,34 @@ create_snapshot (struct engine *engine, struct segment *segment,
                       "writes end before their old data is in the target, "
                       "and cannot fail with it; use on-error=break-snapshot",
                       segment->path);
+  describe (&fixed, p, size);
+  switch (table_reserve (&engine->table, segment->path, &fixed, &i, e)) {
+  case TABLE_EXISTS: return 0;
+  case TABLE_ERROR: return -1;
+  case TABLE_RESERVED: break;
+  }
 
-  reserve (m, entry, p, size);
-  if (segment_allocate_bitmaps (segment, i, e) == -1)
-    goto undo;
-  snap = snapshot_new (m, i);
+  reserve (map_snapshot (&segment->map, i), &fixed, p);
+  snap = snapshot_new (&segment->map, i, &fixed);
   if (snap == NULL) {
     error_set_errno (e, ENOMEM, "snapshot \"%s\"", p->name);
     goto undo;
   }
-  /* What can fail for another reason comes before the target. */
-  if (set_access (snap, p->access, e) == -1)
+  if (prepare (engine, segment, i, snap, p, &created, e) == -1 ||
+      go_live (engine, segment, i, snap, p->hold_ns, held_ns, e) == -1)
     goto undo;
-  snap->target = target_make (entry, snap->cluster_size,
-                              p->flags & CBW_CREATE_FORCE, &created, e);
-  if (snap->target == NULL ||
-      writeback_wrap (&engine->writeback, snap, false, e) == -1)
-    goto undo;
-  if (engine_add_snapshot (engine, snap, held_ns) == -1) {
-    error_set_errno (e, ENOMEM, "snapshot \"%s\"", p->name);
-    goto undo;
-  }
+  snap->closer = &engine->closer;
   /* Live already: without threads to fill it, it waits for a restart. */
-  if (fill_add (&engine->fill, snap, e) == -1)
-    nbdkit_error ("cbw: %s", e->msg);
+  if (fill_add (&engine->fill, snap, &ignored) == -1)
+    nbdkit_error ("cbw: %s", ignored.msg);
   snapshot_unref (snap);        /* the chain has its own */
   return 0;
 
  undo:
   if (created)
-    target_undo (entry);
+    target_undo (&snap->fixed);
+  atomic_store (&map_snapshot (&segment->map, i)->state, CBW_SNAPSHOT_EMPTY);
   snapshot_unref (snap);
-  atomic_store (&entry->state, CBW_SNAPSHOT_EMPTY);
+  table_free (&engine->table, i);
   return -1;
 }

@@ -160,7 +160,7 @@ stall (struct writeback *w, struct snapshot *reader, uint64_t since)
   const uint64_t now = now_monotonic_ns ();
   const struct timespec until = deadline (now + STALL_INTERVAL);
 
-  if (now - since >= reader->entry->options.stall_ns)
+  if (now - since >= reader->fixed.options.stall_ns)
     return false;
   snapshot_stall (reader, now - since);
   LOCK_FOR_SCOPE (&w->lock);

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
+/* Dropping snapshots, and looking after those that nobody drops. */
+
 #include <config.h>
 
 #include <errno.h>
@@ -8,72 +10,84 @@
 #include <nbdkit-filter.h>
 
 #include "cleanup.h"
+#include "clock.h"
 #include "lifecycle.h"
 #include "slots.h"
 #include "target.h"
 
-/* A snapshot that is off the chain: remove its target, unless that is a
- * whole image; the entry is free when the last reader has gone.  Takes over
- * the reference.
+/* How long the answer to a request waits for the space to be given back. */
+#define END_WAIT (5 * NS_PER_SEC)
+
+/* A snapshot that is off the chain: when the last user has gone its target is
+ * removed, unless that is a whole image, and the entry is free.  "keep": but
+ * the result of a complete backup is still wanted.  Takes over the reference.
  */
 static void
-retire (struct snapshot *snap)
+retire (struct engine *engine, struct snapshot *snap, bool keep)
 {
-  if (!snapshot_is_complete (snap))
-    target_discard (snap->entry, snap->target);
-  atomic_store (&snap->retired, true);
+  table_ending (&engine->table, snap->id, keep);
+  if (!keep)
+    atomic_store (&snap->retired, true);
   snapshot_unref (snap);
 }
 
-void
-punch_unneeded (const struct chain *chain)
-{
-  size_t i;
-
-  for (i = 0; chain && i < chain->len; ++i)
-    /* Of one that broke, somebody may want to rescue what there is. */
-    if (snapshot_state (chain->snaps[i]) != CBW_SNAPSHOT_BROKEN)
-      chain_punch (chain, i, 0, snapshot_clusters (chain->snaps[i]));
-}
-
-/* Drop snap, which is in the current chain; engine->control is held. */
+/* Take snap (NULL: none), and what else nobody needs, off the chain.
+ * engine->control is held.
+ */
 static int
-drop (struct engine *engine, struct snapshot *snap, struct error *e)
+leave (struct engine *engine, struct snapshot *snap, uint64_t hold_ns,
+       struct error *e)
 {
   struct snapshot *gone[CBW_NR_SNAPSHOTS];
-  const uint64_t id = snap->id;
+  const uint64_t id = snap ? snap->id : 0;
   size_t nr_gone, i;
 
-  if (engine_drop_snapshot (engine, snap, gone, &nr_gone) == -1)
-    return error_set_errno (e, ENOMEM, "cannot drop the snapshot");
+  if (engine_drop_snapshot (engine, snap, hold_ns, gone, &nr_gone, e) == -1)
+    return -1;
+  if (snap && chain_find (engine->chain.current, id) >= 0) {
+    table_hide (&engine->table, id);
+    target_move_aside (&snap->fixed);
+  }
   for (i = 0; i < nr_gone; ++i)
-    retire (gone[i]);
-  if (chain_find (engine->chain.current, id) >= 0 &&
-      !snapshot_is_complete (snap))
-    target_move_aside (snap->entry);
+    retire (engine, gone[i], snapshot_is_complete (gone[i]) &&
+            gone[i]->id != id);
   fill_wake (&engine->fill);
-
-  punch_unneeded (engine->chain.current);
   return 0;
 }
 
 int
 drop_snapshot (struct engine *engine, struct segment *segment, uint64_t id,
-               struct error *e)
+               uint64_t hold_ns, struct error *e)
 {
   struct snapshot *snap;
   int i;
 
-  LOCK_FOR_SCOPE (&engine->control);
-  i = chain_find (engine->chain.current, id);
-  snap = i >= 0 ? engine->chain.current->snaps[i] : NULL;
-  if (snap == NULL || snapshot_state (snap) == CBW_SNAPSHOT_HIDDEN) {
-    if (id > 0 && id < map_header (&segment->map)->next_snapshot_id)
-      return 0;                 /* dropped before */
-    return error_set (e, ENOENT, "%s: there is no snapshot with id %" PRIu64,
-                      segment->path, id);
+  {
+    LOCK_FOR_SCOPE (&engine->control);
+    i = chain_find (engine->chain.current, id);
+    snap = i >= 0 ? engine->chain.current->snaps[i] : NULL;
+    if (snap == NULL || snapshot_state (snap) == CBW_SNAPSHOT_HIDDEN) {
+      if (table_forget (&engine->table, id) || table_had (&engine->table, id))
+        return 0;               /* dropped before */
+      return error_set (e, ENOENT, "%s: there is no snapshot with id %" PRIu64,
+                        segment->path, id);
+    }
+    if (leave (engine, snap, hold_ns, e) == -1)
+      return -1;
   }
-  return drop (engine, snap, e);
+  closer_tidy (&engine->closer, END_WAIT);
+  table_wait_ended (&engine->table, id, END_WAIT);
+  return 0;
+}
+
+void
+release_complete (struct engine *engine)
+{
+  struct error e;
+
+  LOCK_FOR_SCOPE (&engine->control);
+  if (leave (engine, NULL, 0, &e) == -1)
+    nbdkit_debug ("cbw: %s", e.msg); /* again in a moment */
 }
 
 /* The oldest snapshot, not hidden, whose owner is gone. */
@@ -88,7 +102,7 @@ find_orphan (const struct engine *engine, const struct segment *segment,
 
   for (i = 0; chain && i < chain->len; ++i) {
     snap = chain->snaps[i];
-    owner = snap->entry->owner;
+    owner = snap->fixed.owner;
     if (owner != 0 && snapshot_state (snap) != CBW_SNAPSHOT_HIDDEN &&
         !(slot_owner_is_current (&segment->map, owner) &&
           alive (opaque, slot_owner_client (owner))))
@@ -100,17 +114,17 @@ find_orphan (const struct engine *engine, const struct segment *segment,
 void
 check_targets (struct engine *engine)
 {
-  const struct chain *chain;
+  CLEANUP_CHAIN_PUT struct chain *chain = chain_get (&engine->chain);
   struct image *target;
   struct error e;
   size_t j;
 
-  LOCK_FOR_SCOPE (&engine->control);
-  chain = engine->chain.current;
   for (j = 0; chain && j < chain->len; ++j) {
     target = chain->snaps[j]->target;
+    /* Under the lock, so that none is dropped and moved aside meanwhile. */
+    LOCK_FOR_SCOPE (&engine->control);
     if (snapshot_state (chain->snaps[j]) == CBW_SNAPSHOT_HIDDEN &&
-        chain->snaps[j]->entry->target_kind == CBW_TARGET_RAW)
+        chain->snaps[j]->fixed.target_kind == CBW_TARGET_RAW)
       continue;                 /* its target has been moved aside */
     if (target && target->ops->check (target, &e) == -1)
       chain_lose_target (chain, j, &e);
@@ -122,15 +136,21 @@ drop_orphans (struct engine *engine, struct segment *segment,
               bool (*alive) (void *opaque, unsigned client), void *opaque)
 {
   struct snapshot *snap;
+  bool any = false;
   struct error e;
 
-  LOCK_FOR_SCOPE (&engine->control);
-  while ((snap = find_orphan (engine, segment, alive, opaque)) != NULL) {
-    nbdkit_debug ("cbw: dropping snapshot \"%s\": its owner is gone",
-                  snap->entry->name);
-    if (drop (engine, snap, &e) == -1) {
-      nbdkit_error ("cbw: %s", e.msg);
-      return;
+  {
+    LOCK_FOR_SCOPE (&engine->control);
+    while ((snap = find_orphan (engine, segment, alive, opaque)) != NULL) {
+      nbdkit_debug ("cbw: dropping snapshot \"%s\": its owner is gone",
+                    snap->fixed.name);
+      if (leave (engine, snap, 0, &e) == -1) {
+        nbdkit_error ("cbw: %s", e.msg);
+        break;
+      }
+      any = true;
     }
   }
+  if (any)
+    closer_tidy (&engine->closer, 0);
 }

@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
+/* What a guest's change passes through, and how the chain changes under it. */
+
 #include <config.h>
 
 #include <errno.h>
+#include <stdio.h>
+#include <string.h>
 
 #include <nbdkit-filter.h>
 
@@ -13,10 +17,32 @@
 /* How often a guest's write that waits for space looks for some. */
 #define STALL_INTERVAL (50 * NS_PER_MS)
 
+/* For the closer. */
+static void
+ended (void *opaque, const struct cbw_snapshot *entry)
+{
+  struct engine *e = opaque;
+
+  table_ended (&e->table, entry);
+}
+
+static void
+tidy (void *opaque)
+{
+  struct engine *e = opaque;
+  struct chain *chain = chain_get (&e->chain);
+
+  if (chain)
+    chain_punch_all (chain);
+  chain_put (chain);
+}
+
 void
 engine_init (struct engine *e)
 {
   pthread_mutex_init (&e->control, NULL);
+  table_init (&e->table);
+  closer_init (&e->closer, ended, tidy, e);
   atomic_init (&e->stalled, 0);
   gate_init (&e->gate);
   chain_head_init (&e->chain);
@@ -32,13 +58,16 @@ engine_stop (struct engine *e)
   writeback_stop (&e->writeback);
   return fill_stop (&e->fill, copier_patience_ns ()) &&
     copier_destroy (&e->copier) &&
-    writeback_end (&e->writeback, copier_patience_ns ());
+    writeback_end (&e->writeback, copier_patience_ns ()) &&
+    closer_stop (&e->closer, copier_patience_ns ());
 }
 
 void
 engine_destroy (struct engine *e)
 {
   chain_head_destroy (&e->chain);
+  pthread_mutex_destroy (&e->closer.lock);
+  table_destroy (&e->table);
   gate_destroy (&e->gate);
   pthread_mutex_destroy (&e->control);
 }
@@ -88,39 +117,29 @@ set_changed (const struct copy_job *job, const struct bitmap *dirty)
 }
 
 /* Preserve what is there; inside the gate.  Returns as copy_range. */
-static int
-preserve (struct engine *e, const struct source *source, uint64_t offset,
-          uint64_t count, enum guest_op op, const void *data,
-          uint64_t stalled_ns)
+static enum copy_result
+preserve (struct engine *e, struct copy_job *job, int *err)
 {
-  struct copy_job job = {
-    .source = source,
-    .sparse = op != GUEST_WRITE,
-    .data = data,
-    .offset = offset,
-    .count = count,
-    .stalled_ns = stalled_ns,
-  };
   const struct bitmap *dirty;
-  int r;
+  enum copy_result result;
 
-  job.chain = newest_touched (e, offset, count, &job.start, &job.end);
-  if (job.chain == NULL)
-    return 0;
-  dirty = &chain_newest (job.chain)->dirty;
-  if (bitmap_all_set (dirty, job.start, job.end))
-    return 0;
-  r = copy_range (&e->copier, &job);
-  if (r == 0)
-    bitmap_set (dirty, job.start, job.end);
-  else if (r == COPY_SAME) {
-    set_changed (&job, dirty);
-    r = 0;
-  }
-  return r;
+  job->nr_claims = 0;
+  job->chain = newest_touched (e, job->offset, job->count, &job->start,
+                               &job->end);
+  if (job->chain == NULL)
+    return COPY_DONE;
+  dirty = &chain_newest (job->chain)->dirty;
+  if (bitmap_all_set (dirty, job->start, job->end))
+    return COPY_DONE;
+  result = copy_range (&e->copier, job, err);
+  if (result == COPY_DONE)
+    bitmap_set (dirty, job->start, job->end);
+  else if (result == COPY_UNCHANGED)
+    set_changed (job, dirty);
+  return result;
 }
 
-/* A write that had waited goes on, or has failed.  The last one says so:
+/* A write that had waited continues, or has failed.  The last one says so:
  * if another began to wait meanwhile, it says it again soon.
  */
 static void
@@ -140,17 +159,26 @@ end_stall (struct engine *e)
 int
 engine_guest_begin (struct engine *e, const struct source *source,
                     uint64_t offset, uint64_t count, enum guest_op op,
-                    const void *data, unsigned *ticket)
+                    const void *data, struct guest_change *change)
 {
-  uint64_t since = 0, stalled_ns = 0;
-  int r;
+  struct copy_job *job = &change->job;
+  enum copy_result result;
+  uint64_t since = 0;
+  int err = 0;
 
+  job->source = source;
+  job->sparse = op != GUEST_WRITE;
+  job->data = data;
+  job->offset = offset;
+  job->count = count;
+  job->stalled_ns = 0;
   for (;;) {
-    *ticket = gate_enter (&e->gate);
-    r = preserve (e, source, offset, count, op, data, stalled_ns);
-    if (r != 0)
-      gate_leave (&e->gate, *ticket);
-    if (r != COPY_STALL)
+    change->stripe = gate_enter (&e->gate);
+    result = preserve (e, job, &err);
+    if (result == COPY_DONE || result == COPY_UNCHANGED)
+      break;
+    gate_leave (&e->gate, change->stripe);
+    if (result == COPY_FAILED)
       break;
     /* Outside the gate, so that snapshots can be dropped to make room. */
     if (since == 0) {
@@ -159,26 +187,30 @@ engine_guest_begin (struct engine *e, const struct source *source,
     }
     /* Nobody tells of what other programs free: look again and again. */
     if (nbdkit_nanosleep (0, STALL_INTERVAL) == -1) {
-      r = ESHUTDOWN;            /* the server ends, or the guest is gone */
+      result = COPY_FAILED;
+      err = ESHUTDOWN;          /* the server ends, or the guest is gone */
       break;
     }
-    stalled_ns = now_monotonic_ns () - since;
+    job->stalled_ns = now_monotonic_ns () - since;
   }
   if (since != 0)
     end_stall (e);
 
-  /* Pairs with the fence in view.c: who reads from the source what this
-   * change puts there also sees the done bits, and the broken state, that
-   * were set (here, or seen set here) before it.
+  /* W4: pairs with the fence in view.c (R2).  A reader that gets from the
+   * source what this change puts there also sees the done bits, the broken
+   * state, and the claims of what is unchanged, that were set (here, or seen
+   * set here) before it.
    */
   atomic_thread_fence (memory_order_release);
-  return r;
+  return result == COPY_FAILED ? err : 0;
 }
 
 void
-engine_guest_end (struct engine *e, unsigned ticket)
+engine_guest_end (struct engine *e, struct guest_change *change, bool failed)
 {
-  gate_leave (&e->gate, ticket);
+  if (change->job.nr_claims > 0)
+    copy_end (&e->copier, &change->job, failed);
+  gate_leave (&e->gate, change->stripe);
 }
 
 bool
@@ -196,21 +228,51 @@ engine_guest_would_copy (struct engine *e, uint64_t offset, uint64_t count)
   return r;
 }
 
+/* A single try to close the gate, or a few of the usual length, between which
+ * guests go on.
+ */
+#define HOLD_TRIES 5
+#define HOLD_PAUSE (50 * NS_PER_MS)
+
+static int
+close_gate (struct engine *e, uint64_t hold_ns, struct error *error)
+{
+  const struct timespec pause = { .tv_nsec = HOLD_PAUSE };
+  const unsigned tries = hold_ns ? 1 : HOLD_TRIES;
+  char what[CBW_TARGET_MAX + 256] =
+    "a guest's change, which the disk itself has not answered";
+  unsigned i;
+
+  for (i = 0; i < tries; ++i) {
+    if (i > 0)
+      nanosleep (&pause, NULL);
+    if (gate_close (&e->gate, hold_ns ? hold_ns : ENGINE_HOLD_NS))
+      return 0;
+  }
+  copy_describe_oldest (&e->copier, what, sizeof what);
+  return error_set (error, EBUSY, "guests' changes that are under way did not "
+                    "end in time: this waits for %s; try again later", what);
+}
+
 int
 engine_add_snapshot (struct engine *e, struct snapshot *snap,
-                     uint64_t *held_ns)
+                     uint64_t hold_ns, uint64_t *held_ns,
+                     struct error *error)
 {
-  uint32_t reserved = CBW_SNAPSHOT_RESERVED;
-  struct chain *chain = chain_make (e->chain.current, 0, snap);
+  struct chain *chain = chain_make (e->chain.current, NULL, snap);
   uint64_t start;
 
   if (chain == NULL)
-    return -1;
+    return error_set_errno (error, ENOMEM, "snapshot \"%s\"",
+                            snap->fixed.name);
   start = now_monotonic_ns ();
-  gate_close (&e->gate);
+  if (close_gate (e, hold_ns, error) == -1) {
+    chain_put (chain);
+    return -1;
+  }
   chain_set (&e->chain, chain);
-  atomic_compare_exchange_strong (&snap->entry->state, &reserved,
-                                  CBW_SNAPSHOT_LIVE);
+  if (snapshot_state (snap) == CBW_SNAPSHOT_RESERVED)
+    snapshot_set_state (snap, CBW_SNAPSHOT_LIVE);
   gate_open (&e->gate);
   *held_ns = now_monotonic_ns () - start;
   return 0;
@@ -218,33 +280,40 @@ engine_add_snapshot (struct engine *e, struct snapshot *snap,
 
 int
 engine_drop_snapshot (struct engine *e, struct snapshot *snap,
-                      struct snapshot **gone, size_t *nr_gone)
+                      uint64_t hold_ns, struct snapshot **gone,
+                      size_t *nr_gone, struct error *error)
 {
   struct chain *old = e->chain.current, *chain;
-  size_t i, first = 0;
+  bool leaves[CBW_NR_SNAPSHOTS];
+  size_t i;
 
-  /* The oldest go: this one and those hidden already, up to the first
-   * that is not.
-   */
-  while (first < old->len &&
-         (old->snaps[first] == snap ||
-          snapshot_state (old->snaps[first]) == CBW_SNAPSHOT_HIDDEN))
-    first++;
-  chain = chain_make (old, first, NULL);
-  if (chain == NULL && first < old->len)
-    return -1;
-  for (i = 0; i < first; ++i) {
-    gone[i] = old->snaps[i];
-    snapshot_ref (gone[i]);
-  }
-  *nr_gone = first;
-
+  *nr_gone = 0;
+  if (old == NULL ||
+      (chain_leaving (old, snap, leaves) == 0 && snap == NULL))
+    return 0;
+  chain = chain_make (old, leaves, NULL);
+  for (i = 0; i < old->len; ++i)
+    if (leaves[i]) {
+      gone[*nr_gone] = old->snaps[i];
+      snapshot_ref (gone[(*nr_gone)++]);
+    }
+  if (chain == NULL && *nr_gone < old->len)
+    error_set_errno (error, ENOMEM, "cannot drop the snapshot");
   /* Closed, so that no copy that this snapshot alone needed is under way
    * when others look which of its copies are of use.
    */
-  gate_close (&e->gate);
-  snapshot_hide (snap);
-  chain_set (&e->chain, chain);
-  gate_open (&e->gate);
-  return 0;
+  else if (close_gate (e, hold_ns, error) == 0) {
+    if (snap)
+      snapshot_hide (snap);
+    /* Who reads a complete backup as a snapshot must read its image. */
+    for (i = 0; i < *nr_gone; ++i)
+      atomic_store (&gone[i]->state, CBW_SNAPSHOT_HIDDEN);
+    chain_set (&e->chain, chain);
+    gate_open (&e->gate);
+    return 0;
+  }
+  chain_put (chain);
+  while (*nr_gone > 0)
+    snapshot_unref (gone[--*nr_gone]);
+  return -1;
 }

@@ -13,14 +13,18 @@
 #include <stdint.h>
 
 #include "chain.h"
+#include "closer.h"
 #include "copy.h"
 #include "fill.h"
 #include "gate.h"
 #include "source.h"
+#include "table.h"
 #include "writeback.h"
 
 struct engine {
-  pthread_mutex_t control;      /* around creating and dropping */
+  pthread_mutex_t control;      /* around changes of the chain */
+  struct table table;
+  struct closer closer;
 
   _Atomic (unsigned) stalled;   /* guests' writes that wait for space */
   struct gate gate;
@@ -33,8 +37,9 @@ struct engine {
 extern void engine_init (struct engine *e);
 
 /* Every guest is gone: end the engine's own threads.  Returns false if a
- * copy that took too long, or a piece of a backup, is still under way: then the source, the segment
- * and the engine must stay until the process is gone.
+ * copy that took too long, a piece of a backup, or the closing of a target is
+ * still under way: then the source, the segment and the engine must stay until
+ * the process is gone.
  */
 extern bool engine_stop (struct engine *e);
 
@@ -48,20 +53,30 @@ extern void engine_set_source (struct engine *e, const struct source *source);
 
 enum guest_op { GUEST_WRITE, GUEST_ZERO, GUEST_TRIM };
 
+/* A guest's change, from its beginning to its end; where it is must not
+ * change meanwhile.
+ */
+struct guest_change {
+  unsigned stripe;              /* of the gate */
+  struct copy_job job;
+};
+
 /* A guest is about to change [offset, offset+count).  When this returns 0,
- * the old data there is preserved, or the snapshot marked broken, and the
- * change may go to the source.  Call engine_guest_end with *ticket when it
- * has reached it, whether or not it succeeded.
+ * the old data there is preserved, or the snapshot marked broken, or it is
+ * the same as the new data, and the change may go to the source.  Call
+ * engine_guest_end when it has ended, and say whether it failed.
  *
- * Returns an errno if the change must fail instead; then there is no
- * ticket.  "source" is where old data is read; it must be the protected
- * disk.  "data" is what will be written there, or NULL.
+ * Returns an errno if the change must fail instead; then engine_guest_end is
+ * not to be called.  "source" is where old data is read; it must be the
+ * protected disk.  "data" is what will be written there, or NULL; both must
+ * stay until the end.
  */
 extern int engine_guest_begin (struct engine *e, const struct source *source,
                                uint64_t offset, uint64_t count,
                                enum guest_op op, const void *data,
-                               unsigned *ticket);
-extern void engine_guest_end (struct engine *e, unsigned ticket);
+                               struct guest_change *change);
+extern void engine_guest_end (struct engine *e, struct guest_change *change,
+                              bool failed);
 
 /* Would such a change have to wait for a copy?  A hint: it may be out of
  * date when it returns.
@@ -69,21 +84,29 @@ extern void engine_guest_end (struct engine *e, unsigned ticket);
 extern bool engine_guest_would_copy (struct engine *e, uint64_t offset,
                                      uint64_t count);
 
+/* How long guests are held while the gate closes, unless asked otherwise. */
+#define ENGINE_HOLD_NS (200 * NS_PER_MS)
+
 /* From now on "snap" is the newest snapshot of the disk; the chain takes
  * its own reference.  Its entry becomes LIVE, if it is still RESERVED,
- * with the guests' writes drained.  *held_ns is how long they were held.
- * 0, or -1 (errno ENOMEM).  The caller holds e->control.
+ * with the guests' writes drained.  They are held for no longer than hold_ns
+ * (0: the usual time, and a few tries); *held_ns is how long they were.
+ * 0, or -1 with the error set: ENOMEM; EBUSY if a change of a guest did not
+ * end in that time.  The caller holds e->control.
  */
 extern int engine_add_snapshot (struct engine *e, struct snapshot *snap,
-                                uint64_t *held_ns);
+                                uint64_t hold_ns, uint64_t *held_ns,
+                                struct error *error);
 
-/* The snapshot is dropped: hidden, and taken off the chain if nothing
- * older is left, with those hidden ones that thereby become the oldest.
- * What was taken off is put into gone[] (of CBW_NR_SNAPSHOTS), with a
- * reference each for the caller; *nr_gone is their number.
- * 0, or -1 (errno ENOMEM).  The caller holds e->control.
+/* The snapshot is dropped: hidden, and taken off the chain if no other looks
+ * through it, with those hidden ones for which that becomes so.  NULL: only
+ * these, and backups that are complete.  What was taken off is put into
+ * gone[] (of CBW_NR_SNAPSHOTS), with a reference each for the caller; *nr_gone
+ * is their number.  Returns as engine_add_snapshot; on error nothing has
+ * changed.  The caller holds e->control.
  */
 extern int engine_drop_snapshot (struct engine *e, struct snapshot *snap,
-                                 struct snapshot **gone, size_t *nr_gone);
+                                 uint64_t hold_ns, struct snapshot **gone,
+                                 size_t *nr_gone, struct error *error);
 
 #endif /* CBW_ENGINE_H */

@@ -82,7 +82,7 @@ void
 job_error (struct fill *f, struct fill_job *job, bool is_read,
            uint64_t offset, const struct error *e)
 {
-  const struct cbw_options *options = &job->snap->entry->options;
+  const struct cbw_options *options = &job->snap->fixed.options;
   const bool full = e->num == ENOSPC || e->num == EDQUOT;
   uint8_t policy = is_read ? options->on_source_error :
     options->on_target_error;
@@ -91,7 +91,7 @@ job_error (struct fill *f, struct fill_job *job, bool is_read,
     policy = full ? CBW_FILL_STOP : CBW_FILL_REPORT;
   if (policy != CBW_FILL_IGNORE || atomic_load (&fill_of (job)->errors) == 0)
     nbdkit_error ("cbw: backup \"%s\": at offset %" PRIu64 ": %s%s",
-                  job->snap->entry->name, offset, e->msg,
+                  job->snap->fixed.name, offset, e->msg,
                   policy == CBW_FILL_STOP ? "; it waits to be resumed" :
                   policy == CBW_FILL_IGNORE ? "; it will try again" : "");
   job_record (job, e->num, is_read, offset);
@@ -144,7 +144,7 @@ next_pass (struct fill_job *job, uint64_t now)
 
   if (job->in_flight > 0)
     return false;               /* the last of them looks again */
-  job->cursor = bitmap_next_clear (&job->snap->dirty, 0, n);
+  job->cursor = snapshot_next_unsettled (job->snap, 0, n);
   job->data_until = 0;
   if (job->cursor < n)
     job->not_before = now + (job->failed ? RETRY_ERROR : RETRY_CLAIMED);
@@ -162,7 +162,7 @@ job_ready (struct fill_job *job, uint64_t now, uint64_t *then)
   if (atomic_load (&fill_of (job)->state) != CBW_FILL_RUNNING ||
       job->finishing)
     return false;
-  job->cursor = bitmap_next_clear (&job->snap->dirty, job->cursor, n);
+  job->cursor = snapshot_next_unsettled (job->snap, job->cursor, n);
   if (job->cursor == n && !next_pass (job, now))
     return false;
   due = job_due (job, now);

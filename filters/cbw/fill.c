@@ -118,7 +118,8 @@ finish (struct fill *f, struct fill_job *job)
     /* Whatever the policy: the kernel reports once that it could not write
      * something, and forgets it.  To try again would be to believe it.
      */
-    nbdkit_error ("cbw: backup \"%s\": %s", job->snap->entry->name, e.msg);
+    nbdkit_error ("cbw: backup \"%s\": %s", job->snap->fixed.name, e.msg);
+    snapshot_break (job->snap, CBW_BROKEN_TARGET, e.num, 0, e.msg);
     job_record (job, e.num, false, 0);
     job_fail (f, job);
   }
@@ -267,12 +268,12 @@ fill_add (struct fill *f, struct snapshot *snap, struct error *e)
   struct fill_job *job, **p;
   int r;
 
-  if (!snap->entry->options.backup || state == CBW_FILL_COMPLETE ||
+  if (!snap->fixed.options.backup || state == CBW_FILL_COMPLETE ||
       state == CBW_FILL_FAILED)
     return 0;
   job = calloc (1, sizeof *job);
   if (job == NULL)
-    return error_set_errno (e, ENOMEM, "backup \"%s\"", snap->entry->name);
+    return error_set_errno (e, ENOMEM, "backup \"%s\"", snap->fixed.name);
   snapshot_ref (snap);
   job->snap = snap;
   job->budget_ns = now_monotonic_ns ();
@@ -320,11 +321,11 @@ explain (struct fill *f, uint64_t id, struct error *e)
 
   if (snap == NULL || snapshot_state (snap) == CBW_SNAPSHOT_HIDDEN)
     error_set (e, ENOENT, "there is no such snapshot any more");
-  else if (!snap->entry->options.backup)
+  else if (!snap->fixed.options.backup)
     error_set (e, EINVAL, "snapshot \"%s\" is not a backup",
-               snap->entry->name);
+               snap->fixed.name);
   else
-    error_set (e, EALREADY, "backup \"%s\" %s", snap->entry->name,
+    error_set (e, EALREADY, "backup \"%s\" %s", snap->fixed.name,
                snapshot_is_complete (snap) ? "is complete" : "has failed");
   chain_put (chain);
   return -1;

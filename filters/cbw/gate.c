@@ -1,9 +1,17 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
+/* The gate: one atomic add on the way in and one on the way out, while it is
+ * open.
+ */
+
 #include <config.h>
 
+#include <errno.h>
+
 #include "cleanup.h"
+#include "clock.h"
 #include "gate.h"
+#include "threads.h"
 
 #define ENTERED (UINT64_C (1) << 32)
 
@@ -21,7 +29,7 @@ gate_init (struct gate *g)
   atomic_init (&g->closed, 0);
   pthread_mutex_init (&g->lock, NULL);
   pthread_cond_init (&g->opened, NULL);
-  pthread_cond_init (&g->left, NULL);
+  cond_init (&g->left);
 }
 
 void
@@ -85,14 +93,23 @@ gate_entered (struct gate *g)
   return sum;
 }
 
-void
-gate_close (struct gate *g)
+bool
+gate_close (struct gate *g, uint64_t timeout_ns)
 {
-  LOCK_FOR_SCOPE (&g->lock);
+  const struct timespec until = deadline (now_monotonic_ns () + timeout_ns);
+  int r = 0;
 
+  LOCK_FOR_SCOPE (&g->lock);
   atomic_store (&g->closed, 1);
-  while (gate_inside (g) > 0)
-    pthread_cond_wait (&g->left, &g->lock);
+  while (gate_inside (g) > 0) {
+    if (r == ETIMEDOUT) {
+      atomic_store (&g->closed, 0);
+      pthread_cond_broadcast (&g->opened);
+      return false;
+    }
+    r = pthread_cond_timedwait (&g->left, &g->lock, &until);
+  }
+  return true;
 }
 
 void

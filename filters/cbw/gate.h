@@ -17,6 +17,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #define GATE_STRIPES 16
@@ -44,10 +45,11 @@ extern void gate_leave (struct gate *g, unsigned stripe);
 /* How many have entered so far, modulo 2^32. */
 extern uint32_t gate_entered (struct gate *g);
 
-/* Close the gate and wait until all who are inside have left.  One
+/* Close the gate and wait until all who are inside have left, but no longer
+ * than timeout_ns: then it is open again.  Returns whether it is closed.  One
  * closer at a time (the caller's lock).
  */
-extern void gate_close (struct gate *g);
+extern bool gate_close (struct gate *g, uint64_t timeout_ns);
 extern void gate_open (struct gate *g);
 
 #endif /* CBW_GATE_H */

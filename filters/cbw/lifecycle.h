@@ -9,7 +9,10 @@
  * reservation, which the next one undoes, or a hidden entry, which the
  * next one clears away.
  *
- * All of these take engine->control, so they come one after the other.
+ * The chain changes under engine->control, one change after the other.  What
+ * may take long is done without that: making and opening targets, closing
+ * and emptying them (closer.h).  Meanwhile an entry is reserved, or ending,
+ * in the server's table (table.h).
  */
 
 #ifndef CBW_LIFECYCLE_H
@@ -30,6 +33,8 @@ struct create_params {
   uint64_t speed;               /* of a backup, bytes/s; 0: any */
   uint32_t flags;               /* CBW_CREATE_FORCE */
   uint32_t owner;               /* client's tag, or 0 */
+  uint64_t hold_ns;             /* guests' writes are held no longer; 0: the
+                                 * usual time */
   uint8_t uuid[16];             /* of the snapshot */
 };
 
@@ -48,12 +53,12 @@ extern int create_snapshot (struct engine *engine, struct segment *segment,
  * the error set.
  */
 extern int drop_snapshot (struct engine *engine, struct segment *segment,
-                          uint64_t id, struct error *e);
+                          uint64_t id, uint64_t hold_ns, struct error *e);
 
-/* Give back what the snapshots of the chain hold and nobody needs: hidden
- * ones, and others where they were discarded.  engine->control is held.
+/* Let go of the backups that are complete: of each only the result is kept,
+ * and of the hidden snapshots that were kept for it, nothing.
  */
-extern void punch_unneeded (const struct chain *chain);
+extern void release_complete (struct engine *engine);
 
 /* Drop the snapshots whose owner is gone; alive() tells of a client. */
 extern void drop_orphans (struct engine *engine, struct segment *segment,

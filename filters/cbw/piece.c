@@ -79,7 +79,7 @@ write_data (const struct snapshot *snap, struct image *target,
             uint64_t *held_here, struct error *e)
 {
   struct cbw_snapshot *entry = snap->entry;
-  const uint64_t quota = entry->options.quota;
+  const uint64_t quota = snap->fixed.options.quota;
   uint64_t held;
 
   held = atomic_fetch_add_explicit (&entry->held_bytes, count,
@@ -87,7 +87,7 @@ write_data (const struct snapshot *snap, struct image *target,
   *held_here += count;
   if (quota != 0 && held + count > quota) {
     error_set (e, EDQUOT, "%s: would hold more than its quota of %" PRIu64
-               " bytes", entry->target, quota);
+               " bytes", snap->fixed.target, quota);
     return -1;
   }
   return target->ops->pwrite (target, buf, count, offset, e);
@@ -133,7 +133,7 @@ piece_read (struct piece_pool *pool, const struct snapshot *snap,
 
   if (snap->target == NULL) {
     error_set (e, EIO, "the target of snapshot \"%s\" is missing",
-               snap->entry->name);
+               snap->fixed.name);
     return NULL;
   }
   buf = buffer_get (pool, snap);

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
+/* Taking over the snapshots that an earlier server has left in the segment. */
+
 #include <config.h>
 
 #include <errno.h>
@@ -15,60 +17,74 @@
 #include "snaptab.h"
 #include "target.h"
 
+/* What the table of an earlier server says, each entry read but once: what
+ * was checked is what is used, whoever writes to the segment meanwhile.
+ */
+struct found {
+  struct cbw_snapshot copies[CBW_NR_SNAPSHOTS];
+  struct cbw_snapshot *in_use[CBW_NR_SNAPSHOTS]; /* of them, oldest first */
+  size_t nr;
+};
+
+static enum cbw_snapshot_state
+state_of (const struct cbw_snapshot *copy)
+{
+  return atomic_load (&((struct cbw_snapshot *) copy)->state);
+}
+
+static enum cbw_fill_state
+fill_of (const struct cbw_snapshot *copy)
+{
+  return atomic_load (&((struct cbw_snapshot *) copy)->fill.state);
+}
+
+/* The index in the table of a copy. */
+static unsigned
+index_of (const struct found *found, const struct cbw_snapshot *copy)
+{
+  return (unsigned) (copy - found->copies);
+}
+
+static bool
+is_terminated (const struct cbw_snapshot *copy)
+{
+  return memchr (copy->name, '\0', sizeof copy->name) != NULL &&
+    memchr (copy->target, '\0', sizeof copy->target) != NULL;
+}
+
 static int
-check_entry (const struct segment *segment, unsigned i, uint64_t disk_size,
-             struct error *e)
+check_entry (const struct segment *segment, const struct cbw_snapshot *copy,
+             unsigned i, uint64_t disk_size, struct error *e)
 {
   const struct cbw_map *m = &segment->map;
-  const struct cbw_snapshot *entry = map_snapshot (m, i);
-  const uint32_t state = atomic_load (&map_snapshot (m, i)->state);
+  const enum cbw_snapshot_state state = state_of (copy);
 
   if (state == CBW_SNAPSHOT_EMPTY || state == CBW_SNAPSHOT_RESERVED)
     return 0;
-  if (state > CBW_SNAPSHOT_HIDDEN || entry->sum != snaptab_sum (entry) ||
-      memchr (entry->name, '\0', sizeof entry->name) == NULL ||
-      memchr (entry->target, '\0', sizeof entry->target) == NULL ||
-      (entry->target_kind != CBW_TARGET_RAW &&
-       entry->target_kind != CBW_TARGET_NBD) ||
-      atomic_load (&map_snapshot (m, i)->fill.state) > CBW_FILL_FAILED ||
-      (atomic_load (&map_snapshot (m, i)->fill.state) != CBW_FILL_NONE) !=
-      entry->options.backup ||
-      !layout_has_room (&m->geometry, entry->size) ||
+  if (state > CBW_SNAPSHOT_HIDDEN || copy->sum != snaptab_sum (copy) ||
+      copy->id == 0 || !is_terminated (copy) ||
+      (copy->target_kind != CBW_TARGET_RAW &&
+       copy->target_kind != CBW_TARGET_NBD) ||
+      copy->target_kind != target_kind (copy->target) ||
+      fill_of (copy) > CBW_FILL_FAILED || copy->options.backup > 1 ||
+      (fill_of (copy) != CBW_FILL_NONE) != copy->options.backup ||
+      !layout_has_room (&m->geometry, copy->size) ||
       !segment_has_bitmaps (segment, i))
     return error_set (e, EBADMSG, "%s: is corrupt: entry %u of its snapshot "
                       "table is damaged; remove the segment to start anew",
                       segment->path, i);
-  if (image_nbd_is_command (entry->target) && !segment_is_private (segment))
+  if (image_nbd_is_command (copy->target) && !segment_is_private (segment))
     return error_set (e, EPERM, "%s: other users can write to it, and the "
                       "target of snapshot \"%s\" is a command; see that only "
                       "you can write to it, if you trust it",
-                      segment->path, entry->name);
-  if (entry->size > disk_size)  /* it had grown before the snapshot */
+                      segment->path, copy->name);
+  if (copy->size > disk_size)   /* it had grown before the snapshot */
     return error_set (e, EINVAL, "%s: has a snapshot of a disk of %" PRIu64
                       " bytes, and this one has only %" PRIu64
                       "; is it the right disk?  If so, end its snapshots by "
-                      "removing the segment", segment->path, entry->size,
+                      "removing the segment", segment->path, copy->size,
                       disk_size);
   return 0;
-}
-
-/* A reservation that never became live.  If there was no file before, the
- * target which stands there now is removed, provided it is surely ours:
- * a regular file without a single block.  The sum says nothing: the server
- * may have died while it noted in the entry which file it had made.
- */
-static void
-undo_reservation (struct cbw_snapshot *entry)
-{
-  struct stat st;
-
-  if (memchr (entry->target, '\0', sizeof entry->target) != NULL &&
-      entry->target_kind == CBW_TARGET_RAW && entry->target_created &&
-      lstat (entry->target, &st) == 0 &&
-      S_ISREG (st.st_mode) && st.st_blocks == 0 &&
-      (st.st_size == 0 || (uint64_t) st.st_size == entry->size))
-    unlink (entry->target);
-  atomic_store (&entry->state, CBW_SNAPSHOT_EMPTY);
 }
 
 static int
@@ -80,57 +96,113 @@ by_age (const void *a, const void *b)
   return x->id < y->id ? -1 : x->id > y->id;
 }
 
-/* The entries in use, oldest first, without those that nothing older
- * needs: dropped, but the server ended before it had cleared them away.
- */
-static size_t
-collect (const struct cbw_map *m, struct cbw_snapshot **entries)
+/* Read and check the table; nothing is changed. */
+static int
+find_snapshots (const struct segment *segment, uint64_t disk_size,
+                struct found *found, struct error *e)
 {
-  struct cbw_header *h = map_header (m);
-  struct cbw_snapshot *entry;
-  size_t nr = 0, i;
+  enum cbw_snapshot_state state;
+  unsigned i;
 
   for (i = 0; i < CBW_NR_SNAPSHOTS; ++i) {
-    entry = map_snapshot (m, i);
-    if (atomic_load (&entry->state) == CBW_SNAPSHOT_RESERVED)
-      undo_reservation (entry);
-    if (atomic_load (&entry->state) == CBW_SNAPSHOT_EMPTY)
-      continue;
-    if (entry->id >= h->next_snapshot_id)
-      h->next_snapshot_id = entry->id + 1;
-    atomic_store (&entry->stalled_until_ns, 0); /* nobody waits yet */
-    entries[nr++] = entry;
+    memcpy (&found->copies[i], map_snapshot (&segment->map, i),
+            sizeof found->copies[i]);
+    if (check_entry (segment, &found->copies[i], i, disk_size, e) == -1)
+      return -1;
+    state = state_of (&found->copies[i]);
+    if (state != CBW_SNAPSHOT_EMPTY && state != CBW_SNAPSHOT_RESERVED)
+      found->in_use[found->nr++] = &found->copies[i];
   }
-  qsort (entries, nr, sizeof *entries, by_age);
+  qsort (found->in_use, found->nr, sizeof found->in_use[0], by_age);
+  for (i = 1; i < found->nr; ++i)
+    if (found->in_use[i]->id == found->in_use[i - 1]->id)
+      return error_set (e, EBADMSG, "%s: is corrupt: two of its snapshots have "
+                        "the id %" PRIu64 "; remove the segment to start anew",
+                        segment->path, found->in_use[i]->id);
+  return 0;
+}
 
-  for (i = 0; i < nr &&
-         atomic_load (&entries[i]->state) == CBW_SNAPSHOT_HIDDEN; ++i) {
-    if (atomic_load (&entries[i]->fill.state) != CBW_FILL_COMPLETE)
-      target_discard (entries[i], NULL);
-    atomic_store (&entries[i]->state, CBW_SNAPSHOT_EMPTY);
+/* A reservation that never became live.  If there was no file before, the
+ * target which stands there now is removed, provided it is surely ours:
+ * a regular file without a single block.  The sum says nothing: the server
+ * may have died while it noted in the entry which file it had made.
+ */
+static void
+undo_reservation (const struct cbw_snapshot *copy)
+{
+  struct stat st;
+
+  if (is_terminated (copy) &&
+      copy->target_kind == CBW_TARGET_RAW && copy->target_created &&
+      lstat (copy->target, &st) == 0 &&
+      S_ISREG (st.st_mode) && st.st_blocks == 0 &&
+      (st.st_size == 0 || (uint64_t) st.st_size == copy->size))
+    unlink (copy->target);
+}
+
+/* Is it of no use to anybody?  Of those that were dropped that is a backup,
+ * and what nothing older needs: the server ended before it had cleared them
+ * away.
+ */
+static bool
+is_left_over (const struct cbw_snapshot *copy, bool any_older)
+{
+  return state_of (copy) == CBW_SNAPSHOT_HIDDEN &&
+    (copy->options.backup || !any_older);
+}
+
+/* Clear away what is of no use, take note of the results of backups, and
+ * leave the others in found->in_use.
+ */
+static void
+collect (struct engine *engine, const struct cbw_map *m, struct found *found)
+{
+  struct cbw_snapshot *copy;
+  size_t kept = 0, j;
+  unsigned i;
+  bool hidden;
+
+  for (i = 0; i < CBW_NR_SNAPSHOTS; ++i)
+    if (state_of (&found->copies[i]) == CBW_SNAPSHOT_RESERVED) {
+      undo_reservation (&found->copies[i]);
+      atomic_store (&map_snapshot (m, i)->state, CBW_SNAPSHOT_EMPTY);
+    }
+  for (j = 0; j < found->nr; ++j) {
+    copy = found->in_use[j];
+    i = index_of (found, copy);
+    hidden = state_of (copy) == CBW_SNAPSHOT_HIDDEN;
+    if (is_left_over (copy, kept > 0)) {
+      if (fill_of (copy) != CBW_FILL_COMPLETE)
+        target_discard (copy, NULL);
+      atomic_store (&map_snapshot (m, i)->state, CBW_SNAPSHOT_EMPTY);
+    }
+    else if (fill_of (copy) == CBW_FILL_COMPLETE)
+      table_adopt (&engine->table, i, copy, TABLE_KEPT, hidden);
+    else {
+      table_adopt (&engine->table, i, copy, TABLE_USED, hidden);
+      atomic_store (&map_snapshot (m, i)->stalled_until_ns, 0);
+      found->in_use[kept++] = copy; /* nobody waits yet */
+    }
   }
-  memmove (entries, entries + i, (nr - i) * sizeof *entries);
-  return nr - i;
+  found->nr = kept;
 }
 
 /* A promise of before that this server is not to keep? */
 static int
-check_policies (const struct writeback *w, const struct cbw_map *m,
+check_policies (const struct writeback *w, const struct found *found,
                 struct error *e)
 {
-  const struct cbw_snapshot *entry;
-  uint32_t state;
-  unsigned i;
+  const struct cbw_snapshot *copy;
+  size_t j;
 
-  for (i = 0; w->accept && i < CBW_NR_SNAPSHOTS; ++i) {
-    entry = map_snapshot (m, i);
-    state = atomic_load (&map_snapshot (m, i)->state);
-    if (state == CBW_SNAPSHOT_LIVE &&
-        entry->options.on_error == CBW_ON_ERROR_BREAK_GUEST_WRITE)
+  for (j = 0; w->accept && j < found->nr; ++j) {
+    copy = found->in_use[j];
+    if (state_of (copy) == CBW_SNAPSHOT_LIVE &&
+        copy->options.on_error == CBW_ON_ERROR_BREAK_GUEST_WRITE)
       return error_set (e, EINVAL, "snapshot \"%s\" was made with "
                         "on-error=break-guest-write, which does not go with "
                         "cbw-writeback; start without it, and drop the "
-                        "snapshot", entry->name);
+                        "snapshot", copy->name);
   }
   return 0;
 }
@@ -148,13 +220,15 @@ restore_targets (struct writeback *writeback, const struct chain *chain,
     if (unclean_reboot)
       snapshot_break (snap, CBW_BROKEN_REBOOT, EIO, 0,
                       "the host went down without a clean shutdown");
-    snap->target = target_reopen (snap->entry, snap->cluster_size, e);
+    snap->target = target_reopen (&snap->fixed, snap->entry->target_words,
+                                  snap->cluster_size, e);
     if (snap->target == NULL && e->num == EBUSY)
       return -1;                /* just now: no reason to break it for good */
     if (snap->target == NULL)
       chain_lose_target (chain, j, e);
     if (writeback_wrap (writeback, snap, true, e) == -1)
       return -1;
+    snapshot_count_held (snap);
   }
   return 0;
 }
@@ -170,7 +244,7 @@ restore_backups (struct engine *engine, struct error *e)
   chain = engine->chain.current;
   for (i = 0; chain && i < chain->len; ++i) {
     snap = chain->snaps[i];
-    if (snap->entry->options.backup && snap->target)
+    if (snapshot_is_backup (snap) && snap->target)
       fill_count (snap);
     if (snapshot_state (snap) != CBW_SNAPSHOT_HIDDEN &&
         fill_add (&engine->fill, snap, e) == -1)
@@ -179,44 +253,61 @@ restore_backups (struct engine *engine, struct error *e)
   return 0;
 }
 
+/* Bring back those that were found, into the chain. */
+static int
+restore_chain (struct engine *engine, const struct cbw_map *m,
+               const struct found *found, struct error *e)
+{
+  const struct cbw_snapshot *copy;
+  struct snapshot *snap;
+  uint64_t held_ns;
+  size_t j;
+  int r;
+
+  for (j = 0; j < found->nr; ++j) {
+    copy = found->in_use[j];
+    snap = snapshot_new (m, index_of (found, copy), copy);
+    if (snap == NULL)
+      return error_set_errno (e, ENOMEM, "snapshot \"%s\"", copy->name);
+    r = engine_add_snapshot (engine, snap, 0, &held_ns, e);
+    snapshot_unref (snap);      /* the chain has its own reference */
+    if (r == -1)
+      return -1;
+    snap->closer = &engine->closer;
+  }
+  return 0;
+}
+
 int
 restore_snapshots (struct engine *engine, struct segment *segment,
                    uint64_t disk_size, struct error *e)
 {
+  CLEANUP_FREE struct found *found = calloc (1, sizeof *found);
   const struct cbw_map *m = &segment->map;
   const struct cbw_header *h = map_header (m);
-  struct cbw_snapshot *entries[CBW_NR_SNAPSHOTS];
-  struct snapshot *snap;
   uint8_t boot_id[16];
-  uint64_t held_ns;
-  size_t nr, i;
 
+  if (found == NULL)
+    return error_set_errno (e, ENOMEM, "%s", segment->path);
   /* First look, then touch. */
-  for (i = 0; i < CBW_NR_SNAPSHOTS; ++i)
-    if (check_entry (segment, (unsigned) i, disk_size, e) == -1)
-      return -1;
-
-  if (check_policies (&engine->writeback, m, e) == -1)
+  if (find_snapshots (segment, disk_size, found, e) == -1 ||
+      check_policies (&engine->writeback, found, e) == -1)
     return -1;
 
   LOCK_FOR_SCOPE (&engine->control);
-  nr = collect (m, entries);
-  for (i = 0; i < nr; ++i) {
-    snap = snapshot_new (m, (unsigned) (entries[i] - map_snapshot (m, 0)));
-    if (snap == NULL || engine_add_snapshot (engine, snap, &held_ns) == -1) {
-      snapshot_unref (snap);
-      return error_set_errno (e, ENOMEM, "snapshot \"%s\"", entries[i]->name);
-    }
-    snapshot_unref (snap);      /* the chain has its own reference */
-  }
-
+  if (engine->table.next_id < h->next_snapshot_id)
+    engine->table.next_id = h->next_snapshot_id;
+  collect (engine, m, found);
+  if (restore_chain (engine, m, found, e) == -1)
+    return -1;
   segment_boot_id (boot_id);
-  if (nr > 0 &&
+  if (engine->chain.current &&
       restore_targets (&engine->writeback, engine->chain.current,
                        h->clean != 1 &&
                        memcmp (boot_id, h->boot_id, sizeof boot_id) != 0,
                        e) == -1)
     return -1;
-  punch_unneeded (engine->chain.current);
+  if (engine->chain.current)
+    chain_punch_all (engine->chain.current);
   return 0;
 }

@@ -213,6 +213,7 @@ server_start (struct server *s, const struct params *p,
   }
   engine_init (&s->engine);
   engine_set_source (&s->engine, source);
+  table_attach (&s->engine.table, map_snapshot (&s->segment.map, 0));
   if (writeback_attach (&s->engine.writeback, &s->segment.map,
                         p->writeback != 0, &e) == -1 ||
       prepare_snapshots (s, p, info->size, &e) == -1) {
@@ -259,12 +260,12 @@ flush_targets (struct server *s, bool stuck)
 
   for (i = 0; chain && i < chain->len; ++i) {
     snap = chain->snaps[i];
-    if (snap->entry->target_kind == CBW_TARGET_NBD ? stuck : !reboot)
+    if (snap->fixed.target_kind == CBW_TARGET_NBD ? stuck : !reboot)
       continue;
     /* What is in the write-back buffer is in the segment. */
     target = image_beneath (snap->target);
     if (target && target->ops->flush (target, &e) == -1)
-      snapshot_break (snap, CBW_BROKEN_TARGET, e.num, 0, e.msg);
+      chain_lose_target (chain, i, &e);
   }
 }
 

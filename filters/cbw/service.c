@@ -129,6 +129,7 @@ reap (struct service *s)
     return;
   check_targets (s->engine);
   drop_orphans (s->engine, s->segment, client_alive, s);
+  release_complete (s->engine);
   n = slots_reap (&s->segment->map, client_alive, s);
   if (n > 0) {
     atomic_fetch_add_explicit (&map_header (&s->segment->map)->reaped, n,

@@ -110,18 +110,24 @@ settle_probe (const struct settle *s, uint64_t start, uint64_t end,
 
 /* Its data is in the target: "held" bytes, of what has been written. */
 static void
-settled (const struct settle *s, const struct run *run, uint64_t held)
+set_settled (const struct settle *s, const struct run *run, uint64_t held)
 {
   struct snapshot *snap = s->snap;
+  struct chain_need need;
 
-  if (in_source (run))
-    piece_done (snap, run->start, run->end, held);
-  bitmap_set (&snap->dirty, run->start, run->end);
-  if (!in_source (run) && run->holder != run->k) {
+  if (!in_source (run)) {       /* a newer one holds it */
+    bitmap_set (&snap->dirty, run->start, run->end);
     atomic_fetch_add (&snap->entry->fill.moved_clusters,
                       run->end - run->start);
     atomic_fetch_add (&snap->entry->copied_bytes, held);
+    return;
   }
+  piece_done (snap, run->start, run->end, held);
+  /* An older snapshot may still have it from the source: then a guest must
+   * look.
+   */
+  if (!chain_next_needed (run->chain, run->start, run->end, &need))
+    bitmap_set (&snap->dirty, run->start, run->end);
 }
 
 static int
@@ -138,7 +144,7 @@ read_run (struct settle *s, const struct run *run, struct error *e)
   target = run->chain->snaps[run->holder]->target;
   if (target == NULL)
     return error_set (e, EIO, "the target of snapshot \"%s\" is missing",
-                      run->chain->snaps[run->holder]->entry->name);
+                      run->chain->snaps[run->holder]->fixed.name);
   return target->ops->pread (target, s->buf, length_of (run),
                              offset_of (run), e);
 }
@@ -157,7 +163,7 @@ copy_run (struct settle *s, const struct run *run, struct error *e)
   if (piece_write (s->snap, image_beneath (s->snap->target), s->buf,
                    run->start, run->end, &held, e) == -1)
     return -1;
-  settled (s, run, held);
+  set_settled (s, run, held);
   return 0;
 }
 
@@ -178,10 +184,8 @@ settle_claimed (struct settle *s, const struct chain *chain,
     return error_set (e, ESHUTDOWN, "the snapshot is gone");
   for (c = mine->need.start; c < mine->need.end; c = run.end) {
     run = first_run (chain, s->snap->id, c, mine->need.end);
-    if (run.holder == run.k) {
-      settled (s, &run, 0);
-      continue;
-    }
+    if (run.holder == run.k)
+      continue;                 /* a guest was faster */
     if (!holes) {
       if (copy_run (s, &run, e) == -1)
         return -1;
@@ -197,7 +201,7 @@ settle_claimed (struct settle *s, const struct chain *chain,
     if (image_zero (s->snap->target, offset_of (&run), length_of (&run),
                     e) == -1)
       return -1;
-    settled (s, &run, 0);
+    set_settled (s, &run, 0);
   }
   return 0;
 }
@@ -211,7 +215,7 @@ settle_range (struct settle *s, uint64_t start, uint64_t end, bool hole,
   int r = 0;
 
   s->bytes = 0;
-  while (r == 0 && copy_claim_free (s->copier, &s->snap->dirty, start, end,
+  while (r == 0 && copy_claim_free (s->copier, s->snap, start, end,
                                     &mine)) {
     start = mine.need.end;
     chain = chain_get (s->chain);

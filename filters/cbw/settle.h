@@ -3,13 +3,13 @@
 /* Settling clusters of a backup: seeing to it that its target holds the
  * snapshot's data of them, wherever that is now.
  *
- *   holder          what is done                        bits set, in order
- *   the source      copied, as a guest's change would   done, dirty
+ *   holder          what is done                        bit set
+ *   the source      copied, as a guest's change would   done
  *   a newer one     copied from its target              dirty
- *   the backup      nothing: a guest has copied it      dirty
+ *   the backup      nothing: a guest has copied it      (done)
  *
- * So of a backup "dirty" means settled, and when all of its bits are set
- * the target is a whole image.  docs/concurrency.md, section 15, says why
+ * So a cluster that is done or dirty is settled, and when all are, the
+ * target is a whole image.  docs/concurrency.md, section 15, says why
  * done bits are not set in the second case.
  *
  * Clusters are claimed from the copier as a guest's change claims them, so

@@ -3,21 +3,27 @@
 #include <config.h>
 
 #include <pthread.h>
+#include <stddef.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 
 #include <nbdkit-filter.h>
 
 #include "cleanup.h"
 #include "clock.h"
+#include "closer.h"
 #include "rounding.h"
 #include "snapshot.h"
+#include "snaptab.h"
+#include "target.h"
 
 /* Around changes from LIVE and BROKEN, which any guest thread may make. */
 static pthread_mutex_t state_lock = PTHREAD_MUTEX_INITIALIZER;
 
 struct snapshot *
-snapshot_new (const struct cbw_map *m, unsigned i)
+snapshot_new (const struct cbw_map *m, unsigned i,
+              const struct cbw_snapshot *fixed)
 {
   struct cbw_snapshot *entry = map_snapshot (m, i);
   struct snapshot *snap = calloc (1, sizeof *snap);
@@ -26,13 +32,24 @@ snapshot_new (const struct cbw_map *m, unsigned i)
     return NULL;
   atomic_init (&snap->refs, 1);
   snap->entry = entry;
-  snap->id = entry->id;
-  snap->size = entry->size;
+  memcpy (&snap->fixed, fixed, sizeof snap->fixed);
+  atomic_init (&snap->state, atomic_load (&snap->fixed.state));
+  atomic_init (&snap->complete, atomic_load (&snap->fixed.fill.state) ==
+               CBW_FILL_COMPLETE);
+  snap->id = fixed->id;
+  snap->size = fixed->size;
   snap->cluster_size = m->geometry.cluster_size;
-  snap->access = map_bitmap (m, i, CBW_BITMAP_ACCESS, entry->size);
-  snap->done = map_bitmap (m, i, CBW_BITMAP_DONE, entry->size);
-  snap->dirty = map_bitmap (m, i, CBW_BITMAP_DIRTY, entry->size);
+  snap->access = map_bitmap (m, i, CBW_BITMAP_ACCESS, fixed->size);
+  snap->done = map_bitmap (m, i, CBW_BITMAP_DONE, fixed->size);
+  snap->dirty = map_bitmap (m, i, CBW_BITMAP_DIRTY, fixed->size);
   return snap;
+}
+
+void
+snapshot_write_fixed (struct snapshot *snap)
+{
+  snap->fixed.sum = snaptab_sum (&snap->fixed);
+  memcpy (snap->entry, &snap->fixed, offsetof (struct cbw_snapshot, state));
 }
 
 void
@@ -47,19 +64,49 @@ snapshot_unref (struct snapshot *snap)
   if (snap == NULL ||
       atomic_fetch_sub_explicit (&snap->refs, 1, memory_order_acq_rel) > 1)
     return;
+  if (snap->closer == NULL || !closer_add (snap->closer, snap))
+    snapshot_end (snap);
+}
+
+void
+snapshot_end (struct snapshot *snap)
+{
+  const bool nbd = snap->fixed.target_kind == CBW_TARGET_NBD;
+
+  if (atomic_load (&snap->retired) && !snapshot_is_complete (snap))
+    target_discard (&snap->fixed, snap->target);
   /* An NBD server must have gone before another snapshot may use it. */
-  if (snap->target && snap->entry->target_kind == CBW_TARGET_NBD) {
+  if (snap->target && nbd)
     snap->target->ops->close (snap->target);
-    snap->target = NULL;
-  }
   /* Before the file goes: another of the same name may get its inode, and
    * must not be taken for this entry's target if the server dies now.
    */
   if (atomic_load (&snap->retired))
-    atomic_store (&snap->entry->state, CBW_SNAPSHOT_EMPTY);
-  if (snap->target)
+    snapshot_set_state (snap, CBW_SNAPSHOT_EMPTY);
+  if (snap->target && !nbd)
     snap->target->ops->close (snap->target);
   free (snap);
+}
+
+uint64_t
+snapshot_next_unsettled (const struct snapshot *snap, uint64_t c,
+                         uint64_t end)
+{
+  uint64_t next;
+
+  for (;; c = next) {
+    c = bitmap_next_clear (&snap->done, c, end);
+    next = bitmap_next_clear (&snap->dirty, c, end);
+    if (next == c)
+      return c;
+  }
+}
+
+uint64_t
+snapshot_next_settled (const struct snapshot *snap, uint64_t c, uint64_t end)
+{
+  end = bitmap_next_set (&snap->done, c, end);
+  return bitmap_next_set (&snap->dirty, c, end);
 }
 
 /* Keep the first error; state_lock is held. */
@@ -86,9 +133,9 @@ snapshot_break (struct snapshot *snap, enum cbw_broken_reason reason,
   if (snapshot_state (snap) != CBW_SNAPSHOT_LIVE)
     return;
   record (entry, reason, num, offset);
-  atomic_store (&entry->state, CBW_SNAPSHOT_BROKEN);
+  snapshot_set_state (snap, CBW_SNAPSHOT_BROKEN);
   nbdkit_error ("cbw: snapshot \"%s\" is broken: %s "
-                "(the disk itself is not affected)", entry->name, msg);
+                "(the disk itself is not affected)", snap->fixed.name, msg);
 }
 
 int
@@ -97,7 +144,7 @@ snapshot_copy_failed (struct snapshot *snap, int num, uint64_t offset,
 {
   struct cbw_snapshot *entry = snap->entry;
 
-  if (entry->options.on_error == CBW_ON_ERROR_BREAK_SNAPSHOT) {
+  if (snap->fixed.options.on_error == CBW_ON_ERROR_BREAK_SNAPSHOT) {
     snapshot_break (snap, CBW_BROKEN_COPY, num, offset, msg);
     return 0;
   }
@@ -106,7 +153,7 @@ snapshot_copy_failed (struct snapshot *snap, int num, uint64_t offset,
     return 0;                   /* it needs no copies any more */
   if (!atomic_load (&entry->failed)) /* a guest may try again and again */
     nbdkit_error ("cbw: a guest's write fails, since snapshot \"%s\" cannot "
-                  "preserve what it overwrites: %s", entry->name, msg);
+                  "preserve what it overwrites: %s", snap->fixed.name, msg);
   record (entry, CBW_BROKEN_COPY, num, offset);
   return num;
 }
@@ -114,14 +161,13 @@ snapshot_copy_failed (struct snapshot *snap, int num, uint64_t offset,
 void
 snapshot_stall (struct snapshot *snap, uint64_t stalled_ns)
 {
-  struct cbw_snapshot *entry = snap->entry;
-  const uint64_t until =
-    now_realtime_ns () + entry->options.stall_ns - stalled_ns;
+  const uint64_t stall_ns = snap->fixed.options.stall_ns;
+  const uint64_t until = now_realtime_ns () + stall_ns - stalled_ns;
 
-  if (atomic_exchange (&entry->stalled_until_ns, until) == 0)
+  if (atomic_exchange (&snap->entry->stalled_until_ns, until) == 0)
     nbdkit_error ("cbw: the target of snapshot \"%s\" is full; guests' "
-                  "writes wait up to %g s for space", entry->name,
-                  (double) entry->options.stall_ns / NS_PER_SEC);
+                  "writes wait up to %g s for space", snap->fixed.name,
+                  (double) stall_ns / NS_PER_SEC);
 }
 
 void
@@ -139,6 +185,50 @@ snapshot_give_back (const struct snapshot *snap, uint64_t count)
   while (!atomic_compare_exchange_weak (held, &old,
                                         old - min_u64 (old, count)))
     ;
+}
+
+/* How many bytes of clusters [start, end) are data in the target?  -1 if it
+ * cannot tell.
+ */
+static int
+count_data (const struct snapshot *snap, uint64_t start, uint64_t end,
+            uint64_t *bytes)
+{
+  uint64_t offset = start * snap->cluster_size, next;
+  const uint64_t limit = offset + snapshot_bytes (snap, start, end);
+  struct error e;
+  bool data;
+
+  for (; offset < limit; offset = next) {
+    if (snap->target->ops->extent (snap->target, offset, limit, &next, &data,
+                                   &e) == -1)
+      return -1;
+    if (data)
+      *bytes += next - offset;
+  }
+  return 0;
+}
+
+void
+snapshot_count_held (struct snapshot *snap)
+{
+  const uint64_t n = snapshot_clusters (snap);
+  uint64_t most = 0, data = 0, c, end;
+  bool known = snap->target != NULL;
+
+  if (snapshot_is_backup (snap))
+    return;
+  for (c = bitmap_next_set (&snap->done, 0, n); c < n;
+       c = bitmap_next_set (&snap->done, end, n)) {
+    end = bitmap_next_clear (&snap->done, c, n);
+    most += snapshot_bytes (snap, c, end);
+    /* To ask takes long where there is much: only if it matters. */
+    if (known && snap->fixed.options.quota != 0)
+      known = count_data (snap, c, end, &data) == 0;
+  }
+  if (snap->fixed.options.quota == 0 || !known)
+    data = min_u64 (atomic_load (&snap->entry->held_bytes), most);
+  atomic_store (&snap->entry->held_bytes, data);
 }
 
 void
@@ -180,6 +270,7 @@ snapshot_complete (struct snapshot *snap)
     return false;
   fill->end_ns = now_realtime_ns ();
   atomic_store (&fill->state, CBW_FILL_COMPLETE);
+  atomic_store (&snap->complete, true);
   /* Before anybody is told: after a crash of the host it must not be taken
    * for one that was under way.  (Nothing happens if it is in memory.)
    */
@@ -193,5 +284,5 @@ snapshot_hide (struct snapshot *snap)
 {
   LOCK_FOR_SCOPE (&state_lock);
 
-  atomic_store (&snap->entry->state, CBW_SNAPSHOT_HIDDEN);
+  snapshot_set_state (snap, CBW_SNAPSHOT_HIDDEN);
 }

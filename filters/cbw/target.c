@@ -41,15 +41,12 @@ make_file (struct cbw_snapshot *entry, bool force, bool *created,
   if (force) {
     if (image_raw_remove_old (entry->target, e) == -1)
       return NULL;
-    entry->target_created = true;
-    entry->sum = snaptab_sum (entry);
   }
   image = image_raw_create (entry->target, entry->size, &id, created, e);
   if (image) {
     entry->target_created = *created;
     entry->target_device = id.device;
     entry->target_inode = id.inode;
-    entry->sum = snaptab_sum (entry);
   }
   return image;
 }
@@ -58,8 +55,9 @@ make_file (struct cbw_snapshot *entry, bool force, bool *created,
  * reads as zeroes.
  */
 static int
-check_export (struct cbw_snapshot *entry, struct image *image, uint64_t size,
-              uint32_t cluster_size, bool force, struct error *e)
+check_export (struct cbw_snapshot *entry, _Atomic (uint64_t) *words,
+              struct image *image, uint64_t size, uint32_t cluster_size,
+              bool force, struct error *e)
 {
   const uint32_t block = image_nbd_block_size (image);
   int content;
@@ -82,15 +80,14 @@ check_export (struct cbw_snapshot *entry, struct image *image, uint64_t size,
                       "empty it", entry->target);
   if (content == IMAGE_NBD_ZERO)
     image_nbd_set_zeroes (image);
-  image_nbd_remember (image, entry->target_words);
+  image_nbd_remember (image, words);
   entry->target_flags = content == IMAGE_NBD_ZERO ? CBW_TARGET_ZEROES : 0;
-  entry->sum = snaptab_sum (entry);
   return 0;
 }
 
 static struct image *
-make_export (struct cbw_snapshot *entry, uint32_t cluster_size, bool force,
-             struct error *e)
+make_export (struct cbw_snapshot *entry, _Atomic (uint64_t) *words,
+             uint32_t cluster_size, bool force, struct error *e)
 {
   struct image *image;
   uint64_t size;
@@ -98,7 +95,8 @@ make_export (struct cbw_snapshot *entry, uint32_t cluster_size, bool force,
   image = image_nbd_open (entry->target, 0, &size, e);
   if (image == NULL)
     return NULL;
-  if (check_export (entry, image, size, cluster_size, force, e) == -1) {
+  if (check_export (entry, words, image, size, cluster_size, force,
+                    e) == -1) {
     image->ops->close (image);
     return NULL;
   }
@@ -106,12 +104,13 @@ make_export (struct cbw_snapshot *entry, uint32_t cluster_size, bool force,
 }
 
 struct image *
-target_make (struct cbw_snapshot *entry, uint32_t cluster_size, bool force,
-             bool *created, struct error *e)
+target_make (struct cbw_snapshot *entry, _Atomic (uint64_t) *words,
+             uint32_t cluster_size, bool force, bool *created,
+             struct error *e)
 {
   *created = false;
   if (entry->target_kind == CBW_TARGET_NBD)
-    return make_export (entry, cluster_size, force, e);
+    return make_export (entry, words, cluster_size, force, e);
   return make_file (entry, force, created, e);
 }
 
@@ -123,8 +122,8 @@ target_undo (const struct cbw_snapshot *entry)
 }
 
 struct image *
-target_reopen (struct cbw_snapshot *entry, uint32_t cluster_size,
-               struct error *e)
+target_reopen (struct cbw_snapshot *entry, _Atomic (uint64_t) *words,
+               uint32_t cluster_size, struct error *e)
 {
   const struct image_id id = file_id (entry);
   const enum cbw_snapshot_state state = atomic_load (&entry->state);
@@ -134,7 +133,7 @@ target_reopen (struct cbw_snapshot *entry, uint32_t cluster_size,
     return image_nbd_reopen (entry->target,
                              entry->target_flags & CBW_TARGET_ZEROES ?
                              IMAGE_NBD_ZEROES : 0, entry->size, cluster_size,
-                             entry->target_words, e);
+                             words, e);
   if (state == CBW_SNAPSHOT_HIDDEN &&
       atomic_load (&entry->fill.state) != CBW_FILL_COMPLETE)
     target_move_aside (entry);  /* the last server had no time to */

@@ -18,11 +18,15 @@
 /* CBW_TARGET_* of what a user calls a target. */
 extern uint32_t target_kind (const char *target);
 
-/* Make the target of a reserved entry and note in the entry what it is;
+/* Make the target of a reserved entry, and note in the entry what it is;
  * "force": even if it holds data.  *created tells if there was no such
  * file before.  NULL with the error set, and nothing changed.
+ *
+ * "entry" is the server's own copy, here and below.  "words" are in the
+ * segment: what is known of the last writes to an NBD server.
  */
 extern struct image *target_make (struct cbw_snapshot *entry,
+                                  _Atomic (uint64_t) *words,
                                   uint32_t cluster_size, bool force,
                                   bool *created, struct error *e);
 
@@ -34,6 +38,7 @@ extern void target_undo (const struct cbw_snapshot *entry);
  * if another program uses it.
  */
 extern struct image *target_reopen (struct cbw_snapshot *entry,
+                                    _Atomic (uint64_t) *words,
                                     uint32_t cluster_size, struct error *e);
 
 /* A dropped snapshot that older ones need: its target must not be in the

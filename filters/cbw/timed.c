@@ -198,7 +198,7 @@ timed_copy (struct timed_pool *pool, struct snapshot *snap, uint64_t start,
     if (job->refs > 1)          /* a worker has it */
       atomic_fetch_add (&snap->late, 1);
     r = error_set (e, ETIMEDOUT, "%s: copying took longer than %g s",
-                   snap->entry->target, (double) timeout_ns / NS_PER_SEC);
+                   snap->fixed.target, (double) timeout_ns / NS_PER_SEC);
   }
   job_unref (pool, job);
   return r;

@@ -144,6 +144,14 @@ try_extents (struct engine *e, const struct source *source, uint64_t id,
   r = view_again (e, id, &after, &k);
   if (r != 0)
     return r;
+  /* A guest writes there what was there already, and might fail: then the
+   * source may have holes where there was data.
+   */
+  if (from_source && copy_is_uncertain (&e->copier, offset, limit - offset)) {
+    nbdkit_extents_free (from_source);
+    from_source = NULL;
+    limit = offset + count;
+  }
 
   accessible = count_accessible (after->snaps[k], limit - offset, offset);
   walk_start (&w, after, k, offset, limit);

@@ -78,6 +78,7 @@ view_read (struct engine *e, const struct source *source, uint64_t id,
   struct error error;
   struct walk w;
   uint64_t from, to;
+  bool from_source;
   size_t k;
   int r, source_err = 0;
 
@@ -86,14 +87,18 @@ view_read (struct engine *e, const struct source *source, uint64_t id,
     return r;
   if (!is_accessible (before->snaps[k], count, offset))
     return EPERM;
-  if (walk_source_hull (before, k, offset, offset + count, &from, &to))
+  from_source = walk_source_hull (before, k, offset, offset + count, &from,
+                                  &to);
+  if (from_source)
     source_err = source_pread (source, p + (from - offset),
                                (uint32_t) (to - from), from);
-  r = view_again (e, id, &after, &k);
+  r = view_again (e, id, &after, &k);                               /* R2 */
   if (r != 0)
     return r;
+  if (from_source && source_err == 0)
+    copy_overlay (&e->copier, p + (from - offset), from, to - from);
 
-  walk_start (&w, after, k, offset, offset + count);
+  walk_start (&w, after, k, offset, offset + count);                /* R3 */
   while (walk_next (&w)) {
     if (!w.accessible)
       return EPERM;
@@ -146,7 +151,7 @@ view_discard (struct engine *e, uint64_t id, uint64_t count, uint64_t offset)
   if (r != 0)
     return r;
   snap = chain->snaps[k];
-  if (snap->entry->options.backup)
+  if (snap->fixed.options.backup)
     return EPERM;               /* the image is to be whole */
   start = (offset + snap->cluster_size - 1) / snap->cluster_size;
   end = offset + count == snap->size ? snapshot_clusters (snap) :

@@ -259,7 +259,7 @@ buffered_flush (struct image *image, struct error *e)
       pthread_cond_wait (&w->drained, &w->lock);
     if (!is_drained (wi))
       return error_set (e, ESHUTDOWN, "%s: the server stops",
-                        wi->snap->entry->target);
+                        wi->snap->fixed.target);
   }
   return image->beneath->ops->flush (image->beneath, e);
 }
@@ -314,13 +314,13 @@ writeback_wrap (struct writeback *w, struct snapshot *snap, bool adopt,
     return 0;
   wi = calloc (1, sizeof *wi);
   if (wi == NULL)
-    return error_set_errno (e, ENOMEM, "snapshot \"%s\"", snap->entry->name);
+    return error_set_errno (e, ENOMEM, "snapshot \"%s\"", snap->fixed.name);
   wi->image.ops = &buffered_ops;
   wi->image.reads_zero = snap->target->reads_zero;
   wi->image.beneath = snap->target;
   wi->writeback = w;
   wi->snap = snap;
-  wi->threads_max = snap->entry->target_kind == CBW_TARGET_NBD ?
+  wi->threads_max = snap->fixed.target_kind == CBW_TARGET_NBD ?
     DRAIN_THREADS_NBD : DRAIN_THREADS_FILE;
   snap->target = &wi->image;
   LOCK_FOR_SCOPE (&w->lock);

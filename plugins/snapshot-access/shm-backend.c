@@ -121,7 +121,7 @@ seg_list_exports (struct nbdkit_exports *exports)
   unsigned i;
 
   for (i = 0; i < CBW_NR_SNAPSHOTS; ++i)
-    if (snaptab_read (&client.segment.map, i, &info) &&
+    if (snaptab_read (&client.segment.map, i, &info) && !info.complete &&
         nbdkit_add_export (exports, info.name, describe (&info)) == -1)
       return -1;
   return 0;
@@ -199,6 +199,12 @@ seg_open (const char *name)
   if (!snaptab_find (&client.segment.map, name, &h->info)) {
     nbdkit_error (name ? "%s: there is no snapshot \"%s\"" :
                   "%s: there is no snapshot", params->shm, name);
+    free (h);
+    return NULL;
+  }
+  if (h->info.complete) {
+    nbdkit_error ("%s: backup \"%s\" is complete: read its image",
+                  params->shm, h->info.name);
     free (h);
     return NULL;
   }

@@ -177,7 +177,7 @@ is_locked (const char *path)
 }
 
 static void
-print_json (struct follow *f, const char *result, bool needed)
+print_json (struct follow *f, const char *result)
 {
   struct json_object *o = json_object_new_object ();
   struct json_object *t = json_object_new_object ();
@@ -190,7 +190,6 @@ print_json (struct follow *f, const char *result, bool needed)
     json_object_object_add (o, "error", json_text
                             (backup_error (&f->entry, text, sizeof text)));
   json_object_object_add (t, "filename", json_text (f->entry.target));
-  json_object_object_add (t, "needed", json_object_new_boolean (needed));
   json_object_object_add (o, "target", t);
   json_object_object_add (o, "len", json_object_new_uint64 (f->entry.size));
   json_object_object_add (o, "copied-bytes", json_object_new_uint64
@@ -199,7 +198,7 @@ print_json (struct follow *f, const char *result, bool needed)
   json_object_put (o);
 }
 
-/* The backup was dropped: is it still in the table, hidden? */
+/* The backup was dropped: is it still in the table? */
 static bool
 is_in_table (struct follow *f)
 {
@@ -217,46 +216,23 @@ is_open (struct follow *f)
     (f->entry.target_kind == CBW_TARGET_RAW && is_locked (f->entry.target));
 }
 
-/* Does an older snapshot need what the image holds?  Only hidden ones stay
- * for that, and only as long as there is an older one to be seen.
- */
-static bool
-is_needed (struct follow *f)
-{
-  struct snapshot_info info;
-  unsigned i;
-
-  if (!is_in_table (f))
-    return false;
-  for (i = 0; i < CBW_NR_SNAPSHOTS; ++i)
-    if (snaptab_read (&f->client->segment.map, i, &info) &&
-        info.id < f->entry.id)
-      return true;
-  return false;
-}
-
 static int
 complete (struct follow *f)
 {
   const uint64_t until = now_monotonic_ns () + UNLOCK_WAIT;
   char text[FORMAT_TEXT_MAX], a[FORMAT_MAX], b[FORMAT_MAX], c[FORMAT_MAX];
-  bool needed;
 
-  while (!(needed = is_needed (f)) && is_open (f) &&
-         now_monotonic_ns () < until)
+  while (is_open (f) && now_monotonic_ns () < until)
     if (term_wait (NS_PER_MS))
       break;
   if (f->json) {
-    print_json (f, "completed", needed);
+    print_json (f, "completed");
     return EXIT_DONE;
   }
   printf ("Backup complete in %s: %s, %s, of which %s are data.\n",
           format_duration (now_monotonic_ns () - f->start_ns, a),
           format_text (f->entry.target, text), format_size (f->entry.size, b),
           format_size (f->entry.copied_bytes, c));
-  if (needed)
-    printf ("An older snapshot still reads from it: until those are dropped, "
-            "do not write to it.\n");
   return EXIT_DONE;
 }
 
@@ -267,7 +243,7 @@ failed (struct follow *f, const char *result, const char *why)
   char name[FORMAT_TEXT_MAX];
 
   if (f->json)
-    print_json (f, result, false);
+    print_json (f, result);
   fprintf (stderr, "cbwctl: backup \"%s\" %s%s%s\n",
            format_text (f->entry.name, name), result, why[0] ? ": " : "",
            why);
