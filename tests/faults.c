@@ -79,7 +79,7 @@ drop (unsigned i)
 {
   struct error e;
 
-  REQUIRE (control_drop (&model.patient, model.snaps[i].name, &e) == 0, "%s",
+  REQUIRE (control_drop (&model.patient, model.snaps[i].name, 0, &e) == 0, "%s",
            e.msg);
   snap_remove (&model.snaps[i]);
 }
@@ -157,7 +157,7 @@ back_up (struct trial *t)
   while (atomic_load (&((struct cbw_fill *) fill)->state) == CBW_FILL_RUNNING)
     live_sleep_us (200);
   check_image (t);
-  t->result = control_drop_id (t->client, info.id, &t->error);
+  t->result = control_drop_id (t->client, info.id, 0, &t->error);
 }
 
 static void *
@@ -173,7 +173,7 @@ run (void *opaque)
         .flags = t->what == CREATE ? 0 : CBW_CREATE_FORCE }, &held_ns, &t->error);
     break;
   case DROP: case DROP_TWO:
-    t->result = control_drop (t->client, t->snap->name, &t->error);
+    t->result = control_drop (t->client, t->snap->name, 0, &t->error);
     break;
   case BACKUP: case BACKUP_ALONE:
     back_up (t);

@@ -245,7 +245,7 @@ drop (struct snap *s)
   struct error e;
 
   read_again (s, again);
-  REQUIRE (control_drop (&client, s->name, &e) == 0, "%s", e.msg);
+  REQUIRE (control_drop (&client, s->name, 0, &e) == 0, "%s", e.msg);
   free (s->data);
   s->data = NULL;
 }
@@ -300,7 +300,7 @@ start (char **argv)
   server_start (&filter);
   server_start (&plugin);
   snprintf (path, sizeof path, "%s/shm", dir);
-  REQUIRE (client_attach (&client, path, "gate", 0, &e) == 0, "%s", e.msg);
+  REQUIRE (client_attach (&client, path, "gate", false, 0, &e) == 0, "%s", e.msg);
 }
 
 int

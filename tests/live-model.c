@@ -226,7 +226,7 @@ drop_all (uint64_t *seed)
 
   while (model.nr_snaps > 0) {
     i = (unsigned) unit_random (seed) % model.nr_snaps;
-    REQUIRE (control_drop (&model.patient, model.snaps[i].name, &e) == 0,
+    REQUIRE (control_drop (&model.patient, model.snaps[i].name, 0, &e) == 0,
              "%s", e.msg);
     if (model.snaps[i].owner)
       owner_end (&model.snaps[i]);
@@ -257,8 +257,8 @@ model_start (char **argv)
   server_start (&model.filter);
   server_start (&model.plugin);
   guest_connect ();
-  REQUIRE (client_attach (&model.patient, path, "patient", 0, &e) == 0 &&
-           client_attach (&model.impatient, path, "impatient", 0, &e) == 0,
+  REQUIRE (client_attach (&model.patient, path, "patient", false, 0, &e) == 0 &&
+           client_attach (&model.impatient, path, "impatient", false, 0, &e) == 0,
            "%s", e.msg);
   model.patient.server_timeout_ns = 60 * NS_PER_SEC;
   read_disk (model.disk, model.size, 0);

@@ -164,7 +164,7 @@ step_create_owned (void)
     return;
   s->owner = calloc (1, sizeof *s->owner);
   CHECK (s->owner != NULL);
-  REQUIRE (client_attach (s->owner, model.patient.segment.path, "owner",
+  REQUIRE (client_attach (s->owner, model.patient.segment.path, "owner", false,
                           10 * NS_PER_SEC, &e) == 0, "%s", e.msg);
   if (control_create (s->owner, &(struct control_snapshot) {
         .name = s->name, .target = s->target,
@@ -238,7 +238,7 @@ step_drop (void)
   s = below (3) ? &model.snaps[below (model.nr_snaps)] : oldest ();
   if (s->owner && below (2) && step_owner_ends (s))
     return;
-  REQUIRE (control_drop (&model.patient, s->name, &e) == 0,
+  REQUIRE (control_drop (&model.patient, s->name, 0, &e) == 0,
            "dropping %s: %s", s->name, e.msg);
   check_dropped (s);
   if (s->owner)
@@ -303,13 +303,13 @@ burst_control (void *opaque)
       &b->error);
     break;
   case DROP:
-    b->result = control_drop (b->client, b->snap->name, &b->error);
+    b->result = control_drop (b->client, b->snap->name, 0, &b->error);
     break;
   case BACKUP:                  /* slowly, so that it can be read */
     b->result = backup_begin (b->backup, b->client, 1, &b->error);
     break;
   default:
-    b->result = control_drop_id (b->client, b->backup->id, &b->error);
+    b->result = control_drop_id (b->client, b->backup->id, 0, &b->error);
   }
   return NULL;
 }

@@ -8,7 +8,7 @@
     segment.py flip FILE OFFSET [BIT]
     segment.py flip-entry FILE OFFSET [BIT]   (of snapshot entry 0)
 
-The offsets are those of common/shm/layout.h, version 2.
+The offsets are those of common/shm/layout.h, version 3.
 """
 
 import struct
@@ -19,15 +19,17 @@ FIELDS = {
     "disk_size": (16, "Q"), "cluster_size": (24, "I"),
     "nr_clients": (28, "I"), "nr_slots": (32, "I"),
     "nr_snapshots": (36, "I"), "slot_buffer_size": (40, "I"),
-    "nr_cells": (44, "I"),
-    "doorbell_offset": (48, "Q"), "slots_offset": (64, "Q"),
-    "snapshots_offset": (80, "Q"), "cells_offset": (88, "Q"),
-    "bitmaps_offset": (96, "Q"), "bitmap_size": (104, "Q"),
-    "geometry_sum": (112, "Q"),
+    "nr_cells": (44, "I"), "nr_inflight": (48, "I"),
+    "doorbell_offset": (56, "Q"), "slots_offset": (72, "Q"),
+    "snapshots_offset": (88, "Q"), "inflight_offset": (96, "Q"),
+    "cells_offset": (104, "Q"), "bitmaps_offset": (112, "Q"),
+    "bitmap_size": (120, "Q"), "geometry_sum": (128, "Q"),
     "state": (192, "I"), "generation": (208, "Q"),
-    "boot_id": (216, "16s"), "clean": (244, "I"),
+    "boot_id": (216, "16s"), "clean": (244, "I"), "source_local": (248, "I"),
+    "idle_threads": (320, "I"), "pending": (4096, "Q"),
+    "slot0.state": (12288, "I"),
 }
-GEOMETRY = (16, 112)
+GEOMETRY = (16, 128)
 ENTRY_FIELDS = {
     "entry.id": (0, "Q"), "entry.size": (8, "Q"),
     "entry.target_kind": (104, "I"), "entry.sum": (1192, "Q"),

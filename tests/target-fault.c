@@ -1,19 +1,21 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /* To be preloaded into a server: makes writes to the file $CBW_TARGET fail,
- * take long, or never return, or makes it fail to be synced.  A file with
- * that name and something before or behind it, such as that of a snapshot
- * that was dropped, is meant too.  The file $CBW_TARGET_FAULT says what to
- * do.  It is read anew at each call and may be replaced at any time:
+ * take long, or never return, as the file $CBW_TARGET_FAULT says, which is
+ * read anew at each write and may be replaced at any time:
  *
  *   none
- *   errno NUMBER [FROM]   writes fail
- *   sleep SECS [FROM]     writes take so long
- *   hang 0 [FROM]         writes do not return until the file says
- *                         something else
- *   sync NUMBER           fsync and fdatasync fail
+ *   errno NUMBER [FROM]   fail
+ *   sleep SECS [FROM]     take so long
+ *   hang 0 [FROM]         not return until the file says something else
  *
- * Only writes that reach past the offset FROM.
+ * Only writes that reach past the offset FROM; and of flushes:
+ *
+ *   flush NUMBER          fail
+ *   hang-flush            not return until the file says something else
+ *
+ * CBW_TARGET may be a path that another one begins with, and a dot: that is
+ * meant too, as a target may be moved aside.
  */
 
 #define _GNU_SOURCE
@@ -38,18 +40,16 @@ static bool
 is_target (int fd)
 {
   const char *target = getenv ("CBW_TARGET");
-  const char *name = target ? strrchr (target, '/') : NULL;
   char link[64], path[4096];
   ssize_t n;
 
   snprintf (link, sizeof link, "/proc/self/fd/%d", fd);
   n = readlink (link, path, sizeof path - 1);
-  if (n < 0 || name == NULL)
+  if (n < 0 || target == NULL)
     return false;
   path[n] = '\0';
-  n = name + 1 - target;        /* the directory */
-  return strncmp (path, target, (size_t) n) == 0 &&
-    strchr (path + n, '/') == NULL && strstr (path + n, name + 1) != NULL;
+  return strncmp (path, target, strlen (target)) == 0 &&
+    (path[strlen (target)] == '\0' || path[strlen (target)] == '.');
 }
 
 static struct fault
@@ -122,21 +122,36 @@ suffer (int fd, size_t count, off_t offset)
 WRAP (pwrite)
 WRAP (pwrite64)
 
-#define WRAP_SYNC(name)                                                 \
+static int
+suffer_flush (int fd)
+{
+  struct fault f;
+
+  if (!is_target (fd))
+    return 0;
+  f = look ();
+  if (strcmp (f.kind, "flush") == 0)
+    return (int) f.number;
+  while (strcmp (f.kind, "hang-flush") == 0) {
+    nap (0.02);
+    f = look ();
+  }
+  return 0;
+}
+
+#define WRAP_FLUSH(name)                                                \
   int                                                                   \
   name (int fd)                                                         \
   {                                                                     \
     static int (*real) (int);                                           \
-    const struct fault f = look ();                                     \
                                                                         \
-    if (strcmp (f.kind, "sync") == 0 && is_target (fd)) {               \
-      errno = (int) f.number;                                           \
+    errno = suffer_flush (fd);                                          \
+    if (errno)                                                          \
       return -1;                                                        \
-    }                                                                   \
     if (real == NULL)                                                   \
       real = (int (*) (int)) dlsym (RTLD_NEXT, #name);                  \
     return real (fd);                                                   \
   }
 
-WRAP_SYNC (fsync)
-WRAP_SYNC (fdatasync)
+WRAP_FLUSH (fsync)
+WRAP_FLUSH (fdatasync)

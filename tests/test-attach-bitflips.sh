@@ -11,6 +11,10 @@ set -e
 truncate -s 1M "$tmp/disk"
 start_disk file "$tmp/disk" cbw-shm="$shm" cbw-target="$tmp/target"
 stop_server disk
+# As a server leaves it that is killed while it runs a request: a server that
+# refuses the segment does not touch the request list either.
+segment set "$shm" slot0.state $(( 3 | 0x800043 << 8 ))
+segment set "$shm" idle_threads 7
 cp "$shm" "$tmp/good"
 
 # check: the filter refuses $shm, with $1

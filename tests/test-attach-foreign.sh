@@ -74,11 +74,15 @@ for size in $bitmaps $((full - 1)); do
 done
 
 # -- Another version
-for edit in "version 1" "version 3" "struct_sizes 0x06010221"; do
+for edit in "version 1" "version 4" "struct_sizes 0x06010221"; do
     cp "$tmp/good" "$tmp/bad"
     segment set "$tmp/bad" $edit
     refuse "$tmp/bad" "is a segment of another version"
 done
+
+cp "$tmp/good" "$tmp/bad"
+segment set "$tmp/bad" version 2
+refuse "$tmp/bad" "is a segment of version 2, which has no room"
 
 # -- Nonsense with a right checksum
 for edit in "cluster_size 0" "cluster_size 3000" "cluster_size 2048" \
@@ -88,7 +92,8 @@ for edit in "cluster_size 0" "cluster_size 3000" "cluster_size 2048" \
             "slot_buffer_size 0x7fffffff" "doorbell_offset 0" \
             "slots_offset 0xfffffffffffff000" "snapshots_offset 4096" \
             "bitmaps_offset 0" "bitmap_size 0" "bitmap_size 0xfffffffffffff000" \
-            "nr_cells 1" "nr_cells 0xffffffff" "cells_offset 4096"
+            "nr_cells 1" "nr_cells 0xffffffff" "cells_offset 4096" \
+            "nr_inflight 1" "inflight_offset 4096"
 do
     cp "$tmp/good" "$tmp/bad"
     segment set "$tmp/bad" $edit
@@ -106,8 +111,9 @@ cp "$tmp/good" "$tmp/bad"
 segment set "$tmp/bad" entry.state 5
 refuse "$tmp/bad" "is corrupt: entry 0" "no server has this segment"
 
-# -- Empty: fine
+# -- Empty: fine, if nobody else may open it
 : >"$tmp/empty"
+chmod 600 "$tmp/empty"
 refused "$plugin" "$tmp/empty" wait=0
 expect_in "$tmp/refused.log" "$tmp/empty: its server has not finished making it"
 [ ! -s "$tmp/empty" ] || fail "the plugin wrote to it"

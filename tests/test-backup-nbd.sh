@@ -12,7 +12,7 @@ random_file "$tmp/disk" 6M
 truncate -s 24M "$tmp/disk"                     # a hole
 dd if=/dev/zero of="$tmp/disk" bs=64k seek=7 count=20 conv=notrunc status=none
 cp --sparse=always "$tmp/disk" "$tmp/old"
-start_disk file "$tmp/disk" cbw-shm="$shm"
+start_disk file "$tmp/disk" cbw-shm="$shm" cbw-commands=on
 
 # backup TARGET ARGS...: of a disk that a guest overwrites meanwhile, hole
 # and all

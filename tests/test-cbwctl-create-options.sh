@@ -19,12 +19,16 @@ bad "--full=5: must be stall:SECS"              --full=5
 bad "--full=stall:: must be a number"           --full=stall:
 bad "--quota=big: is not a size"                --quota=big
 bad "--quota=-1: is not a size"                 --quota=-1
+bad "--hold-timeout=0: must be more than 0, and no more than 10 seconds" \
+    --hold-timeout=0
+bad "--hold-timeout=11: must be more than 0" --hold-timeout=11
+bad "--hold-timeout=soon: must be a number" --hold-timeout=soon
 cbwctl status "$shm" --json | json "j['snapshots'] == []"
 
 cd "$tmp"
 echo "0 1M" >areas
 cbwctl create "$shm" all --on-error=break-guest-write --timeout=1.5 \
-       --full=stall:7 --quota=3M --access=areas >/dev/null
+       --full=stall:7 --quota=3M --hold-timeout=2 --access=areas >/dev/null
 cd - >/dev/null
 cbwctl create "$shm" none >/dev/null
 look ()

@@ -60,6 +60,15 @@ compare "$filter_pod" "$filter_src/params.c"
 help_parameters "$plugin" >"$tmp/help"
 compare "$plugin_pod" "$plugin_src/params.c"
 
+# Every page leads to what is said about security.
+for page in README.md docs/architecture.md docs/segment.md \
+            docs/nbdkit-cbw-segment.pod tools/cbwctl/cbwctl.pod \
+            filters/cbw/nbdkit-cbw-filter.pod \
+            plugins/snapshot-access/nbdkit-snapshot-access-plugin.pod; do
+    expect_in "$top_srcdir/$page" "security.md"
+done
+[ -s "$top_srcdir/docs/security.md" ] || fail "no docs/security.md"
+
 for pod in "$filter_pod" "$plugin_pod" "$top_srcdir"/docs/*.pod; do
     podchecker -warnings -warnings "$pod" >"$tmp/podchecker" 2>&1 &&
         ! grep -qi warning "$tmp/podchecker" ||

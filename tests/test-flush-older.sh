@@ -28,7 +28,7 @@ stop_badly ()
     cbwctl create "$shm" newest --target="$tmp/newest.cow" >/dev/null
     [ "${1:-}" != drop ] || cbwctl drop "$shm" newer >/dev/null
     write 0
-    target_fault sync 5
+    target_fault flush 5
     stop_server disk
     target_fault none
     expect_in "$tmp/disk.log" "Input/output error"

@@ -21,7 +21,7 @@ check ()
 
     # The server comes and goes; what it had is still in the target.
     stop_server disk
-    start_disk file "$tmp/image" cbw-shm="$shm"
+    start_disk file "$tmp/image" cbw-shm="$shm" cbw-target="$target"
     start_snap "$shm"
     view_is "$tmp/old"
     stop_server snap
@@ -63,6 +63,6 @@ start_disk file "$tmp/image" cbw-shm="$shm" \
            cbw-target="[ $NBDKIT --exit-with-parent memory 4M ]"
 scenario "$tmp/old"
 stop_server disk
-start_disk file "$tmp/image" cbw-shm="$shm"
+start_disk file "$tmp/image" cbw-shm="$shm" cbw-commands=on
 cbwctl status --json "$shm" | json 'j["snapshots"][0]["state"] == "broken"'
 expect_in "$tmp/disk.log" "is back, but not what was written"

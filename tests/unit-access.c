@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/stat.h>
 
 #include "access.h"
 #include "unit.h"
@@ -89,6 +90,119 @@ test_bad (void)
   bad ("0 2\n#\n1 1", ":3: the area overlaps that of line 1");
 }
 
+/* What a file holds is never in the message. */
+static void
+test_not_quoted (void)
+{
+  static const char *const texts[] = {
+    "root:$6$SECRET:19000:0:99999:7:::\n", "SECRET 5", "5 SECRET",
+    "5 5 SECRET", "5SECRET 5", "5 5SECRET", "0 1\nSECRET"
+  };
+  struct error e;
+  size_t i;
+
+  for (i = 0; i < sizeof texts / sizeof texts[0]; ++i) {
+    CHECK (load (texts[i], strlen (texts[i]), &e) == -1);
+    CHECK_ERROR (&e, EINVAL, "is not OFFSET LENGTH: ");
+    CHECK (strstr (e.msg, "SECRET") == NULL);
+  }
+}
+
+/* A line of len bytes, of which all but the area is a comment. */
+static int
+load_line (size_t len, struct error *e)
+{
+  char text[ACCESS_LINE_MAX + 10];
+
+  memset (text, 'x', sizeof text);
+  memcpy (text, "0 1 #", 5);
+  text[len] = '\n';
+  return load (text, len + 1, e);
+}
+
+static void
+test_long_line (void)
+{
+  struct error e;
+
+  CHECK_EQ (load_line (ACCESS_LINE_MAX, &e), 0);
+  CHECK (load_line (ACCESS_LINE_MAX + 1, &e) == -1);
+  CHECK_ERROR (&e, EINVAL, ":1: the line has more than 4096 bytes");
+}
+
+static void
+test_no_text (void)
+{
+  struct error e;
+
+  CHECK (load ("0 1\n5 1\0\n", 9, &e) == -1);
+  CHECK_ERROR (&e, EINVAL, ":2: the line is no text");
+  CHECK (load ("# \0\n", 4, &e) == -1);
+  CHECK_ERROR (&e, EINVAL, ":1: the line is no text");
+}
+
+/* A file that is too large is refused unread: it is sparse here, and would
+ * be one line.
+ */
+static void
+test_large_file (void)
+{
+  struct error e;
+
+  CHECK_EQ (load ("0 1\n", 4, &e), 0);
+  CHECK (truncate (path, ACCESS_FILE_MAX + 1) == 0);
+  CHECK (access_load (path, SIZE, CS, &access_bits, &e) == -1);
+  CHECK_ERROR (&e, EFBIG, "has more than 16 MiB");
+  CHECK (truncate (path, INT64_C (3) << 30) == 0);
+  CHECK (access_load (path, SIZE, CS, &access_bits, &e) == -1);
+  CHECK_ERROR (&e, EFBIG, "has more than 16 MiB");
+  CHECK (truncate (path, ACCESS_FILE_MAX) == 0);
+  CHECK (access_load (path, SIZE, CS, &access_bits, &e) == -1);
+  CHECK_ERROR (&e, EINVAL, ":2: the line has more than 4096 bytes");
+}
+
+static void
+test_many_areas (void)
+{
+  const size_t nr = ACCESS_AREAS_MAX + 1, len = 15;
+  char *text = malloc (nr * len + 1);
+  struct error e;
+  size_t i;
+  int fd;
+
+  CHECK (text != NULL);
+  for (i = 0; i < nr; ++i)
+    sprintf (text + i * len, "%10zu  1\n ", i);
+  fd = open (path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+  CHECK (fd >= 0 && write (fd, text, nr * len) == (ssize_t) (nr * len));
+  CHECK (access_load (path, SIZE, CS, &access_bits, &e) == -1);
+  CHECK_ERROR (&e, E2BIG, "there are more than 262144 areas");
+  CHECK (ftruncate (fd, (off_t) (ACCESS_AREAS_MAX * len)) == 0);
+  CHECK_EQ (access_load (path, SIZE, CS, &access_bits, &e), 0);
+  close (fd);
+  free (text);
+}
+
+/* Another user's is refused, but for root's and where root only checks. */
+static void
+test_owner (void)
+{
+  struct error e;
+
+  CHECK_EQ (load ("0 1\n", 4, &e), 0);
+  if (geteuid () == 0) {
+    CHECK (chown (path, 65534, 65534) == 0);
+    CHECK (access_load (path, SIZE, CS, &access_bits, &e) == -1);
+    CHECK_ERROR (&e, EPERM, "belongs to user 65534");
+    CHECK (access_check (path, &e) == 0);
+  }
+  CHECK (unlink (path) == 0);
+  CHECK (mkfifo (path, 0600) == 0);
+  CHECK (access_load (path, SIZE, CS, &access_bits, &e) == -1);
+  CHECK_ERROR (&e, EINVAL, "must be a regular file");
+  CHECK (unlink (path) == 0);
+}
+
 /* Any bytes: an error or not, but no crash, and no bit past the end. */
 static void
 test_fuzz (void)
@@ -122,6 +236,12 @@ main (void)
   CHECK (asprintf (&path, "%s/areas", dir) != -1);
   RUN (test_good);
   RUN (test_bad);
+  RUN (test_not_quoted);
+  RUN (test_long_line);
+  RUN (test_no_text);
+  RUN (test_large_file);
+  RUN (test_many_areas);
+  RUN (test_owner);
   RUN (test_fuzz);
   unlink (path);
   free (path);

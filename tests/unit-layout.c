@@ -49,11 +49,13 @@ test_regions (void)
              g.slots_offset + g.nr_slots * sizeof (struct cbw_slot));
       CHECK (g.snapshots_offset >= g.buffers_offset +
              (uint64_t) g.nr_slots * g.slot_buffer_size);
-      CHECK (g.bitmaps_offset >= g.snapshots_offset +
+      CHECK (g.inflight_offset >= g.snapshots_offset +
              g.nr_snapshots * sizeof (struct cbw_snapshot));
+      CHECK (g.bitmaps_offset >= g.inflight_offset +
+             g.nr_inflight * sizeof (struct cbw_inflight));
       CHECK ((g.doorbell_offset | g.clients_offset | g.slots_offset |
-              g.buffers_offset | g.snapshots_offset | g.bitmaps_offset) %
-             CBW_PAGE == 0);
+              g.buffers_offset | g.snapshots_offset | g.inflight_offset |
+              g.bitmaps_offset) % CBW_PAGE == 0);
       CHECK_EQ (layout_file_size (&g, 2),
                 g.bitmaps_offset + 6 * g.bitmap_size);
     }
@@ -125,6 +127,9 @@ test_check_version (void)
   h.version++;
   CHECK (layout_check (&h, 1 << 30, "p", &e) == -1);
   CHECK_ERROR (&e, EPROTO, "another version");
+  h.version = 2;
+  CHECK (layout_check (&h, 1 << 30, "p", &e) == -1);
+  CHECK_ERROR (&e, EPROTO, "is a segment of version 2");
   h = make_header (1 << 20, 64 << 10);
   h.struct_sizes++;
   CHECK (layout_check (&h, 1 << 30, "p", &e) == -1);

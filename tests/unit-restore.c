@@ -55,7 +55,7 @@ serve (void)
 static void
 vanish (void)
 {
-  CHECK (engine_stop (&engine));
+  CHECK (engine_stop (&engine, now_monotonic_ns () + 30 * NS_PER_SEC));
   engine_destroy (&engine);
   segment_close (&segment, false);
 }

@@ -388,6 +388,32 @@ test_look (void)
   segment_close (&l, true);
 }
 
+/* A segment that is refused after all has not been touched: what an earlier
+ * server left in the request list is taken up only when this one begins.
+ */
+static void
+test_request_list (void)
+{
+  struct segment s = serve ();
+  struct error e;
+
+  publish (&s);
+  atomic_store (&map_slot (&s.map, 9)->state, 3 | 0x800043u << 8); /* RUNNING */
+  atomic_store (&map_header (&s.map)->idle_threads, 7);
+  segment_close (&s, false);
+
+  s = serve ();
+  CHECK (!s.fresh);
+  CHECK_EQ (map_slot (&s.map, 9)->state, 3 | 0x800043u << 8);
+  CHECK_EQ (map_header (&s.map)->idle_threads, 7);
+  CHECK_EQ (map_doorbell (&s.map)->pending, 0);
+  CHECK (segment_begin (&s, &e) == 0);
+  CHECK_EQ (map_slot (&s.map, 9)->state, 2 | 0x800043u << 8); /* SUBMITTED */
+  CHECK_EQ (map_header (&s.map)->idle_threads, 0);
+  CHECK_EQ (map_doorbell (&s.map)->pending, 1 << 9);
+  segment_close (&s, true);
+}
+
 /* What is no file is refused, and not waited for. */
 static void
 test_pipe (void)
@@ -401,6 +427,126 @@ test_pipe (void)
   refuse_to_attach (EINVAL, "must be a regular file");
   refuse_to_serve (EINVAL, "must be a regular file");
   CHECK (unlink (path) == 0);
+}
+
+/* Server and clients refuse it; EPERM but for links. */
+static void
+refuse_all (int num, const char *text)
+{
+  struct segment l = SEGMENT_INIT;
+  struct error e;
+
+  refuse_to_serve (num, text);
+  refuse_to_attach (num, text);
+  CHECK (segment_probe (path, &e) == -1);
+  CHECK_ERROR (&e, num, text);
+  CHECK (segment_look (&l, path, &e) == -1);
+  CHECK_ERROR (&e, num, text);
+  CHECK (l.fd == -1);
+}
+
+/* A segment that others may open is refused, and so is a file that would be
+ * made into one; it is not changed.
+ */
+static void
+test_open_to_others (void)
+{
+  static const mode_t modes[] = { 0640, 0620, 0610, 0604, 0602, 0601, 0666 };
+  struct segment s = serve ();
+  size_t i;
+  int fd;
+
+  publish (&s);
+  segment_close (&s, false);
+  for (i = 0; i < sizeof modes / sizeof modes[0]; ++i) {
+    CHECK (chmod (path, modes[i]) == 0);
+    refuse_all (EPERM, "other users may open it");
+  }
+  CHECK (chmod (path, 0600) == 0);
+  s = serve ();
+  CHECK (!s.fresh);
+  segment_close (&s, false);
+  CHECK (unlink (path) == 0);
+
+  fd = open (path, O_CREAT | O_EXCL | O_RDWR, 0600);
+  CHECK (fd >= 0 && fchmod (fd, 0644) == 0);
+  refuse_all (EPERM, "other users may open it");
+  CHECK_EQ (file_size (), 0);
+  close (fd);
+  CHECK (unlink (path) == 0);
+}
+
+/* Another name of the file may be where others find it, and a symbolic
+ * link may lead elsewhere tomorrow.
+ */
+static void
+test_links (void)
+{
+  struct segment s = serve ();
+  char *other;
+
+  publish (&s);
+  segment_close (&s, false);
+  CHECK (asprintf (&other, "%s/other", dir) != -1);
+  CHECK (link (path, other) == 0);
+  refuse_all (EPERM, "hard links");
+  CHECK (unlink (path) == 0 && symlink (other, path) == 0);
+  refuse_all (ELOOP, "is a symbolic link");
+  CHECK (unlink (path) == 0 && rename (other, path) == 0);
+  s = serve ();
+  CHECK (!s.fresh);
+  segment_close (&s, true);
+  free (other);
+}
+
+/* Another user's is refused, but that root may look, and that root may
+ * become that user before it takes the segment or attaches to it.
+ */
+static void
+test_other_user (void)
+{
+  struct segment s = serve (), l = SEGMENT_INIT;
+  struct error e;
+
+  publish (&s);
+  segment_close (&s, false);
+  if (geteuid () == 0) {        /* who else could make one? */
+    CHECK (chown (path, 65534, 65534) == 0);
+    refuse_to_serve (EPERM, "belongs to another user (id 65534");
+    refuse_to_attach (EPERM, "belongs to another user (id 65534");
+    CHECK (segment_probe (path, &e) == 0);
+    CHECK (segment_look (&l, path, &e) == 0);
+    segment_close (&l, false);
+    CHECK (segment_try_attach (&l, path, &e) == 0);
+    segment_close (&l, false);
+    CHECK (chmod (path, 0604) == 0);
+    refuse_to_serve (EPERM, "belongs to another user");
+    CHECK (segment_probe (path, &e) == -1);
+    CHECK_ERROR (&e, EPERM, "other users may open it");
+    CHECK (segment_look (&l, path, &e) == -1);
+    CHECK_ERROR (&e, EPERM, "other users may open it");
+  }
+  CHECK (unlink (path) == 0);
+}
+
+/* Mode 0600 it is, whatever the umask. */
+static void
+test_umask (void)
+{
+  static const mode_t masks[] = { 0, 0022, 0277, 0777 };
+  const mode_t mask = umask (0);
+  struct segment s;
+  struct stat st;
+  size_t i;
+
+  for (i = 0; i < sizeof masks / sizeof masks[0]; ++i) {
+    umask (masks[i]);
+    s = serve ();
+    CHECK (stat (path, &st) == 0);
+    CHECK_EQ (st.st_mode & 07777, 0600);
+    segment_close (&s, true);
+  }
+  umask (mask);
 }
 
 static void
@@ -431,7 +577,12 @@ main (void)
   RUN (test_damaged);
   RUN (test_no_directory);
   RUN (test_look);
+  RUN (test_request_list);
   RUN (test_pipe);
+  RUN (test_open_to_others);
+  RUN (test_links);
+  RUN (test_other_user);
+  RUN (test_umask);
   RUN (test_boot_id);
   free (path);
   unit_rmdir (dir);

@@ -84,7 +84,7 @@ test_round (void)
   int i;
 
   start ();
-  i = slot_claim (m, me);
+  i = slot_claim (m, me, false);
   CHECK (i >= 0);
   CHECK_EQ (state (i), SLOT_CLAIMED);
   CHECK_EQ (slot_take (m, &cursor), -1);
@@ -109,14 +109,153 @@ test_full (void)
   unsigned n;
 
   start ();
-  for (n = 0; n < CBW_NR_SLOTS; ++n)
-    CHECK (slot_claim (m, me) >= 0);
+  for (n = 0; n < SLOTS_FOR_ALL; ++n)
+    CHECK_EQ (slot_claim (m, me, false), n);
   seen = atomic_load (&map_doorbell (m)->freed);
-  CHECK_EQ (slot_claim (m, me), -1);
+  CHECK_EQ (slot_claim (m, me, false), -1);
   slot_wait_free (m, seen, NS_PER_MS); /* in vain */
   slot_abandon (m, 17, me);
   slot_wait_free (m, seen, 100 * NS_PER_SEC); /* missed no ring */
-  CHECK_EQ (slot_claim (m, me), 17);
+  CHECK_EQ (slot_claim (m, me, false), 17);
+  end ();
+}
+
+/* The last slots are for control requests, which take others while there
+ * are some.
+ */
+static void
+test_kept_for_control (void)
+{
+  uint32_t seen;
+  unsigned n;
+
+  start ();
+  CHECK_EQ (slot_claim (m, me, true), 0);
+  for (n = 1; n < SLOTS_FOR_ALL; ++n)
+    CHECK_EQ (slot_claim (m, me, false), n);
+  CHECK_EQ (slot_claim (m, me, false), -1);
+  for (; n < CBW_NR_SLOTS; ++n)
+    CHECK_EQ (slot_claim (m, me, true), n);
+  CHECK_EQ (slot_claim (m, me, true), -1);
+  seen = atomic_load (&map_doorbell (m)->freed);
+  slot_abandon (m, 61, me);
+  slot_wait_free (m, seen, 100 * NS_PER_SEC); /* missed no ring */
+  CHECK_EQ (slot_claim (m, me, false), -1);
+  CHECK_EQ (slot_claim (m, me, true), 61);
+  end ();
+}
+
+/* The reply has been copied, and the slot was ours until then, or not. */
+static void
+test_finish (void)
+{
+  const uint32_t other = 2 << 6 | 3;
+  uint32_t seen;
+
+  start ();
+  set_word (5, SLOT_DONE, me);
+  seen = atomic_load (&map_doorbell (m)->freed);
+  CHECK (!slot_finish (m, 5, other));
+  CHECK_EQ (state (5), SLOT_DONE);
+  CHECK (slot_finish (m, 5, me));
+  CHECK_EQ (word (5), SLOT_FREE);
+  CHECK_EQ (atomic_load (&map_doorbell (m)->freed), seen + 1);
+  CHECK (!slot_finish (m, 5, me)); /* taken back */
+  CHECK_EQ (word (5), SLOT_FREE);
+  set_word (5, SLOT_CLAIMED, me);
+  CHECK (!slot_finish (m, 5, me)); /* another thread's of ours */
+  set_word (5, SLOT_DONE, other);
+  CHECK (!slot_finish (m, 5, me));
+  CHECK_EQ (state (5), SLOT_DONE);
+  end ();
+}
+
+/* Fill the slots [0, n): of each three one is CLAIMED, RUNNING, DONE. */
+static void
+fill_slots (unsigned n)
+{
+  static const enum slot_state states[] = {
+    SLOT_CLAIMED, SLOT_RUNNING, SLOT_DONE
+  };
+  unsigned i;
+
+  for (i = 0; i < n; ++i)
+    set_word (i, states[i % 3], me);
+}
+
+/* Replies that are left lying are taken back if slots are scarce; nothing
+ * else is.
+ */
+static void
+test_take_back (void)
+{
+  const unsigned many = SLOTS_FOR_ALL - SLOTS_FEW;
+  struct slots_seen seen = { { 0 }, { 0 } };
+  uint64_t now = 7 * NS_PER_SEC;
+  unsigned i;
+
+  start ();
+  fill_slots (many);
+  CHECK (!slots_are_scarce (m));
+  CHECK_EQ (slots_take_back (m, &seen, now), 0);
+  now += 10 * SLOT_PATIENCE;
+  CHECK_EQ (slots_take_back (m, &seen, now), 0); /* there are enough */
+  CHECK_EQ (count_used (), many);
+
+  set_word (many, SLOT_SUBMITTED, me);
+  set_word (many + 1, SLOT_SUBMITTED, me);
+  CHECK (slots_are_scarce (m));
+  set_word (2, SLOT_DONE, 2 << 6 | 3); /* a new one, just now */
+  CHECK_EQ (slots_take_back (m, &seen, now), many / 3 - 1);
+  for (i = 0; i < many; ++i)
+    CHECK_EQ (state (i), i == 2 ? SLOT_DONE :
+              i % 3 == 0 ? SLOT_CLAIMED : i % 3 == 1 ? SLOT_RUNNING :
+              SLOT_FREE);
+  CHECK_EQ (state (many), SLOT_SUBMITTED);
+
+  fill_slots (many);            /* again */
+  set_word (2, SLOT_DONE, 2 << 6 | 3);
+  now += SLOT_PATIENCE - 1;
+  CHECK_EQ (slots_take_back (m, &seen, now), 0);
+  CHECK_EQ (slots_take_back (m, &seen, now + 1), 1);
+  CHECK_EQ (word (2), SLOT_FREE); /* the one that was there before */
+  CHECK_EQ (slots_take_back (m, &seen, now + SLOT_PATIENCE), many / 3 - 1);
+  end ();
+}
+
+/* Of those kept for control too, if few of them are free. */
+static void
+test_take_back_control (void)
+{
+  struct slots_seen seen = { { 0 }, { 0 } };
+  uint64_t now = 7 * NS_PER_SEC;
+
+  start ();
+  set_word (0, SLOT_DONE, me);
+  set_word (SLOTS_FOR_ALL, SLOT_DONE, me);
+  set_word (SLOTS_FOR_ALL + 1, SLOT_DONE, me);
+  CHECK_EQ (slots_take_back (m, &seen, now), 0);
+  now += SLOT_PATIENCE;
+  CHECK_EQ (slots_take_back (m, &seen, now), 0);
+  set_word (SLOTS_FOR_ALL + 3, SLOT_RUNNING, me);
+  CHECK_EQ (slots_take_back (m, &seen, now), 2);
+  CHECK_EQ (state (0), SLOT_DONE);
+  CHECK_EQ (count_used (), 2);
+  end ();
+}
+
+static void
+test_held (void)
+{
+  const uint32_t other = 2 << 6 | 3;
+
+  start ();
+  CHECK_EQ (slots_held (m, me), 0);
+  fill_slots (9);
+  set_word (4, SLOT_DONE, other);
+  set_word (60, SLOT_SUBMITTED, me);
+  CHECK_EQ (slots_held (m, me), 9);
+  CHECK_EQ (slots_held (m, other), 1);
   end ();
 }
 
@@ -130,14 +269,14 @@ test_cursor (void)
 
   start ();
   for (n = 0; n < CBW_NR_SLOTS; ++n)
-    slot_submit (m, slot_claim (m, me), me);
+    slot_submit (m, slot_claim (m, me, true), me);
   for (n = 0; n < CBW_NR_SLOTS; ++n) {
     i = slot_take (m, &cursor);
     CHECK (i >= 0 && !(taken >> i & 1));
     taken |= UINT64_C (1) << i;
     slot_complete (m, i);
     slot_abandon (m, i, me);
-    slot_submit (m, slot_claim (m, me), me);
+    slot_submit (m, slot_claim (m, me, true), me);
   }
   end ();
 }
@@ -151,7 +290,7 @@ test_not_mine (void)
   int i;
 
   start ();
-  i = slot_claim (m, me);
+  i = slot_claim (m, me, false);
   slot_submit (m, i, other);
   CHECK_EQ (state (i), SLOT_CLAIMED);
   slot_abandon (m, i, other);
@@ -173,7 +312,7 @@ test_abandon_submitted (void)
   int i;
 
   start ();
-  i = slot_claim (m, me);
+  i = slot_claim (m, me, false);
   slot_submit (m, i, me);
   slot_abandon (m, i, me);
   CHECK_EQ (state (i), SLOT_SUBMITTED);
@@ -191,12 +330,12 @@ test_abandon_running (void)
   int i, j;
 
   start ();
-  i = slot_claim (m, me);
+  i = slot_claim (m, me, false);
   slot_submit (m, i, me);
   CHECK_EQ (slot_take (m, &cursor), i);
   slot_abandon (m, i, me);
   CHECK_EQ (state (i), SLOT_RUNNING);
-  j = slot_claim (m, me);
+  j = slot_claim (m, me, false);
   CHECK (j >= 0 && j != i);
   CHECK_EQ (slots_reap (m, alive, &all), 1); /* j: no such client */
   slot_complete (m, i);
@@ -214,7 +353,7 @@ test_abandon_and_recover (void)
   int i;
 
   start ();
-  i = slot_claim (m, me);
+  i = slot_claim (m, me, false);
   slot_submit (m, i, me);
   CHECK_EQ (slot_take (m, &cursor), i); /* and dies */
   slots_recover (m);
@@ -224,7 +363,7 @@ test_abandon_and_recover (void)
   slot_complete (m, i);
   CHECK_EQ (count_used (), 0);
 
-  i = slot_claim (m, me);
+  i = slot_claim (m, me, false);
   slot_submit (m, i, me);
   CHECK_EQ (slot_take (m, &cursor), i); /* and dies */
   slot_abandon (m, i, me);
@@ -351,7 +490,7 @@ one_request (uint64_t *seed)
 {
   uint64_t offset = unit_random (seed), length = unit_random (seed), *buf;
   uint32_t seen = atomic_load (&map_doorbell (m)->freed);
-  int i = slot_claim (m, client.owner);
+  int i = slot_claim (m, client.owner, false);
   enum slot_wait r;
   unsigned j;
 
@@ -525,7 +664,7 @@ patient_client (void *opaque)
 
   for (n = 0; index == 0 ? n < RINGS : !atomic_load (&shared->first_ended);
        ++n) {
-    i = slot_claim (m, owner);
+    i = slot_claim (m, owner, false);
     CHECK (i >= 0);
     /* Now and then one that cannot end before the others have gone on. */
     map_slot (m, i)->kind = index == 0 && n % 64 == 0;
@@ -628,6 +767,11 @@ main (void)
   CHECK (asprintf (&path, "%s/shm", dir) != -1);
   RUN (test_round);
   RUN (test_full);
+  RUN (test_kept_for_control);
+  RUN (test_finish);
+  RUN (test_take_back);
+  RUN (test_take_back_control);
+  RUN (test_held);
   RUN (test_cursor);
   RUN (test_not_mine);
   RUN (test_abandon_submitted);

@@ -224,6 +224,9 @@ test_describe (void)
   info.error_reason = CBW_BROKEN_TARGET;
   snaptab_describe (&info, buf, sizeof buf);
   CHECK (strstr (buf, "target is gone") != NULL);
+  info.error_reason = CBW_BROKEN_SOURCE;
+  snaptab_describe (&info, buf, sizeof buf);
+  CHECK (strstr (buf, "a disk of its own") != NULL);
 }
 
 int

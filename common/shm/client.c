@@ -25,11 +25,16 @@ sleep_ns (uint64_t ns)
   nanosleep (&ts, NULL);
 }
 
+/* segment_attach or segment_try_attach. */
+typedef int attach_function (struct segment *s, const char *path,
+                             struct error *e);
+
 /* Attach to a segment whose server is alive; EAGAIN if there is none. */
 static int
-attach_served (struct segment *s, const char *path, struct error *e)
+attach_served (struct segment *s, const char *path, attach_function *attach,
+               struct error *e)
 {
-  if (segment_attach (s, path, e) == -1)
+  if (attach (s, path, e) == -1)
     return -1;
   if (!liveness_server (s->fd)) {
     error_set (e, EAGAIN, "%s: no server has this segment; "
@@ -42,12 +47,12 @@ attach_served (struct segment *s, const char *path, struct error *e)
 
 static int
 wait_attach (struct segment *s, const char *path, uint64_t wait_ns,
-             struct error *e)
+             attach_function *attach, struct error *e)
 {
   const uint64_t deadline = now_monotonic_ns () + wait_ns;
 
   *s = (struct segment) SEGMENT_INIT;
-  while (attach_served (s, path, e) == -1) {
+  while (attach_served (s, path, attach, e) == -1) {
     if (e->num != EAGAIN || now_monotonic_ns () >= deadline)
       return -1;
     sleep_ns (POLL_INTERVAL);
@@ -57,17 +62,19 @@ wait_attach (struct segment *s, const char *path, uint64_t wait_ns,
 
 /* Take an entry of the client table. */
 static int
-take_entry (struct client *c, const char *name, struct error *e)
+take_entry (struct client *c, const char *name, bool control,
+            struct error *e)
 {
+  const unsigned end = control ? CBW_NR_CLIENTS : CLIENTS_FOR_ALL;
   struct cbw_client *entry;
   unsigned i;
 
-  for (i = 0; i < CBW_NR_CLIENTS; ++i)
+  for (i = 0; i < end; ++i)
     if (liveness_take_client (c->segment.fd, i) == 1)
       break;
-  if (i == CBW_NR_CLIENTS)
-    return error_set (e, EUSERS, "%s: has %d clients already, no more can "
-                      "attach", c->segment.path, CBW_NR_CLIENTS);
+  if (i == end)
+    return error_set (e, EUSERS, "%s: has %u clients already, no more can "
+                      "attach; end one of them", c->segment.path, end);
 
   entry = map_client (&c->segment.map, i);
   entry->pid = (uint32_t) getpid ();
@@ -79,12 +86,18 @@ take_entry (struct client *c, const char *name, struct error *e)
 
 int
 client_attach (struct client *c, const char *path, const char *name,
-               uint64_t wait_ns, struct error *e)
+               bool control, uint64_t wait_ns, struct error *e)
 {
-  atomic_init (&c->slots, 0);
-  if (wait_attach (&c->segment, path, wait_ns, e) == -1)
+  unsigned i;
+
+  share_init (&c->share);
+  for (i = 0; i < CBW_NR_SNAPSHOTS; ++i)
+    share_init (&c->snapshots[i]);
+  for (i = 0; i < CBW_NR_SLOTS; ++i)
+    atomic_init (&c->claims[i], 0);
+  if (wait_attach (&c->segment, path, wait_ns, segment_attach, e) == -1)
     return -1;
-  if (take_entry (c, name, e) == -1) {
+  if (take_entry (c, name, control, e) == -1) {
     client_detach (c);
     return -1;
   }
@@ -96,7 +109,7 @@ client_probe (const char *path, uint64_t wait_ns, struct error *e)
 {
   struct segment s;
 
-  if (wait_attach (&s, path, wait_ns, e) == -1)
+  if (wait_attach (&s, path, wait_ns, segment_try_attach, e) == -1)
     return -1;
   segment_close (&s, false);
   return 0;

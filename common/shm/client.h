@@ -13,25 +13,37 @@
 
 #include "error.h"
 #include "segment.h"
+#include "share.h"
 
-/* Slots that one client may hold: one that was stopped (SIGSTOP) must not
- * starve the others.
+/* Entries of the client table below this are for all, the others for clients
+ * that make control requests only.
  */
-#define CLIENT_SLOTS_MAX 32
+#define CLIENTS_FOR_ALL (CBW_NR_CLIENTS - CBW_CONTROL_CLIENTS)
 
 struct client {
   struct segment segment;
   uint32_t owner;               /* tag of our slots */
   uint64_t server_timeout_ns;   /* how long to wait for a server that died */
-  _Atomic (unsigned) slots;     /* held now */
+
+  /* Of the slots that our threads hold, but for control requests: all, and
+   * those for each snapshot (by its id; two may share one).
+   */
+  struct share share;
+  struct share snapshots[CBW_NR_SNAPSHOTS];
+
+  /* How often slot i has been claimed here: tells a thread whose slot was
+   * taken back from another of ours that has it now.
+   */
+  _Atomic (uint32_t) claims[CBW_NR_SLOTS];
 };
 
 /* Attach to the segment at "path" as "name" (for people), waiting up to
- * wait_ns for a live server to have published it.  0, or -1 with the
- * error set.  After the last fork: the child would keep us alive.
+ * wait_ns for a live server to have published it; "control": to make
+ * control requests, and no others.  0, or -1 with the error set.  After the
+ * last fork: the child would keep us alive.
  */
 extern int client_attach (struct client *c, const char *path,
-                          const char *name, uint64_t wait_ns,
+                          const char *name, bool control, uint64_t wait_ns,
                           struct error *e);
 
 /* As client_attach, but only look and let go again: before the fork,

@@ -3,10 +3,14 @@
 #include <config.h>
 
 #include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "cleanup.h"
 #include "control.h"
@@ -47,7 +51,8 @@ control_create (struct client *c, const struct control_snapshot *s,
                 uint64_t *held_ns, struct error *e)
 {
   struct cbw_control rq = {
-    .flags = s->flags, .options = s->options, .speed = s->speed
+    .flags = s->flags, .options = s->options, .speed = s->speed,
+    .hold_ns = s->hold_ns
   };
 
   if (snaptab_check_name (s->name, e) == -1 ||
@@ -66,9 +71,10 @@ control_create (struct client *c, const struct control_snapshot *s,
 }
 
 int
-control_drop_id (struct client *c, uint64_t id, struct error *e)
+control_drop_id (struct client *c, uint64_t id, uint64_t hold_ns,
+                 struct error *e)
 {
-  struct cbw_control rq = { 0 };
+  struct cbw_control rq = { .hold_ns = hold_ns };
 
   return run (c, CBW_REQUEST_DROP, id, &rq, e);
 }
@@ -83,14 +89,52 @@ control_job (struct client *c, uint64_t id, enum cbw_job_action action,
 }
 
 int
-control_drop (struct client *c, const char *name, struct error *e)
+control_drop (struct client *c, const char *name, uint64_t hold_ns,
+              struct error *e)
 {
   struct snapshot_info info;
 
   if (!snaptab_find (&c->segment.map, name, &info))
     return error_set (e, ENOENT, "%s: there is no snapshot \"%s\"",
                       c->segment.path, name);
-  return control_drop_id (c, info.id, e);
+  return control_drop_id (c, info.id, hold_ns, e);
+}
+
+/* Can nobody but root and us make a file in this directory? */
+static bool
+directory_is_closed (const char *dir)
+{
+  struct stat st;
+
+  return stat (dir, &st) == 0 && S_ISDIR (st.st_mode) &&
+    (st.st_uid == 0 || st.st_uid == geteuid ()) &&
+    (st.st_mode & (S_IWGRP | S_IWOTH)) == 0;
+}
+
+/* Make our private directory, or see that what has its name is that.
+ * /var/tmp is sticky: what is ours there stays ours.
+ */
+static int
+make_private_directory (const char *dir, struct error *e)
+{
+  CLEANUP_CLOSE int fd = -1;
+  struct stat st;
+  bool made;
+
+  made = mkdir (dir, 0700) == 0;
+  if (!made && errno != EEXIST)
+    return error_set_errno (e, errno, "%s: cannot make this directory, which "
+                            "old data would go to; give a target", dir);
+  fd = open (dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+  if (fd >= 0 && made)
+    fchmod (fd, 0700);          /* a umask may have taken bits of it */
+  if (fd == -1 || fstat (fd, &st) == -1 || st.st_uid != geteuid () ||
+      (st.st_mode & 0777) != 0700)
+    return error_set (e, EPERM, "%s: is not a directory that only user %u "
+                      "may open (mode 0700), so old data does not go there; "
+                      "give a target (cbwctl create --target=FILE), or "
+                      "remove it", dir, (unsigned) geteuid ());
+  return 0;
 }
 
 char *
@@ -98,16 +142,25 @@ control_default_target (const struct segment *s, const char *name,
                         struct error *e)
 {
   CLEANUP_FREE char *segment = realpath (s->path, NULL);
+  CLEANUP_FREE char *private = NULL;
   char *slash, *target = NULL;
+  int r = -1;
 
   if (segment && (slash = strrchr (segment, '/')) != NULL) {
     *slash = '\0';
-    if (asprintf (&target, "%s/%s.cow",
-                  segment_is_volatile (s) ? "/var/tmp" : segment,
-                  name) == -1)
-      target = NULL;
+    if (!segment_is_volatile (s) &&
+        directory_is_closed (slash == segment ? "/" : segment))
+      r = asprintf (&target, "%s/%s.cow", segment, name);
+    else if (asprintf (&private, "/var/tmp/nbdkit-cbw-%u",
+                       (unsigned) geteuid ()) != -1) {
+      if (make_private_directory (private, e) == -1)
+        return NULL;
+      r = asprintf (&target, "%s/%s-%s.cow", private, slash + 1, name);
+    }
   }
-  if (target == NULL)
+  if (r == -1) {
     error_set_errno (e, errno, "%s", s->path);
+    return NULL;
+  }
   return target;
 }

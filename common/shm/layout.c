@@ -24,6 +24,7 @@ layout_geometry (uint64_t disk_size, uint32_t cluster_size,
   g->nr_snapshots = CBW_NR_SNAPSHOTS;
   g->slot_buffer_size = CBW_SLOT_BUFFER_SIZE;
   g->nr_cells = nr_cells;
+  g->nr_inflight = CBW_NR_INFLIGHT;
 
   g->doorbell_offset = offset;
   offset += CBW_PAGE;
@@ -35,6 +36,9 @@ layout_geometry (uint64_t disk_size, uint32_t cluster_size,
   offset += (uint64_t) CBW_NR_SLOTS * CBW_SLOT_BUFFER_SIZE;
   g->snapshots_offset = offset;
   offset += round_up (CBW_NR_SNAPSHOTS * sizeof (struct cbw_snapshot),
+                      CBW_PAGE);
+  g->inflight_offset = offset;
+  offset += round_up (CBW_NR_INFLIGHT * sizeof (struct cbw_inflight),
                       CBW_PAGE);
   g->cells_offset = offset;
   offset += layout_cells_size (nr_cells) + (uint64_t) nr_cells * cluster_size;
@@ -77,6 +81,12 @@ layout_check (const struct cbw_header *h, uint64_t file_size,
 
   if (file_size < CBW_PAGE || h->magic != CBW_MAGIC)
     return error_set (e, EINVAL, "%s: is not a segment of nbdkit-cbw", path);
+  if (h->version == 2)
+    return error_set (e, EPROTO, "%s: is a segment of version 2, which has no "
+                      "room to note guests' writes that a server leaves under "
+                      "way, so that new snapshots could change; go on with the "
+                      "nbdkit-cbw that made it until its snapshots are of no "
+                      "use any more, then remove it", path);
   if (h->version != CBW_VERSION || h->struct_sizes != CBW_STRUCT_SIZES)
     return error_set (e, EPROTO, "%s: is a segment of another version "
                       "(version %" PRIu32 ", structs %08" PRIx32

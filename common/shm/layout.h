@@ -9,6 +9,7 @@
  *   slots       64 x 128     } contiguous   both write, by slot state
  *   buffers     64 x 256 KiB }              both write, by slot state
  *   snapshots   64 x 2 KiB                  filter writes
+ *   in flight   1024 x 32                   filter alone
  *   write-back  cells, and a cluster for each         filter alone
  *   bitmaps     per snapshot: access, done, dirty     filter writes
  *
@@ -34,11 +35,19 @@
 #include "error.h"
 
 #define CBW_MAGIC UINT64_C (0x31574243444b424e) /* "NBKDCBW1" */
-#define CBW_VERSION UINT32_C (2)
+#define CBW_VERSION UINT32_C (3)
 
 #define CBW_NR_CLIENTS 64
 #define CBW_NR_SLOTS 64
 #define CBW_NR_SNAPSHOTS 64
+
+/* The last so many slots, and entries of the client table, are kept for
+ * control requests: those who read cannot keep anybody from making them.
+ */
+#define CBW_CONTROL_SLOTS 4
+#define CBW_CONTROL_CLIENTS 4
+
+#define CBW_NR_INFLIGHT 1024
 #define CBW_SLOT_BUFFER_SIZE (256 * 1024)
 
 #define CBW_CLUSTER_SIZE_MIN (4 * 1024)
@@ -63,16 +72,19 @@ struct cbw_geometry {
   uint32_t nr_snapshots;
   uint32_t slot_buffer_size;    /* bytes */
   uint32_t nr_cells;            /* of the write-back buffer; 0: none */
+  uint32_t nr_inflight;
+  uint32_t reserved;
   uint64_t doorbell_offset;     /* of the regions, bytes from the start */
   uint64_t clients_offset;
   uint64_t slots_offset;
   uint64_t buffers_offset;
   uint64_t snapshots_offset;
+  uint64_t inflight_offset;
   uint64_t cells_offset;
   uint64_t bitmaps_offset;
   uint64_t bitmap_size;         /* bytes of one bitmap, whole pages */
 };
-static_assert (sizeof (struct cbw_geometry) == 96, "cbw_geometry");
+static_assert (sizeof (struct cbw_geometry) == 112, "cbw_geometry");
 
 /* What the filter is doing, for those who look at the header.  Whether
  * it is alive is told by its lock alone (liveness.h).
@@ -105,6 +117,8 @@ struct cbw_header {
   uint32_t source_preferred_block;
   uint32_t source_maximum_block;
   uint32_t clean;               /* 1: the last server ended in order */
+  uint32_t source_local;        /* 1: a write to the source ends with the
+                                 * server's process (plugin.h) */
 
   /* Only the filter, under its chain lock. */
   _Alignas (CBW_CACHE_LINE)
@@ -158,6 +172,13 @@ enum cbw_request_kind {
   CBW_REQUEST_JOB = 19,         /* control a backup; struct cbw_control */
 };
 
+/* Requests of those who manage snapshots, not of those who read them. */
+static inline bool
+request_is_control (uint32_t kind)
+{
+  return kind >= CBW_REQUEST_CREATE;
+}
+
 struct cbw_slot {
   _Atomic (uint32_t) state;     /* futex: state and owner, see slots.h */
 
@@ -207,6 +228,7 @@ enum cbw_broken_reason {
   CBW_BROKEN_COPY = 1,          /* old data could not be preserved */
   CBW_BROKEN_REBOOT = 2,        /* the host went down uncleanly */
   CBW_BROKEN_TARGET = 3,        /* the target is gone or was changed */
+  CBW_BROKEN_SOURCE = 4,        /* guests have disks of their own */
 };
 
 #define CBW_NAME_MAX 64         /* with the NUL */
@@ -248,6 +270,13 @@ static_assert (sizeof (struct cbw_options) == 32, "cbw_options");
 
 #define CBW_CREATE_FORCE 1u     /* overwrite a target that holds data */
 #define CBW_CREATE_OWNED 2u     /* drop it when the creating client dies */
+#define CBW_CREATE_FLAGS (CBW_CREATE_FORCE | CBW_CREATE_OWNED)
+
+/* How long guests' changes may be held while those under way are drained,
+ * in nanoseconds: unless a request says otherwise, and at most.
+ */
+#define CBW_HOLD_DEFAULT UINT64_C (200000000)
+#define CBW_HOLD_MAX UINT64_C (10000000000)
 
 /* What JOB asks for.  Done twice, each is the same as done once. */
 enum cbw_job_action {
@@ -269,11 +298,13 @@ struct cbw_control {
   uint32_t flags;               /* CREATE: CBW_CREATE_* */
   uint32_t action;              /* JOB: enum cbw_job_action */
   uint64_t speed;               /* BACKUP, JOB: bytes/s; 0: any */
+  uint64_t hold_ns;             /* CREATE, BACKUP, DROP: how long guests may
+                                 * be held; 0: CBW_HOLD_DEFAULT */
 
   uint64_t held_ns;             /* reply: how long guests' writes waited */
   char message[ERROR_MSG_MAX];  /* reply: if it failed, why */
 };
-static_assert (sizeof (struct cbw_control) == 3208, "cbw_control");
+static_assert (sizeof (struct cbw_control) == 3216, "cbw_control");
 
 /*   NONE       RUNNING <-> PAUSED
  *                 ^ |
@@ -378,6 +409,33 @@ struct cbw_cell {
 };
 static_assert (sizeof (struct cbw_cell) == 32, "cbw_cell");
 
+/*   FREE -> CLAIMED -> UNDER_WAY -> FREE
+ *                          `-----> SUSPECT
+ *
+ * CLAIMED: being written; its change has not gone to the source.
+ * UNDER_WAY: it may have, or is about to.
+ * SUSPECT: nobody waits for the change any more, but it may still be under
+ * way in the source's server.
+ */
+enum cbw_inflight_state {
+  CBW_INFLIGHT_FREE = 0,
+  CBW_INFLIGHT_CLAIMED = 1,
+  CBW_INFLIGHT_UNDER_WAY = 2,
+  CBW_INFLIGHT_SUSPECT = 3,
+};
+
+/* A guest's change of the source that is under way.  Only the filter looks
+ * at it; filters/cbw/inflight.h.
+ */
+struct cbw_inflight {
+  _Atomic (uint32_t) state;     /* enum cbw_inflight_state */
+  uint32_t reserved;
+  uint64_t offset;              /* bytes */
+  uint64_t count;               /* bytes */
+  uint64_t reserved2;
+};
+static_assert (sizeof (struct cbw_inflight) == 32, "cbw_inflight");
+
 #define CBW_STRUCT_SIZES                                                \
   ((uint32_t) (sizeof (struct cbw_header) / 64 << 24 |                  \
                sizeof (struct cbw_client) / 64 << 16 |                  \
@@ -475,6 +533,12 @@ static inline struct cbw_snapshot *
 map_snapshot (const struct cbw_map *m, unsigned i)
 {
   return (struct cbw_snapshot *) (m->base + m->geometry.snapshots_offset) + i;
+}
+
+static inline struct cbw_inflight *
+map_inflight (const struct cbw_map *m)
+{
+  return (struct cbw_inflight *) (m->base + m->geometry.inflight_offset);
 }
 
 static inline struct cbw_cell *

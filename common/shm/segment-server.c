@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
+/* What only the server of a segment does: making it, taking it over, and
+ * saying in it who serves it.
+ */
+
 #include <config.h>
 
 #include <errno.h>
@@ -15,6 +19,7 @@
 #include "clock.h"
 #include "liveness.h"
 #include "rounding.h"
+#include "segment-file.h"
 #include "segment-server.h"
 #include "slots.h"
 
@@ -26,33 +31,34 @@ error_busy (const char *path, const struct cbw_header *h, struct error *e)
                     h->server_pid);
 }
 
+/* There is no file: could one be made? */
+static int
+probe_directory (const char *path, struct error *e)
+{
+  CLEANUP_FREE char *dir = strdup (path);
+
+  if (dir == NULL)
+    return error_set_errno (e, ENOMEM, "%s", path);
+  strrchr (dir, '/')[1] = '\0';
+  if (access (dir, W_OK | X_OK) == -1)
+    return error_set_errno (e, errno, "%s: cannot make a segment in %s",
+                            path, dir);
+  return 0;
+}
+
 int
 segment_probe (const char *path, struct error *e)
 {
-  CLEANUP_CLOSE int fd = -1;
-  CLEANUP_FREE char *dir = NULL;
+  CLEANUP_CLOSE int fd = segment_file_open (path, O_RDWR, e);
   struct cbw_header h;
   uint64_t size;
 
-  fd = open (path, O_RDWR | O_CLOEXEC);
-  if (fd == -1 && errno == ENOENT) {
-    dir = strdup (path);
-    if (dir == NULL)
-      return error_set_errno (e, ENOMEM, "%s", path);
-    strrchr (dir, '/')[1] = '\0';
-    if (access (dir, W_OK | X_OK) == -1)
-      return error_set_errno (e, errno, "%s: cannot make a segment in %s",
-                              path, dir);
-    return 0;
-  }
   if (fd == -1)
-    return error_set_errno (e, errno, "%s: cannot open the segment", path);
-  if (segment_read_header (fd, path, &h, &size, e) == -1)
+    return e->num == ENOENT ? probe_directory (path, e) : -1;
+  if (segment_file_check (fd, path, SEGMENT_OURS_OR_ROOT_ASKS, &h, &size,
+                          e) == -1)
     return -1;
-  if (h.magic == CBW_MAGIC && liveness_server (fd))
-    return error_busy (path, &h, e);
-  return layout_is_unfinished (&h, size) ? 0 :
-    layout_check (&h, size, path, e);
+  return liveness_server (fd) ? error_busy (path, &h, e) : 0;
 }
 
 /* Make the file, up to the point where it could be published. */
@@ -86,39 +92,78 @@ make_file (struct segment *s, uint64_t disk_size, uint32_t cluster_size,
   return 0;
 }
 
-/* Open and lock the file; *size is its size, 0 if it is to be made. */
+/* How often to open the file anew that was removed or made meanwhile. */
+#define OPEN_TRIES 100
+
+/* Make the file.  Returns 1, 0 if there is one by now, or -1 with the error
+ * set.
+ */
 static int
-open_and_lock (struct segment *s, uint64_t *size, struct error *e)
+create_file (struct segment *s, struct error *e)
+{
+  s->fd = open (s->path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+  if (s->fd == -1 && errno == EEXIST)
+    return 0;
+  if (s->fd == -1)
+    return error_set_errno (e, errno, "%s: cannot make the segment", s->path);
+  if (fchmod (s->fd, 0600) == -1) /* a umask may have taken bits of it */
+    return error_set_errno (e, errno, "%s: fchmod", s->path);
+  return 1;
+}
+
+/* Open and lock the file, which is made if there is none.  Returns 1, 0 if
+ * it was removed, or made by somebody else, at that moment, or -1 with the
+ * error set.
+ */
+static int
+try_open_and_lock (struct segment *s, struct error *e)
 {
   struct cbw_header h;
   struct stat st;
+  uint64_t size;
+  int r;
 
- again:
-  s->fd = open (s->path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-  if (s->fd == -1)
-    return error_set_errno (e, errno, "%s: cannot open the segment", s->path);
+  s->fd = segment_file_open (s->path, O_RDWR, e);
+  if (s->fd == -1) {
+    r = e->num == ENOENT ? create_file (s, e) : -1;
+    if (r != 1)
+      return r;
+  }
   switch (liveness_take_server (s->fd)) {
   case 1: break;
   case 0:
-    if (segment_read_header (s->fd, s->path, &h, size, e) == 0)
+    if (segment_file_check (s->fd, s->path, SEGMENT_OURS, &h, &size, e) == 0)
       error_busy (s->path, &h, e);
     return -1;
   default:
     return error_set_errno (e, errno, "%s: cannot lock", s->path);
   }
   /* Removed between open and lock, by a server that failed to start? */
-  if (fstat (s->fd, &st) == 0 && st.st_nlink == 0) {
-    close (s->fd);
-    goto again;
-  }
+  return fstat (s->fd, &st) == -1 || st.st_nlink > 0;
+}
 
-  if (segment_read_header (s->fd, s->path, &h, size, e) == -1)
-    return -1;
-  if (layout_is_unfinished (&h, *size)) {
-    *size = 0;
-    return 0;
+/* As try_open_and_lock, and *size is the size, 0 if it is to be made. */
+static int
+open_and_lock (struct segment *s, uint64_t *size, struct error *e)
+{
+  struct cbw_header h;
+  unsigned tries;
+  int r;
+
+  for (tries = 0; (r = try_open_and_lock (s, e)) == 0; ++tries) {
+    if (s->fd >= 0)
+      close (s->fd);
+    s->fd = -1;
+    if (tries == OPEN_TRIES)
+      return error_set (e, EBUSY, "%s: somebody makes and removes it again "
+                        "and again; choose another segment", s->path);
   }
-  return layout_check (&h, *size, s->path, e);
+  if (r == -1 ||
+      segment_file_check (s->fd, s->path, SEGMENT_OURS, &h, size, e) == -1)
+    return -1;
+  if (layout_is_unfinished (&h, *size))
+    *size = 0;
+  return 0;
 }
 
 int
@@ -139,7 +184,7 @@ segment_serve (struct segment *s, const char *path, uint64_t disk_size,
   if (s->fresh &&
       make_file (s, disk_size, cluster_size, nr_cells, e) == -1)
     goto fail;
-  if (segment_read_header (s->fd, path, &h, &size, e) == -1 ||
+  if (segment_file_header (s->fd, path, &h, &size, e) == -1 ||
       layout_check (&h, size, path, e) == -1)
     goto fail;
   r = posix_fallocate (s->fd, 0, (off_t) size); /* it may be a sparse copy */
@@ -161,7 +206,6 @@ segment_serve (struct segment *s, const char *path, uint64_t disk_size,
   }
   s->map.base = base;
   s->map.geometry = h.geometry;
-  slots_recover (&s->map);
   return 0;
 
  fail:
@@ -189,10 +233,12 @@ segment_begin (struct segment *s, struct error *e)
   segment_boot_id (boot_id);
   memcpy (h->boot_id, boot_id, sizeof h->boot_id);
   h->clean = 0;
-  return write_header (s) == 0 ? 0 :
-    error_set_errno (e, errno, "%s: cannot be written back, so its "
-                     "snapshots would not be safe if this host went down",
-                     s->path);
+  if (write_header (s) == -1)
+    return error_set_errno (e, errno, "%s: cannot be written back, so its "
+                            "snapshots would not be safe if this host went "
+                            "down", s->path);
+  slots_recover (&s->map);
+  return 0;
 }
 
 void

@@ -22,8 +22,10 @@
 
 /* Could a server take this segment?  Looks, without changing anything,
  * for what can be told before the disk is open: a foreign or corrupt
- * file, a live server (EBUSY, naming its pid), a directory that is not
- * there.  Returns 0 or -1 with the error set.
+ * file, one that other users own or may open (EPERM), a live server
+ * (EBUSY, naming its pid), a directory that is not there.  As nbdkit -u
+ * changes the user after this, root is not refused another user's: that is
+ * for segment_serve.  Returns 0 or -1 with the error set.
  */
 extern int segment_probe (const char *path, struct error *e);
 
@@ -32,8 +34,9 @@ extern int segment_probe (const char *path, struct error *e);
  * not exist, or take over what an earlier server left.  Then the caller
  * sees to it that the two fit together; the geometry of an existing segment
  * is not changed.  Takes the server's lock and maps the largest size the
- * file can have.  Nobody can attach to a fresh segment before
- * segment_publish.  *s is SEGMENT_INIT; 0, or -1 with the error set and *s
+ * file can have.  A fresh one has mode 0600, whatever the umask; one that
+ * another user owns or may open is refused (EPERM).  Nobody can attach to a
+ * fresh segment before segment_publish.  *s is SEGMENT_INIT; 0, or -1 with the error set and *s
  * as it was.
  */
 extern int segment_serve (struct segment *s, const char *path,
@@ -41,8 +44,10 @@ extern int segment_serve (struct segment *s, const char *path,
                           uint32_t nr_cells, struct error *e);
 
 /* The server is about to change what the segment holds: from now on it is
- * not clean, if the host should go down.  -1 with the error set if that
- * could not be written to disk: then nothing may be changed.
+ * not clean, if the host should go down.  What an earlier server left in
+ * the request list can be taken; service threads have not been started.
+ * -1 with the error set if the flag could not be written to disk: then
+ * nothing may be changed.
  */
 extern int segment_begin (struct segment *s, struct error *e);
 

@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
+/* A segment as its clients map it, and what server and clients ask of it
+ * alike: where it is, and what holds it.
+ */
+
 #include <config.h>
 
 #include <errno.h>
@@ -13,6 +17,7 @@
 #include <unistd.h>
 
 #include "cleanup.h"
+#include "segment-file.h"
 #include "segment.h"
 
 #ifndef RAMFS_MAGIC
@@ -57,23 +62,6 @@ segment_boot_id (uint8_t id[16])
   }
 }
 
-int
-segment_read_header (int fd, const char *path, struct cbw_header *h,
-                     uint64_t *file_size, struct error *e)
-{
-  struct stat st;
-
-  memset (h, 0, sizeof *h);
-  if (fstat (fd, &st) == -1)
-    return error_set_errno (e, errno, "%s: fstat", path);
-  if (!S_ISREG (st.st_mode))
-    return error_set (e, EINVAL, "%s: a segment must be a regular file", path);
-  if (pread (fd, h, sizeof *h, 0) == -1)
-    return error_set_errno (e, errno, "%s: cannot read", path);
-  *file_size = (uint64_t) st.st_size;
-  return 0;
-}
-
 bool
 segment_has_bitmaps (const struct segment *s, unsigned i)
 {
@@ -92,38 +80,29 @@ segment_is_volatile (const struct segment *s)
     (fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC);
 }
 
-bool
-segment_is_private (const struct segment *s)
-{
-  struct stat st;
-
-  return fstat (s->fd, &st) == 0 && st.st_uid == geteuid () &&
-    (st.st_mode & (S_IWGRP | S_IWOTH)) == 0;
-}
-
-/* Open a segment that was made before, and check its header. */
+/* Open a segment that was made before, and check its header.  "no_file" is
+ * the error if there is none.
+ */
 static int
-open_existing (struct segment *s, const char *path, int flags, int no_file,
-               struct cbw_header *h, struct error *e)
+open_existing (struct segment *s, const char *path, int flags,
+               enum segment_owner owner, int no_file, struct cbw_header *h,
+               struct error *e)
 {
   uint64_t size;
 
   s->path = strdup (path);
   if (s->path == NULL)
     return error_set_errno (e, ENOMEM, "%s", path);
-  /* Who only reads would wait for ever at a pipe. */
-  s->fd = open (path, flags | O_CLOEXEC | O_NONBLOCK);
-  if (s->fd == -1 && errno == ENOENT)
+  s->fd = segment_file_open (path, flags, e);
+  if (s->fd == -1 && e->num == ENOENT)
     return error_set (e, no_file, "%s: there is no such segment; "
                       "start nbdkit --filter=cbw with cbw-shm=%s", path, path);
-  if (s->fd == -1)
-    return error_set_errno (e, errno, "%s: cannot open the segment", path);
-  if (segment_read_header (s->fd, path, h, &size, e) == -1)
+  if (s->fd == -1 || segment_file_check (s->fd, path, owner, h, &size, e) == -1)
     return -1;
   if (layout_is_unfinished (h, size))
     return error_set (e, EAGAIN, "%s: its server has not finished making it",
                       path);
-  return layout_check (h, size, path, e);
+  return 0;
 }
 
 static int
@@ -141,14 +120,15 @@ map_existing (struct segment *s, const struct cbw_header *h, uint64_t size,
   return 0;
 }
 
-int
-segment_attach (struct segment *s, const char *path, struct error *e)
+static int
+attach (struct segment *s, const char *path, enum segment_owner owner,
+        struct error *e)
 {
   struct cbw_header h;
   const struct cbw_geometry *g = &h.geometry;
 
-  if (open_existing (s, path, O_RDWR, EAGAIN, &h, e) == -1 ||
-      map_existing (s, &h, g->cells_offset, e) == -1)
+  if (open_existing (s, path, O_RDWR, owner, EAGAIN, &h, e) == -1 ||
+      map_existing (s, &h, g->inflight_offset, e) == -1)
     goto fail;
   if (mprotect (s->map.base + g->doorbell_offset,
                 g->snapshots_offset - g->doorbell_offset,
@@ -164,11 +144,24 @@ segment_attach (struct segment *s, const char *path, struct error *e)
 }
 
 int
+segment_attach (struct segment *s, const char *path, struct error *e)
+{
+  return attach (s, path, SEGMENT_OURS, e);
+}
+
+int
+segment_try_attach (struct segment *s, const char *path, struct error *e)
+{
+  return attach (s, path, SEGMENT_OURS_OR_ROOT_ASKS, e);
+}
+
+int
 segment_look (struct segment *s, const char *path, struct error *e)
 {
   struct cbw_header h;
 
-  if (open_existing (s, path, O_RDONLY, ENOENT, &h, e) == 0 &&
+  if (open_existing (s, path, O_RDONLY, SEGMENT_OURS_OR_ROOT_ASKS, ENOENT, &h,
+                     e) == 0 &&
       map_existing (s, &h, layout_file_size (&h.geometry,
                                              h.geometry.nr_snapshots),
                     e) == 0)

@@ -30,34 +30,31 @@ struct segment {
  */
 extern char *segment_path (const char *name, struct error *e);
 
-/* Read what there is of the header of the file open at fd; the rest is
- * zeroes.  *file_size is in bytes.  -1 with the error set if it cannot be
- * read or is no regular file.  Nothing in the header is checked.
- */
-extern int segment_read_header (int fd, const char *path,
-                                struct cbw_header *h, uint64_t *file_size,
-                                struct error *e);
-
 /* Are the bitmaps of entry i inside the file? */
 extern bool segment_has_bitmaps (const struct segment *s, unsigned i);
 
 /* Is the segment on a file system that forgets everything at reboot? */
 extern bool segment_is_volatile (const struct segment *s);
 
-/* Can nobody but our own user write to it?  Then what it says may be run. */
-extern bool segment_is_private (const struct segment *s);
-
 /* Attach as a client: read-only but for the shared window.  Errors:
  * EAGAIN when no server has published it yet (also if there is no file),
- * others are final.
+ * EPERM if another user owns the segment or may open it, and others.  All
+ * but EAGAIN are final.
  */
 extern int segment_attach (struct segment *s, const char *path,
                            struct error *e);
 
+/* Find out before the fork if segment_attach will succeed.  nbdkit -u
+ * changes the user in between, so root is not refused another user's.
+ */
+extern int segment_try_attach (struct segment *s, const char *path,
+                               struct error *e);
+
 /* Look at a segment, whether it is served or not: everything is mapped
  * read-only, the bitmaps too, and nobody notices.  The mapping is as large
  * as the file can become: ask segment_has_bitmaps before touching those of
- * an entry.  Errors: EAGAIN if it is not made yet, ENOENT, and others.
+ * an entry.  Root may look at the segments of all users.  Errors: EAGAIN if
+ * it is not made yet, ENOENT, EPERM as of segment_attach, and others.
  */
 extern int segment_look (struct segment *s, const char *path,
                          struct error *e);

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
+/* The request list: see slots.h for who may do what. */
+
 #include <config.h>
 
 #include <errno.h>
@@ -33,14 +35,15 @@ transition (struct cbw_slot *slot, uint32_t *from, uint32_t to)
   return atomic_compare_exchange_strong (&slot->state, from, to);
 }
 
+/* Not everybody who waits may take a slot that is kept for control. */
 static void
-ring_freed (const struct cbw_map *m)
+ring_freed (const struct cbw_map *m, unsigned i)
 {
   struct cbw_doorbell *bell = map_doorbell (m);
 
   atomic_fetch_add (&bell->freed, 1);
   if (atomic_load (&bell->freed_waiters) > 0)
-    futex_wake (&bell->freed, 1);
+    futex_wake (&bell->freed, slot_is_for_control (i) ? INT_MAX : 1);
 }
 
 /* Free a slot that is still in the state *word. */
@@ -50,17 +53,18 @@ free_slot (const struct cbw_map *m, unsigned i, uint32_t *word)
   if (!transition (map_slot (m, i), word, SLOT_FREE))
     return false;
   *word = SLOT_FREE;
-  ring_freed (m);
+  ring_freed (m, i);
   return true;
 }
 
 int
-slot_claim (const struct cbw_map *m, uint32_t owner)
+slot_claim (const struct cbw_map *m, uint32_t owner, bool control)
 {
+  const unsigned end = control ? CBW_NR_SLOTS : SLOTS_FOR_ALL;
   unsigned n;
   uint32_t word;
 
-  for (n = 0; n < CBW_NR_SLOTS; ++n) {
+  for (n = 0; n < end; ++n) {
     word = SLOT_FREE;
     if (atomic_load_explicit (&map_slot (m, n)->state,
                               memory_order_relaxed) == SLOT_FREE &&
@@ -130,6 +134,14 @@ slot_wait (const struct cbw_map *m, unsigned i, uint32_t owner,
     if (futex_wait (&slot->state, word, timeout_ns) == -1)
       return SLOT_WAIT_TIMEOUT;
   }
+}
+
+bool
+slot_finish (const struct cbw_map *m, unsigned i, uint32_t owner)
+{
+  uint32_t word = make_word (SLOT_DONE, owner);
+
+  return free_slot (m, i, &word);
 }
 
 void
@@ -203,6 +215,48 @@ slot_get_owner (const struct cbw_map *m, unsigned i)
   return word_owner (atomic_load (&map_slot (m, i)->state));
 }
 
+unsigned
+slots_held (const struct cbw_map *m, uint32_t owner)
+{
+  unsigned i, n = 0;
+
+  for (i = 0; i < CBW_NR_SLOTS; ++i)
+    n += word_owner (atomic_load_explicit (&map_slot (m, i)->state,
+                                           memory_order_relaxed)) == owner;
+  return n;
+}
+
+/* Are fewer than "few" of the slots [start, end) free? */
+static bool
+are_scarce (const struct cbw_map *m, unsigned start, unsigned end,
+            unsigned few)
+{
+  unsigned i, n = 0;
+
+  for (i = start; i < end && n < few; ++i)
+    n += atomic_load_explicit (&map_slot (m, i)->state,
+                               memory_order_relaxed) == SLOT_FREE;
+  return n < few;
+}
+
+bool
+slots_are_scarce (const struct cbw_map *m)
+{
+  return are_scarce (m, 0, SLOTS_FOR_ALL, SLOTS_FEW);
+}
+
+void
+slots_nudge (const struct cbw_map *m)
+{
+  struct cbw_doorbell *bell = map_doorbell (m);
+
+  if (atomic_load (&bell->pending) != 0 &&
+      atomic_load (&map_header (m)->idle_threads) > 0) {
+    atomic_store (&bell->waking, 0);
+    futex_wake (&bell->submitted, 1);
+  }
+}
+
 void
 slot_complete (const struct cbw_map *m, unsigned i)
 {
@@ -239,6 +293,33 @@ slots_reap (const struct cbw_map *m,
       reaped++;
   }
   return reaped;
+}
+
+unsigned
+slots_take_back (const struct cbw_map *m, struct slots_seen *seen,
+                 uint64_t now)
+{
+  const bool few[2] = {
+    slots_are_scarce (m),
+    are_scarce (m, SLOTS_FOR_ALL, CBW_NR_SLOTS, SLOTS_FEW_FOR_CONTROL)
+  };
+  unsigned i, n = 0;
+  uint32_t word;
+
+  for (i = 0; i < CBW_NR_SLOTS; ++i) {
+    word = atomic_load (&map_slot (m, i)->state);
+    if (word != seen->word[i]) {
+      seen->word[i] = word;
+      seen->since[i] = now;
+    }
+    else if (word_state (word) == SLOT_DONE && few[slot_is_for_control (i)] &&
+             now - seen->since[i] >= SLOT_PATIENCE &&
+             free_slot (m, i, &word)) {
+      seen->word[i] = word;
+      n++;
+    }
+  }
+  return n;
 }
 
 /* Clients are at work all the while. */

@@ -18,6 +18,15 @@
  * SUBMITTED or was RUNNING again (slots_recover); every request can be
  * repeated.
  *
+ * A client may be stopped, and go on after any time.  What it has not taken
+ * the reply from for a second is taken back if slots are scarce, so
+ * that those who are stopped do not keep others from reading.  So a client
+ * that has copied a reply out must prove that the slot was its own until
+ * then: (5) succeeds.  If not it throws the copy away and asks again.  Nothing
+ * else is taken back from a client that lives: in CLAIMED it writes to the
+ * request, and if it went on there after the slot has become another's, that
+ * one would be answered what it did not ask.
+ *
  * A client that will not wait any longer abandons its slot.  It cannot
  * free it in SUBMITTED or RUNNING, however dead the server looked a moment
  * ago: a new one may be writing to the buffer by now.  So it disowns the
@@ -53,6 +62,28 @@ enum slot_state {
   SLOT_DONE = 4,
 };
 
+/* Slots below this are for all requests, the others for control only. */
+#define SLOTS_FOR_ALL (CBW_NR_SLOTS - CBW_CONTROL_SLOTS)
+
+static inline bool
+slot_is_for_control (unsigned i)
+{
+  return i >= SLOTS_FOR_ALL;
+}
+
+/* A client's share, and what it may use of that for one snapshot, whose
+ * target may hang: then the rest is left for others.
+ */
+#define SLOTS_PER_CLIENT 16
+#define SLOTS_PER_SNAPSHOT 12
+
+/* If fewer than this are free, slots are scarce. */
+#define SLOTS_FEW 8
+#define SLOTS_FEW_FOR_CONTROL 2
+
+/* How long a client may leave a reply lying when slots are scarce. */
+#define SLOT_PATIENCE UINT64_C (1000000000) /* ns */
+
 #define SLOT_STATE_MASK 0x7fu
 #define SLOT_WAITED 0x80u       /* the owner sleeps on the word */
 #define SLOT_OWNER_SHIFT 8
@@ -86,8 +117,10 @@ extern uint32_t slot_get_owner (const struct cbw_map *m, unsigned i);
 
 /* ---- The client's side ---- */
 
-/* Claim a free slot.  Returns its index, or -1 if there is none. */
-extern int slot_claim (const struct cbw_map *m, uint32_t owner);
+/* Claim a free slot; for a control request also one that is kept for those.
+ * Returns its index, or -1 if there is none.
+ */
+extern int slot_claim (const struct cbw_map *m, uint32_t owner, bool control);
 
 /* Sleep until a slot may be free, or timeout_ns.  "seen" is the value of
  * doorbell->freed from before the last slot_claim that failed.
@@ -113,6 +146,13 @@ enum slot_wait {
 extern enum slot_wait slot_wait (const struct cbw_map *m, unsigned i,
                                  uint32_t owner, uint64_t timeout_ns);
 
+/* The reply has been copied out of slot i: give the slot back.  Returns false
+ * if it was not in DONE and ours any more: then the copy may be of anything.
+ * (If true, it was DONE and of this owner.  That the reply is not one to
+ * another thread of the same client is for the client to tell.)
+ */
+extern bool slot_finish (const struct cbw_map *m, unsigned i, uint32_t owner);
+
 /* Give slot i back, whatever its state, if it is still ours. */
 extern void slot_abandon (const struct cbw_map *m, unsigned i,
                           uint32_t owner);
@@ -130,6 +170,17 @@ extern int slot_take (const struct cbw_map *m, unsigned *cursor);
 extern void slots_wait_submitted (const struct cbw_map *m,
                                   uint64_t timeout_ns);
 
+/* How many slots does this owner have, in whatever state? */
+extern unsigned slots_held (const struct cbw_map *m, uint32_t owner);
+
+/* Are few slots free, of those that are for all requests? */
+extern bool slots_are_scarce (const struct cbw_map *m);
+
+/* Now and then: if slots are pending, wake a thread that sleeps all the same,
+ * since whoever was to wake it has died.
+ */
+extern void slots_nudge (const struct cbw_map *m);
+
 /* The reply is written: RUNNING -> DONE. */
 extern void slot_complete (const struct cbw_map *m, unsigned i);
 
@@ -139,6 +190,18 @@ extern void slot_complete (const struct cbw_map *m, unsigned i);
 extern unsigned slots_reap (const struct cbw_map *m,
                             bool (*alive) (void *opaque, unsigned client),
                             void *opaque);
+
+/* What slots_take_back saw, and since when; all 0 at first. */
+struct slots_seen {
+  uint32_t word[CBW_NR_SLOTS];
+  uint64_t since[CBW_NR_SLOTS]; /* monotonic ns */
+};
+
+/* Called several times a second: if slots are scarce, free those whose owner
+ * has left the reply there for SLOT_PATIENCE.  Returns how many.
+ */
+extern unsigned slots_take_back (const struct cbw_map *m,
+                                 struct slots_seen *seen, uint64_t now);
 
 /* A new server, before it starts its threads: what its predecessor left
  * RUNNING is SUBMITTED again, nonsense is freed.

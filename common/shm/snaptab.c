@@ -193,6 +193,10 @@ snaptab_describe (const struct snapshot_info *info, char *buf, size_t len)
     snprintf (buf, len, "broken: its target is gone or was changed: %s",
               error_text (info->error_num, text, sizeof text));
     break;
+  case CBW_BROKEN_SOURCE:
+    snprintf (buf, len, "broken: the plugin gives each connection a disk of "
+              "its own, so it is not of the disk that a guest has");
+    break;
   default:
     snprintf (buf, len, "broken: copy failed at offset %" PRIu64 ": %s",
               info->error_offset,

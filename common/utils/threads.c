@@ -82,18 +82,23 @@ thread_group_join (struct thread_group *g)
 }
 
 unsigned
-thread_group_end (struct thread_group *g, uint64_t timeout_ns)
+thread_group_wait (struct thread_group *g, uint64_t timeout_ns)
 {
   const struct timespec until = deadline (now_monotonic_ns () + timeout_ns);
-  unsigned i, left;
   int r = 0;
 
-  {
-    LOCK_FOR_SCOPE (&g->lock);
-    while (g->running > 0 && r == 0)
-      r = pthread_cond_timedwait (&g->ended, &g->lock, &until);
-    left = g->running;
-  }
+  LOCK_FOR_SCOPE (&g->lock);
+  while (g->running > 0 && r == 0)
+    r = pthread_cond_timedwait (&g->ended, &g->lock, &until);
+  return g->running;
+}
+
+unsigned
+thread_group_end (struct thread_group *g, uint64_t timeout_ns)
+{
+  const unsigned left = thread_group_wait (g, timeout_ns);
+  unsigned i;
+
   if (left == 0)
     thread_group_join (g);
   else                          /* nobody will join any */

@@ -31,6 +31,15 @@ deadline (uint64_t ns)
   };
 }
 
+/* How long it is until that moment of now_monotonic_ns: 0 if it has come. */
+static inline uint64_t
+time_left (uint64_t until)
+{
+  const uint64_t now = now_monotonic_ns ();
+
+  return now < until ? until - now : 0;
+}
+
 /* Threads that run one function and are to end together.
  *
  * The owner lets them know, in a way of its own, that the function is to
@@ -60,15 +69,19 @@ extern void thread_group_init (struct thread_group *g,
  */
 extern int thread_group_start (struct thread_group *g, unsigned n);
 
-/* The threads know that they are to end: wait for it, however long it takes,
- * and destroy the group.
+/* The threads know that they are to end: wait for it, no longer than
+ * timeout_ns.  Returns how many have not ended by then.
  */
+extern unsigned thread_group_wait (struct thread_group *g,
+                                   uint64_t timeout_ns);
+
+/* The same, however long it takes, and destroy the group. */
 extern void thread_group_join (struct thread_group *g);
 
-/* The same, but wait no longer than timeout_ns.  Returns how many threads
- * have not ended by then.  If there are any all are detached, and those may
- * come back at any time: the group, and what else they use, must stay as long
- * as the process.
+/* As thread_group_join, but wait no longer than timeout_ns.  Returns how many
+ * threads have not ended by then.  If there are any all are detached, and
+ * those may come back at any time: the group, and what else they use, must
+ * stay as long as the process.
  */
 extern unsigned thread_group_end (struct thread_group *g,
                                   uint64_t timeout_ns);

@@ -16,7 +16,9 @@
  * connection lends its context: when it ends, the context is taken from
  * it and lives on.  (Not before the first request, since until then the
  * client may go on to another export.)  Such a context is never closed,
- * for that would touch the connection, which is gone.
+ * for that would touch the connection, which is gone.  A connection that
+ * finds a larger disk than the last lender did lends its context in the same
+ * way.
  */
 
 #include <config.h>
@@ -31,8 +33,11 @@
 #include <nbdkit-filter.h>
 
 #include "cleanup.h"
+#include "disk.h"
 #include "engine.h"
+#include "guest.h"
 #include "params.h"
+#include "plugin.h"
 #include "server.h"
 #include "source.h"
 
@@ -44,13 +49,14 @@ static pthread_mutex_t *serial;
 
 static pthread_mutex_t start_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct server server;
-static nbdkit_next *background;
-static _Atomic (bool) started;  /* server and background may be used */
+static struct disk disk;
+static _Atomic (bool) started;  /* the server may be used */
 
 struct handle {
   nbdkit_context *context;
   bool protected;
-  bool lender;                  /* "background" is our next */
+  bool lender;                  /* our next is, or was, the disk's */
+  struct guest guest;
 };
 
 static void
@@ -94,17 +100,21 @@ cbw_get_ready (int thread_model)
   return server_probe (&params);
 }
 
-/* Start the server, which reads the disk through next. */
+/* Start the server, which reads the disk. */
 static int
-start (nbdkit_next *next)
+start (void)
 {
-  const struct source source = { .next = next, .serial = serial };
+  const struct source source = { .disk = &disk, .serial = serial };
   struct source_info info;
+  int r;
 
-  if (source_describe (next, &info) == -1 ||
-      server_start (&server, &params, &source, &info) == -1)
+  {
+    LOCK_FOR_SCOPE (serial);
+    r = source_describe (disk_next (&disk), &info);
+  }
+  info.local = plugin_is_local ();
+  if (r == -1 || server_start (&server, &params, &source, &info) == -1)
     return -1;
-  background = next;
   atomic_store (&started, true);
   return 0;
 }
@@ -112,40 +122,56 @@ start (nbdkit_next *next)
 static int
 cbw_after_fork (nbdkit_backend *backend)
 {
-  nbdkit_next *next;
-
+  disk_init (&disk, params.export ? NULL : backend, serial);
   if (params.export)
     return 0;
-  next = nbdkit_next_context_open (backend, 1, "", true);
-  if (next == NULL) {
+  if (disk_open (&disk) == -1) {
     nbdkit_error ("cbw: cannot open the disk to be protected "
                   "(a plugin with several exports needs cbw-export=NAME)");
     return -1;
   }
-  if (next->prepare (next) == -1 || start (next) == -1) {
-    next->finalize (next);
-    nbdkit_next_context_close (next);
+  if (start () == -1) {
+    disk_close (&disk, 0);
     return -1;
   }
   return 0;
 }
 
-/* Before each request: with cbw-export= the first one starts the server. */
+/* With cbw-export=: lend the connection's context, and start the server if
+ * it has not been started.
+ */
+static int
+lend (nbdkit_next *next, struct handle *h)
+{
+  struct source_info info;
+  int r;
+
+  LOCK_FOR_SCOPE (&start_lock);
+  {
+    LOCK_FOR_SCOPE (serial);
+    r = source_describe (next, &info);
+  }
+  if (r == -1)
+    return -1;
+  if (disk_lend (&disk, next, info.size))
+    h->lender = true;           /* from now on, whatever happens */
+  return atomic_load (&started) ? 0 : start ();
+}
+
+/* Before each request: with cbw-export= the first one starts the server, and
+ * the first one of a connection that sees a larger disk lends its context.
+ */
 static int
 begin_request (nbdkit_next *next, struct handle *h, int *err)
 {
-  if (!h->protected || atomic_load_explicit (&started, memory_order_acquire))
+  if (!h->protected ||
+      (atomic_load_explicit (&started, memory_order_acquire) &&
+       (!params.export || h->guest.size <= disk_size (&disk))))
     return 0;
-
-  LOCK_FOR_SCOPE (&start_lock);
-  if (atomic_load (&started))
+  if (lend (next, h) == 0)
     return 0;
-  if (start (next) == -1) {
-    *err = EIO;
-    return -1;
-  }
-  h->lender = true;
-  return 0;
+  *err = EIO;
+  return -1;
 }
 
 /* A thread of ours cannot be ended: this code must not be unloaded. */
@@ -164,14 +190,9 @@ cbw_cleanup (nbdkit_backend *backend)
   (void) backend;
   if (!atomic_load (&started))
     return;
-  if (!server_stop (&server)) {
+  /* What was lent stays: see the top. */
+  if (!server_stop (&server) || !disk_close (&disk, copier_patience_ns ()))
     keep_loaded ();
-    return;
-  }
-  if (params.export)
-    return;                     /* lent: see the top */
-  background->finalize (background);
-  nbdkit_next_context_close (background);
 }
 
 static void *
@@ -217,60 +238,37 @@ cbw_close (void *handle)
   free (handle);
 }
 
-/* The engine asks for extents, which a client may never have done. */
 static int
 cbw_prepare (nbdkit_next *next, void *handle, int readonly)
 {
-  (void) handle;
+  struct handle *h = handle;
+
   (void) readonly;
-  LOCK_FOR_SCOPE (serial);
-  return next->can_extents (next) == -1 ? -1 : 0;
+  return h->protected ? guest_prepare (&h->guest, &disk, next) : 0;
 }
 
-/* Where old data is read in a guest's thread: through the background
- * context, or with cbw-export= through the guest's own, which is the same
- * disk.
- */
-static struct source
-guest_source (nbdkit_next *next)
-{
-  return (struct source) {
-    .next = params.export ? next : background,
-    .serial = serial,
-  };
-}
-
-/* Stays where it is until the change has ended. */
-struct protected_change {
-  struct source source;
-  struct guest_change change;
-};
 
 /* A guest's change begins.  0, or -1 with *err set if it must fail. */
 static int
-guest_begin (nbdkit_next *next, const struct handle *h, uint64_t offset,
-             uint32_t count, enum guest_op op, const void *data,
-             struct protected_change *change, int *err)
+begin_change (nbdkit_next *next, struct handle *h, struct change *c, int *err)
 {
   int r;
 
-  if (!h->protected)
-    return 0;
-  change->source = guest_source (next);
-  r = engine_guest_begin (&server.engine, &change->source, offset, count, op,
-                          data, &change->change);
+  if (begin_request (next, h, err) == -1)
+    return -1;
+  r = h->protected ? guest_begin (&h->guest, &server.engine, &disk, c) : 0;
   if (r == 0)
     return 0;
-  *err = r == ETIMEDOUT ? EIO : r; /* NBD has no such error */
+  *err = r;
   return -1;
 }
 
+/* It has ended, with 0 or an errno. */
 static void
-guest_end (const struct handle *h, struct protected_change *change,
-           bool failed)
+end_change (struct handle *h, struct change *c, int err)
 {
   if (h->protected)
-    engine_guest_end (&server.engine, &change->change, failed);
+    guest_end (&h->guest, &server.engine, &disk, c, err);
 }
 
 static int
@@ -287,18 +285,18 @@ static int
 cbw_pwrite (nbdkit_next *next, void *handle, const void *buf, uint32_t count,
             uint64_t offset, uint32_t flags, int *err)
 {
-  struct protected_change change;
+  struct change c = {
+    .offset = offset, .count = count, .op = GUEST_WRITE, .data = buf
+  };
   int r;
 
-  if (begin_request (next, handle, err) == -1 ||
-      guest_begin (next, handle, offset, count, GUEST_WRITE, buf, &change,
-                   err) == -1)
+  if (begin_change (next, handle, &c, err) == -1)
     return -1;
   {
     LOCK_FOR_SCOPE (serial);
     r = next->pwrite (next, buf, count, offset, flags, err);
   }
-  guest_end (handle, &change, r == -1);
+  end_change (handle, &c, r == 0 ? 0 : *err);
   return r;
 }
 
@@ -307,7 +305,7 @@ cbw_zero (nbdkit_next *next, void *handle, uint32_t count, uint64_t offset,
           uint32_t flags, int *err)
 {
   struct handle *h = handle;
-  struct protected_change change;
+  struct change c = { .offset = offset, .count = count, .op = GUEST_ZERO };
   int r;
 
   if (begin_request (next, h, err) == -1)
@@ -318,14 +316,13 @@ cbw_zero (nbdkit_next *next, void *handle, uint32_t count, uint64_t offset,
     *err = ENOTSUP;
     return -1;
   }
-  if (guest_begin (next, h, offset, count, GUEST_ZERO, NULL, &change,
-                   err) == -1)
+  if (begin_change (next, h, &c, err) == -1)
     return -1;
   {
     LOCK_FOR_SCOPE (serial);
     r = next->zero (next, count, offset, flags, err);
   }
-  guest_end (h, &change, r == -1);
+  end_change (h, &c, r == 0 ? 0 : *err);
   return r;
 }
 
@@ -333,18 +330,16 @@ static int
 cbw_trim (nbdkit_next *next, void *handle, uint32_t count, uint64_t offset,
           uint32_t flags, int *err)
 {
-  struct protected_change change;
+  struct change c = { .offset = offset, .count = count, .op = GUEST_TRIM };
   int r;
 
-  if (begin_request (next, handle, err) == -1 ||
-      guest_begin (next, handle, offset, count, GUEST_TRIM, NULL, &change,
-                   err) == -1)
+  if (begin_change (next, handle, &c, err) == -1)
     return -1;
   {
     LOCK_FOR_SCOPE (serial);
     r = next->trim (next, count, offset, flags, err);
   }
-  guest_end (handle, &change, r == -1);
+  end_change (handle, &c, r == 0 ? 0 : *err);
   return r;
 }
 

@@ -111,22 +111,31 @@ closer_tidy (struct closer *c, uint64_t timeout_ns)
     r = pthread_cond_timedwait (&c->tidied, &c->lock, &until);
 }
 
+void
+closer_quit (struct closer *c)
+{
+  LOCK_FOR_SCOPE (&c->lock);
+  c->stop = true;
+  pthread_cond_broadcast (&c->work);
+  pthread_cond_broadcast (&c->tidied);
+}
+
 bool
 closer_stop (struct closer *c, uint64_t timeout_ns)
 {
   unsigned stuck;
 
-  {
-    LOCK_FOR_SCOPE (&c->lock);
-    c->stop = true;
-    pthread_cond_broadcast (&c->work);
-  }
+  closer_quit (c);
   stuck = thread_group_end (&c->threads, timeout_ns);
-  if (stuck > 0) {
+  if (stuck > 0)
     nbdkit_error ("cbw: %u targets cannot be closed; leaving them", stuck);
-    return false;
-  }
+  return stuck == 0;
+}
+
+void
+closer_destroy (struct closer *c)
+{
   pthread_cond_destroy (&c->tidied);
   pthread_cond_destroy (&c->work);
-  return true;                  /* the lock is still taken by closer_add */
+  pthread_mutex_destroy (&c->lock);
 }

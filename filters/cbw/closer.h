@@ -57,9 +57,15 @@ extern bool closer_add (struct closer *c, struct snapshot *snap);
  */
 extern void closer_tidy (struct closer *c, uint64_t timeout_ns);
 
-/* End the threads, when the queue is empty or timeout_ns is over.  Returns
- * false if some are stuck: then nothing that they use may be freed.
+/* Let the threads end, when the queue is empty. */
+extern void closer_quit (struct closer *c);
+
+/* The same, and wait for it, but no longer than timeout_ns.  Returns false if
+ * some are stuck: then nothing that they use may be freed.
  */
 extern bool closer_stop (struct closer *c, uint64_t timeout_ns);
+
+/* After that, and when no snapshot is left. */
+extern void closer_destroy (struct closer *c);
 
 #endif /* CBW_CLOSER_H */

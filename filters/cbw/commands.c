@@ -3,6 +3,7 @@
 #include <config.h>
 
 #include <errno.h>
+#include <inttypes.h>
 #include <string.h>
 
 #include "clock.h"
@@ -37,26 +38,94 @@ reply (int r, const struct error *e, struct cbw_control *rq, void *buf)
   return r == -1 ? e->num : 0;
 }
 
-/* A target that a client names.  A command is run as us, so only our own
- * user may name one: who else may write to the segment could do so.
- */
+int
+command_refuse (const struct error *e, void *buf)
+{
+  struct cbw_control rq = copy_request (buf);
+
+  return reply (-1, e, &rq, buf);
+}
+
+/* A target that a client names. */
 static int
-check_target (const struct segment *segment, const char *target,
+check_target (const struct engine *engine, const char *target,
               struct error *e)
 {
-  if (image_nbd_is_command (target) && !segment_is_private (segment))
-    return error_set (e, EPERM, "%s: other users can write to %s, so a target "
-                      "that is a command can be given with cbw-target= only",
-                      target, segment->path);
+  if (command_policy_client (&engine->commands, target, e) == -1)
+    return -1;
   if (target[0] != '/' && !image_nbd_is_name (target))
     return error_set (e, EINVAL, "the path of a target must be absolute, "
                       "not \"%s\"", target);
   return 0;
 }
 
+/* What a later version may mean by something that this one does not know
+ * must not be taken for something else.
+ */
 static int
-create (struct engine *engine, struct segment *segment, uint64_t disk_size,
-        uint32_t owner, bool backup, struct cbw_control *rq, struct error *e)
+check_options (const struct cbw_control *rq, bool backup, struct error *e)
+{
+  const struct cbw_options *o = &rq->options;
+
+  if (rq->flags & ~CBW_CREATE_FLAGS)
+    return error_set (e, EINVAL, "unknown flags 0x%" PRIx32, rq->flags);
+  if (o->reserved != 0 || o->backup > backup)
+    return error_set (e, EINVAL, "unknown options of a %s",
+                      backup ? "backup" : "snapshot");
+  if (o->on_error > CBW_ON_ERROR_BREAK_GUEST_WRITE)
+    return error_set (e, EINVAL, "unknown policy %" PRIu32 " for errors",
+                      o->on_error);
+  if (o->on_source_error > CBW_FILL_ENOSPC ||
+      o->on_target_error > CBW_FILL_ENOSPC)
+    return error_set (e, EINVAL, "unknown policy %u for errors of a backup",
+                      o->on_source_error > CBW_FILL_ENOSPC ?
+                      o->on_source_error : o->on_target_error);
+  if (!backup && (o->on_source_error || o->on_target_error))
+    return error_set (e, EINVAL, "a snapshot that is no backup has no "
+                      "policies of one");
+  if (backup && (rq->access[0] != '\0' || o->quota))
+    return error_set (e, EINVAL, "a backup is of the whole disk: it has "
+                      "neither an access file nor a quota");
+  if (o->timeout_ns > SECONDS_MAX * NS_PER_SEC ||
+      o->stall_ns > SECONDS_MAX * NS_PER_SEC)
+    return error_set (e, EINVAL, "a time limit of more than %d seconds",
+                      SECONDS_MAX);
+  return 0;
+}
+
+static int
+check_hold (const struct cbw_control *rq, struct error *e)
+{
+  if (rq->hold_ns > CBW_HOLD_MAX)
+    return error_set (e, EINVAL, "guests cannot be held for more than %d "
+                      "seconds", (int) (CBW_HOLD_MAX / NS_PER_SEC));
+  return 0;
+}
+
+/* Take a snapshot of the whole disk, which may have grown, and may grow while
+ * that is prepared.
+ */
+static int
+create_whole (struct engine *engine, struct segment *segment,
+              const struct source *source, const struct create_params *p,
+              uint64_t *held_ns, struct error *e)
+{
+  unsigned tries = 3;
+  int r;
+
+  do {
+    if (disk_look (source->disk, e) == -1)
+      return -1;
+    r = create_snapshot (engine, segment, p, disk_size (source->disk),
+                         held_ns, e);
+  } while (r == -1 && e->num == EAGAIN && --tries > 0);
+  return r;
+}
+
+static int
+create (struct engine *engine, struct segment *segment,
+        const struct source *source, uint32_t owner, bool backup,
+        struct cbw_control *rq, struct error *e)
 {
   struct create_params p = {
     .name = rq->name,
@@ -65,44 +134,36 @@ create (struct engine *engine, struct segment *segment, uint64_t disk_size,
     .options = rq->options,
     .speed = rq->speed,
     .flags = rq->flags,
+    .hold_ns = rq->hold_ns,
     .owner = rq->flags & CBW_CREATE_OWNED ? owner : 0,
   };
 
   /* Else it would be nobody's, and stay. */
   if ((rq->flags & CBW_CREATE_OWNED) && owner == SLOT_OWNER_NONE)
-    return error_set (e, ESHUTDOWN, "who wanted the snapshot is gone");
+    return error_set (e, ESHUTDOWN, "the client that asked for the snapshot "
+                      "is gone");
   p.options.backup = backup;
   memcpy (p.uuid, rq->uuid, sizeof p.uuid);
-  if (snaptab_check_name (rq->name, e) == -1)
-    return -1;
-  if (check_target (segment, rq->target, e) == -1)
+  if (snaptab_check_name (rq->name, e) == -1 ||
+      check_options (rq, backup, e) == -1 || check_hold (rq, e) == -1 ||
+      check_target (engine, rq->target, e) == -1)
     return -1;
   if (rq->access[0] != '\0' && rq->access[0] != '/')
     return error_set (e, EINVAL, "the path of an access file must be "
                       "absolute, not \"%s\"", rq->access);
-  if (rq->options.on_error > CBW_ON_ERROR_BREAK_GUEST_WRITE)
-    return error_set (e, EINVAL, "unknown policy %u", rq->options.on_error);
-  if (rq->options.timeout_ns > SECONDS_MAX * NS_PER_SEC ||
-      rq->options.stall_ns > SECONDS_MAX * NS_PER_SEC)
-    return error_set (e, EINVAL, "a time limit of more than %d seconds",
-                      SECONDS_MAX);
-  if (backup && (p.access || p.options.quota ||
-                 p.options.on_source_error > CBW_FILL_ENOSPC ||
-                 p.options.on_target_error > CBW_FILL_ENOSPC))
-    return error_set (e, EINVAL, "a backup is of the whole disk, and its "
-                      "policies are report, ignore, stop and enospc");
-  return create_snapshot (engine, segment, &p, disk_size, &rq->held_ns, e);
+  return create_whole (engine, segment, source, &p, &rq->held_ns, e);
 }
 
 int
 command_create (struct engine *engine, struct segment *segment,
-                uint64_t disk_size, uint32_t owner, bool backup, void *buf)
+                const struct source *source, uint32_t owner, bool backup,
+                void *buf)
 {
   struct cbw_control rq = copy_request (buf);
   struct error e;
 
-  return reply (create (engine, segment, disk_size, owner, backup, &rq, &e),
-                &e, &rq, buf);
+  return reply (create (engine, segment, source, owner, backup, &rq, &e), &e,
+                &rq, buf);
 }
 
 int
@@ -112,7 +173,9 @@ command_drop (struct engine *engine, struct segment *segment, uint64_t id,
   struct cbw_control rq = copy_request (buf);
   struct error e;
 
-  return reply (drop_snapshot (engine, segment, id, 0, &e), &e, &rq, buf);
+  return reply (check_hold (&rq, &e) == -1 ? -1 :
+                drop_snapshot (engine, segment, id, rq.hold_ns, &e), &e, &rq,
+                buf);
 }
 
 int

@@ -12,16 +12,20 @@
 
 #include "engine.h"
 #include "segment.h"
+#include "source.h"
 
 /* Run the request in a slot's buffer, which holds a struct cbw_control
  * that is not trusted, and put the reply there.  Returns 0 or an errno.
  */
 extern int command_create (struct engine *engine, struct segment *segment,
-                           uint64_t disk_size, uint32_t owner, bool backup,
-                           void *buf);
+                           const struct source *source, uint32_t owner,
+                           bool backup, void *buf);
 extern int command_drop (struct engine *engine, struct segment *segment,
                          uint64_t id, void *buf);
 
 extern int command_job (struct engine *engine, uint64_t id, void *buf);
+
+/* Do not run it, for that reason. */
+extern int command_refuse (const struct error *e, void *buf);
 
 #endif /* CBW_COMMANDS_H */

@@ -14,10 +14,10 @@
 #include "rounding.h"
 #include "unchanged.h"
 
-/* How long the server waits for stuck copies when it stops, in seconds:
- * nbdkit -D cbw.stuck_wait=SECS.
+/* How long the server waits for what is stuck when it stops, in seconds, all
+ * in all: nbdkit -D cbw.stuck_wait=SECS.
  */
-NBDKIT_DLL_PUBLIC int cbw_debug_stuck_wait = 30;
+NBDKIT_DLL_PUBLIC int cbw_debug_stuck_wait = 25;
 
 /* A hole in the source is claimed by so much at a time if it must be
  * written to the target.
@@ -43,13 +43,17 @@ copier_patience_ns (void)
 }
 
 bool
+copier_stop (struct copier *c, uint64_t timeout_ns)
+{
+  return timed_stop (&c->timed, timeout_ns);
+}
+
+void
 copier_destroy (struct copier *c)
 {
-  if (!timed_destroy (&c->timed, copier_patience_ns ()))
-    return false;
+  timed_destroy (&c->timed);
   piece_pool_destroy (&c->buffers);
   pthread_mutex_destroy (&c->lock);
-  return true;
 }
 
 /* Does the claim begin with a hole in the source?  Then it is all that the

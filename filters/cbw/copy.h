@@ -69,10 +69,13 @@ extern void copier_init (struct copier *c);
 /* How long the end of the server waits for what is stuck. */
 extern uint64_t copier_patience_ns (void);
 
-/* Returns false if a copy that took too long is still under way, so that
- * nothing of snapshots and source may be freed.
+/* Wait up to timeout_ns for copies that were given up.  Returns false if one
+ * is still under way, so that nothing of snapshots and source may be freed.
  */
-extern bool copier_destroy (struct copier *c);
+extern bool copier_stop (struct copier *c, uint64_t timeout_ns);
+
+/* After that, if it returned true. */
+extern void copier_destroy (struct copier *c);
 
 /* What copy_range is to do; and what it leaves, until copy_end. */
 struct copy_job {

@@ -129,6 +129,7 @@ create_snapshot (struct engine *engine, struct segment *segment,
   struct snapshot *snap;
   bool created = false;
   struct error ignored;
+  uint64_t id;
   unsigned i;
 
   *held_ns = 0;
@@ -166,6 +167,14 @@ create_snapshot (struct engine *engine, struct segment *segment,
  undo:
   if (created)
     target_undo (&snap->fixed);
+  if (snap && snap->id != 0) {
+    /* A copy that took too long may still use it. */
+    id = snap->id;
+    snap->closer = &engine->closer;
+    retire_snapshot (engine, snap, false);
+    table_wait_ended (&engine->table, id, END_WAIT);
+    return -1;
+  }
   atomic_store (&map_snapshot (&segment->map, i)->state, CBW_SNAPSHOT_EMPTY);
   snapshot_unref (snap);
   table_free (&engine->table, i);

@@ -15,15 +15,8 @@
 #include "slots.h"
 #include "target.h"
 
-/* How long the answer to a request waits for the space to be given back. */
-#define END_WAIT (5 * NS_PER_SEC)
-
-/* A snapshot that is off the chain: when the last user has gone its target is
- * removed, unless that is a whole image, and the entry is free.  "keep": but
- * the result of a complete backup is still wanted.  Takes over the reference.
- */
-static void
-retire (struct engine *engine, struct snapshot *snap, bool keep)
+void
+retire_snapshot (struct engine *engine, struct snapshot *snap, bool keep)
 {
   table_ending (&engine->table, snap->id, keep);
   if (!keep)
@@ -49,8 +42,8 @@ leave (struct engine *engine, struct snapshot *snap, uint64_t hold_ns,
     target_move_aside (&snap->fixed);
   }
   for (i = 0; i < nr_gone; ++i)
-    retire (engine, gone[i], snapshot_is_complete (gone[i]) &&
-            gone[i]->id != id);
+    retire_snapshot (engine, gone[i], snapshot_is_complete (gone[i]) &&
+                     gone[i]->id != id);
   fill_wake (&engine->fill);
   return 0;
 }

@@ -11,8 +11,10 @@
 #include <nbdkit-filter.h>
 
 #include "clock.h"
+#include "cut.h"
 #include "engine.h"
 #include "rounding.h"
+#include "threads.h"
 
 /* How often a guest's write that waits for space looks for some. */
 #define STALL_INTERVAL (50 * NS_PER_MS)
@@ -49,24 +51,50 @@ engine_init (struct engine *e)
   copier_init (&e->copier);
   fill_init (&e->fill, &e->chain, &e->copier);
   writeback_init (&e->writeback, &e->chain);
+  e->commands = (struct command_policy) { .allowed = false };
+  inflight_init (&e->inflight);
 }
 
-bool
-engine_stop (struct engine *e)
+void
+engine_quit (struct engine *e)
 {
   /* First, as the end of a backup may wait for the buffer. */
   writeback_stop (&e->writeback);
-  return fill_stop (&e->fill, copier_patience_ns ()) &&
-    copier_destroy (&e->copier) &&
-    writeback_end (&e->writeback, copier_patience_ns ()) &&
-    closer_stop (&e->closer, copier_patience_ns ());
+  fill_quit (&e->fill);
+  timed_quit (&e->copier.timed);
+  closer_quit (&e->closer);
+}
+
+bool
+engine_wait (struct engine *e, uint64_t until)
+{
+  return thread_group_wait (&e->fill.threads, time_left (until)) == 0 &&
+    thread_group_wait (&e->copier.timed.workers, time_left (until)) == 0 &&
+    thread_group_wait (&e->writeback.threads, time_left (until)) == 0 &&
+    thread_group_wait (&e->closer.threads, time_left (until)) == 0;
+}
+
+bool
+engine_stop (struct engine *e, uint64_t until)
+{
+  bool ended;
+
+  engine_quit (e);
+  ended = fill_stop (&e->fill, time_left (until));
+  ended = copier_stop (&e->copier, time_left (until)) && ended;
+  ended = writeback_end (&e->writeback, time_left (until)) && ended;
+  return closer_stop (&e->closer, time_left (until)) && ended;
 }
 
 void
 engine_destroy (struct engine *e)
 {
+  fill_destroy (&e->fill);
+  copier_destroy (&e->copier);
+  writeback_destroy (&e->writeback);
+  inflight_destroy (&e->inflight);
   chain_head_destroy (&e->chain);
-  pthread_mutex_destroy (&e->closer.lock);
+  closer_destroy (&e->closer);
   table_destroy (&e->table);
   gate_destroy (&e->gate);
   pthread_mutex_destroy (&e->control);
@@ -75,6 +103,7 @@ engine_destroy (struct engine *e)
 void
 engine_set_source (struct engine *e, const struct source *source)
 {
+  e->source = *source;
   e->copier.timed.source = *source;
   e->fill.source = *source;
 }
@@ -246,7 +275,7 @@ close_gate (struct engine *e, uint64_t hold_ns, struct error *error)
   for (i = 0; i < tries; ++i) {
     if (i > 0)
       nanosleep (&pause, NULL);
-    if (gate_close (&e->gate, hold_ns ? hold_ns : ENGINE_HOLD_NS))
+    if (gate_close (&e->gate, hold_ns ? hold_ns : CBW_HOLD_DEFAULT))
       return 0;
   }
   copy_describe_oldest (&e->copier, what, sizeof what);
@@ -261,6 +290,7 @@ engine_add_snapshot (struct engine *e, struct snapshot *snap,
 {
   struct chain *chain = chain_make (e->chain.current, NULL, snap);
   uint64_t start;
+  int r = 0;
 
   if (chain == NULL)
     return error_set_errno (error, ENOMEM, "snapshot \"%s\"",
@@ -270,12 +300,28 @@ engine_add_snapshot (struct engine *e, struct snapshot *snap,
     chain_put (chain);
     return -1;
   }
-  chain_set (&e->chain, chain);
   if (snapshot_state (snap) == CBW_SNAPSHOT_RESERVED)
-    snapshot_set_state (snap, CBW_SNAPSHOT_LIVE);
+    r = cut_check (e, snap, error);
+  if (r == 0) {
+    chain_set (&e->chain, chain);
+    if (snapshot_state (snap) == CBW_SNAPSHOT_RESERVED)
+      snapshot_set_state (snap, CBW_SNAPSHOT_LIVE);
+  }
   gate_open (&e->gate);
   *held_ns = now_monotonic_ns () - start;
-  return 0;
+  if (r == -1)
+    chain_put (chain);
+  return r;
+}
+
+void
+engine_lose_source (struct engine *e, uint64_t offset, const char *msg)
+{
+  CLEANUP_CHAIN_PUT struct chain *chain = chain_get (&e->chain);
+  size_t i;
+
+  for (i = 0; chain && i < chain->len; ++i)
+    snapshot_break (chain->snaps[i], CBW_BROKEN_SOURCE, EINVAL, offset, msg);
 }
 
 int

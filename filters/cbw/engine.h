@@ -14,9 +14,11 @@
 
 #include "chain.h"
 #include "closer.h"
+#include "command-policy.h"
 #include "copy.h"
 #include "fill.h"
 #include "gate.h"
+#include "inflight.h"
 #include "source.h"
 #include "table.h"
 #include "writeback.h"
@@ -32,22 +34,32 @@ struct engine {
   struct copier copier;
   struct fill fill;
   struct writeback writeback;
+  struct command_policy commands; /* set before snapshots come and go */
+  struct inflight inflight;     /* what is under way in the source */
+  struct source source;         /* for threads of the engine's own */
 };
 
 extern void engine_init (struct engine *e);
 
-/* Every guest is gone: end the engine's own threads.  Returns false if a
- * copy that took too long, a piece of a backup, or the closing of a target is
- * still under way: then the source, the segment and the engine must stay until
- * the process is gone.
- */
-extern bool engine_stop (struct engine *e);
+/* Every guest is gone: let the engine's own threads end. */
+extern void engine_quit (struct engine *e);
 
-/* After that, with the service threads gone too. */
+/* After that: wait for them until that moment (monotonic).  Returns whether
+ * they have ended.
+ */
+extern bool engine_wait (struct engine *e, uint64_t until);
+
+/* Let them end, and wait for it no longer than until that moment.  Returns false if one is stuck in a call: then the source, the
+ * segment and the engine must stay until the process is gone.  Others may
+ * still use the engine: nothing is freed.
+ */
+extern bool engine_stop (struct engine *e, uint64_t until);
+
+/* After that, if all its threads have ended, and the service threads too. */
 extern void engine_destroy (struct engine *e);
 
 /* The source for threads of the engine's own, which copy when there is a
- * time limit, and for backups.
+ * time limit, and for backups; and for the cut.
  */
 extern void engine_set_source (struct engine *e, const struct source *source);
 
@@ -84,19 +96,23 @@ extern void engine_guest_end (struct engine *e, struct guest_change *change,
 extern bool engine_guest_would_copy (struct engine *e, uint64_t offset,
                                      uint64_t count);
 
-/* How long guests are held while the gate closes, unless asked otherwise. */
-#define ENGINE_HOLD_NS (200 * NS_PER_MS)
-
 /* From now on "snap" is the newest snapshot of the disk; the chain takes
  * its own reference.  Its entry becomes LIVE, if it is still RESERVED,
  * with the guests' writes drained.  They are held for no longer than hold_ns
- * (0: the usual time, and a few tries); *held_ns is how long they were.
+ * (0: CBW_HOLD_DEFAULT, with a few tries); *held_ns is how long they were.
  * 0, or -1 with the error set: ENOMEM; EBUSY if a change of a guest did not
- * end in that time.  The caller holds e->control.
+ * end in that time; or what cut_check (cut.h) gives.  The caller holds
+ * e->control.
  */
 extern int engine_add_snapshot (struct engine *e, struct snapshot *snap,
                                 uint64_t hold_ns, uint64_t *held_ns,
                                 struct error *error);
+
+/* The source is not the disk that a guest has, as its write at offset has
+ * shown: break all snapshots, for the reason given.
+ */
+extern void engine_lose_source (struct engine *e, uint64_t offset,
+                                const char *msg);
 
 /* The snapshot is dropped: hidden, and taken off the chain if no other looks
  * through it, with those hidden ones for which that becomes so.  NULL: only

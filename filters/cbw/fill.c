@@ -368,28 +368,38 @@ fill_control (struct fill *f, uint64_t id, enum cbw_job_action action,
   return job ? 0 : explain (f, id, e);
 }
 
+void
+fill_quit (struct fill *f)
+{
+  LOCK_FOR_SCOPE (&f->lock);
+  f->stop = true;
+  pthread_cond_broadcast (&f->wake);
+}
+
 bool
 fill_stop (struct fill *f, uint64_t timeout_ns)
 {
-  struct fill_job *job;
   unsigned stuck;
 
-  {
-    LOCK_FOR_SCOPE (&f->lock);
-    f->stop = true;
-    pthread_cond_broadcast (&f->wake);
-  }
+  fill_quit (f);
   stuck = thread_group_end (&f->threads, timeout_ns);
   if (stuck > 0) {
     nbdkit_error ("cbw: %u pieces of a backup are stuck; leaving them",
                   stuck);
     return false;
   }
+  return true;
+}
+
+void
+fill_destroy (struct fill *f)
+{
+  struct fill_job *job;
+
   while ((job = f->jobs) != NULL) {
     job_end (f, job);
     job_put (job);
   }
   pthread_cond_destroy (&f->wake);
   pthread_mutex_destroy (&f->lock);
-  return true;
 }

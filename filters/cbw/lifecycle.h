@@ -33,15 +33,16 @@ struct create_params {
   uint64_t speed;               /* of a backup, bytes/s; 0: any */
   uint32_t flags;               /* CBW_CREATE_FORCE */
   uint32_t owner;               /* client's tag, or 0 */
-  uint64_t hold_ns;             /* guests' writes are held no longer; 0: the
-                                 * usual time */
+  uint64_t hold_ns;             /* how long guests may be held; 0:
+                                 * CBW_HOLD_DEFAULT */
   uint8_t uuid[16];             /* of the snapshot */
 };
 
 /* Take a snapshot of the disk, of "size" bytes, with old data going to a
  * new raw file, or to an NBD server.  *held_ns is how long guests' writes were held.  Success
  * too if the very snapshot (by uuid) exists.  0, or -1 with the error set
- * and nothing changed.
+ * and nothing changed: EAGAIN if the disk had grown beyond "size" by that
+ * moment.
  */
 extern int create_snapshot (struct engine *engine, struct segment *segment,
                             const struct create_params *p, uint64_t size,
@@ -49,11 +50,21 @@ extern int create_snapshot (struct engine *engine, struct segment *segment,
 
 /* Drop snapshot "id": its readers get ESHUTDOWN, and the space that no
  * older snapshot needs is given back.  The target of a backup that is
- * complete stays.  Success too if it has been dropped before.  0, or -1 with
- * the error set.
+ * complete stays.  Success too if it has been dropped before.  hold_ns as in
+ * struct create_params.  0, or -1 with the error set.
  */
 extern int drop_snapshot (struct engine *engine, struct segment *segment,
                           uint64_t id, uint64_t hold_ns, struct error *e);
+
+/* How long the answer to a request waits for the space to be given back. */
+#define END_WAIT (5 * NS_PER_SEC)
+
+/* A snapshot that is off the chain: when the last user has gone its target is
+ * removed, unless that is a whole image, and the entry is free.  "keep": but
+ * the result of a complete backup is still wanted.  Takes over the reference.
+ */
+extern void retire_snapshot (struct engine *engine, struct snapshot *snap,
+                             bool keep);
 
 /* Let go of the backups that are complete: of each only the result is kept,
  * and of the hidden snapshots that were kept for it, nothing.

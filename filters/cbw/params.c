@@ -23,6 +23,8 @@ const char params_help[] =
   "cbw-shm=NAME|PATH       (required) The shared-memory segment.\n"
   "cbw-target=FILE|URI|[ COMMAND ]\n"
   "                        Take a snapshot at start; old data goes here.\n"
+  "cbw-commands=on|off     Run commands that cbwctl names as targets (default:\n"
+  "                        off; who can open the segment could run any).\n"
   "cbw-snapshot=NAME       Name of that snapshot (default: snapshot).\n"
   "cbw-cluster-size=SIZE   Granularity of copies, 4k to 4M (default: 4k, for\n"
   "                        disks of more than 64 GiB up to 64k).\n"
@@ -223,6 +225,19 @@ set_writeback (struct params *p, const char *value)
   return 1;
 }
 
+static int
+set_commands (struct params *p, const char *value)
+{
+  const int on = nbdkit_parse_bool (value);
+
+  if (on == -1) {               /* which said why, but not of what */
+    nbdkit_error ("cbw-commands=%s: must be on or off", value);
+    return -1;
+  }
+  p->commands = on;
+  return 1;
+}
+
 int
 params_parse (struct params *p, const char *key, const char *value)
 {
@@ -230,6 +245,8 @@ params_parse (struct params *p, const char *key, const char *value)
     return set_shm (p, value);
   if (strcmp (key, "cbw-target") == 0)
     return set_target (p, value);
+  if (strcmp (key, "cbw-commands") == 0)
+    return set_commands (p, value);
   if (strcmp (key, "cbw-snapshot") == 0)
     return set_snapshot (p, value);
   if (strcmp (key, "cbw-cluster-size") == 0)

@@ -5,6 +5,7 @@
 #ifndef CBW_PARAMS_H
 #define CBW_PARAMS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "layout.h"
@@ -19,6 +20,7 @@ struct params {
   uint32_t cluster_size;        /* bytes; 0: not given */
   uint64_t writeback;           /* bytes; 0: none */
   unsigned threads;
+  bool commands;                /* clients may name commands as targets */
 };
 
 #define PARAMS_INIT { .snapshot = "snapshot", .threads = 8 }

@@ -13,7 +13,6 @@
 
 #include "cleanup.h"
 #include "lifecycle.h"
-#include "nbd.h"
 #include "snaptab.h"
 #include "target.h"
 
@@ -53,8 +52,10 @@ is_terminated (const struct cbw_snapshot *copy)
 }
 
 static int
-check_entry (const struct segment *segment, const struct cbw_snapshot *copy,
-             unsigned i, uint64_t disk_size, struct error *e)
+check_entry (const struct segment *segment,
+             const struct command_policy *commands,
+             const struct cbw_snapshot *copy, unsigned i, uint64_t disk_size,
+             struct error *e)
 {
   const struct cbw_map *m = &segment->map;
   const enum cbw_snapshot_state state = state_of (copy);
@@ -73,11 +74,9 @@ check_entry (const struct segment *segment, const struct cbw_snapshot *copy,
     return error_set (e, EBADMSG, "%s: is corrupt: entry %u of its snapshot "
                       "table is damaged; remove the segment to start anew",
                       segment->path, i);
-  if (image_nbd_is_command (copy->target) && !segment_is_private (segment))
-    return error_set (e, EPERM, "%s: other users can write to it, and the "
-                      "target of snapshot \"%s\" is a command; see that only "
-                      "you can write to it, if you trust it",
-                      segment->path, copy->name);
+  if (command_policy_takeover (commands, segment->path, copy->name,
+                               copy->target, e) == -1)
+    return -1;
   if (copy->size > disk_size)   /* it had grown before the snapshot */
     return error_set (e, EINVAL, "%s: has a snapshot of a disk of %" PRIu64
                       " bytes, and this one has only %" PRIu64
@@ -98,7 +97,8 @@ by_age (const void *a, const void *b)
 
 /* Read and check the table; nothing is changed. */
 static int
-find_snapshots (const struct segment *segment, uint64_t disk_size,
+find_snapshots (const struct segment *segment,
+                const struct command_policy *commands, uint64_t disk_size,
                 struct found *found, struct error *e)
 {
   enum cbw_snapshot_state state;
@@ -107,7 +107,8 @@ find_snapshots (const struct segment *segment, uint64_t disk_size,
   for (i = 0; i < CBW_NR_SNAPSHOTS; ++i) {
     memcpy (&found->copies[i], map_snapshot (&segment->map, i),
             sizeof found->copies[i]);
-    if (check_entry (segment, &found->copies[i], i, disk_size, e) == -1)
+    if (check_entry (segment, commands, &found->copies[i], i, disk_size,
+                     e) == -1)
       return -1;
     state = state_of (&found->copies[i]);
     if (state != CBW_SNAPSHOT_EMPTY && state != CBW_SNAPSHOT_RESERVED)
@@ -290,7 +291,7 @@ restore_snapshots (struct engine *engine, struct segment *segment,
   if (found == NULL)
     return error_set_errno (e, ENOMEM, "%s", segment->path);
   /* First look, then touch. */
-  if (find_snapshots (segment, disk_size, found, e) == -1 ||
+  if (find_snapshots (segment, &engine->commands, disk_size, found, e) == -1 ||
       check_policies (&engine->writeback, found, e) == -1)
     return -1;
 

@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
+/* Starting to serve a segment: what is there is taken up, what is asked for is
+ * made.  The end is in server-stop.c.
+ */
+
 #include <config.h>
 
 #include <errno.h>
@@ -14,12 +18,13 @@
 
 #include "access.h"
 #include "cleanup.h"
+#include "clock.h"
 #include "lifecycle.h"
 #include "nbd.h"
 #include "segment-server.h"
 #include "server.h"
-#include "slots.h"
 #include "snaptab.h"
+#include "suspects.h"
 
 /* What can be told of an NBD server without the disk. */
 static int
@@ -138,13 +143,28 @@ make_wanted (struct server *s, const struct params *p, uint64_t disk_size,
                           e);
 }
 
+/* What guests' changes an earlier server left under way, and that a successor
+ * is to know the same of this one.
+ */
+static int
+take_inflight (struct server *s, bool local, struct error *e)
+{
+  struct cbw_header *h = map_header (&s->segment.map);
+
+  inflight_attach (&s->engine.inflight, &s->segment.map, h->source_local == 1,
+                   local);
+  h->source_local = local;
+  return suspects_preserve (&s->engine, e);
+}
+
 /* Bring back what an earlier server left, and have the snapshot that is
  * asked for.
  */
 static int
 prepare_snapshots (struct server *s, const struct params *p,
-                   uint64_t disk_size, struct error *e)
+                   const struct source_info *info, struct error *e)
 {
+  const uint64_t disk_size = info->size;
   int there = 1;
 
   if (!s->segment.fresh &&
@@ -159,6 +179,7 @@ prepare_snapshots (struct server *s, const struct params *p,
    */
   if (segment_begin (&s->segment, e) == -1 ||
       writeback_start (&s->engine.writeback, e) == -1 ||
+      take_inflight (s, info->local, e) == -1 ||
       (!there && make_wanted (s, p, disk_size, e) == -1))
     return -1;
   return restore_backups (&s->engine, e);
@@ -214,9 +235,12 @@ server_start (struct server *s, const struct params *p,
   engine_init (&s->engine);
   engine_set_source (&s->engine, source);
   table_attach (&s->engine.table, map_snapshot (&s->segment.map, 0));
+  s->engine.commands = (struct command_policy) {
+    .allowed = p->commands, .target = p->target
+  };
   if (writeback_attach (&s->engine.writeback, &s->segment.map,
                         p->writeback != 0, &e) == -1 ||
-      prepare_snapshots (s, p, info->size, &e) == -1) {
+      prepare_snapshots (s, p, info, &e) == -1) {
     nbdkit_error ("cbw: %s", e.msg);
     goto fail;
   }
@@ -237,58 +261,9 @@ server_start (struct server *s, const struct params *p,
   return 0;
 
  fail:
-  if (!engine_stop (&s->engine))
-    return -1;                  /* a copy is stuck, which uses all of it */
+  if (!engine_stop (&s->engine, now_monotonic_ns () + copier_patience_ns ()))
+    return -1;                  /* a thread is stuck, which uses all of it */
   engine_destroy (&s->engine);
   segment_close (&s->segment, s->segment.fresh);
   return -1;
-}
-
-/* What is to survive a reboot must be on the disk before the segment says
- * that it was left in order.  An NBD server may go down for itself: what it
- * has is flushed too, unless it hangs, as a copy that is "stuck" says.
- */
-static void
-flush_targets (struct server *s, bool stuck)
-{
-  const struct chain *chain = s->engine.chain.current;
-  const bool reboot = !segment_is_volatile (&s->segment);
-  struct snapshot *snap;
-  struct image *target;
-  struct error e;
-  size_t i;
-
-  for (i = 0; chain && i < chain->len; ++i) {
-    snap = chain->snaps[i];
-    if (snap->fixed.target_kind == CBW_TARGET_NBD ? stuck : !reboot)
-      continue;
-    /* What is in the write-back buffer is in the segment. */
-    target = image_beneath (snap->target);
-    if (target && target->ops->flush (target, &e) == -1)
-      chain_lose_target (chain, i, &e);
-  }
-}
-
-bool
-server_stop (struct server *s)
-{
-  struct error e;
-  bool ended;
-
-  service_stop (&s->service);
-  ended = engine_stop (&s->engine);
-  flush_targets (s, !ended);
-  if (!ended) {
-    /* It is not left in order, and the lock stays ours until the process,
-     * with that copy, is gone.
-     */
-    slots_wake_all (&s->segment.map);
-    return false;
-  }
-  /* The targets first: a successor must find them unlocked. */
-  engine_destroy (&s->engine);
-  if (segment_stop (&s->segment, &e) == -1)
-    nbdkit_error ("cbw: %s", e.msg);
-  segment_close (&s->segment, false);
-  return true;
 }

@@ -34,9 +34,10 @@ extern int server_start (struct server *s, const struct params *p,
                          const struct source *source,
                          const struct source_info *info);
 
-/* Stop in good order: readers are told, targets flushed.  Returns false if
- * a copy is stuck in a thread that cannot be ended: then the source, and
- * this code, must stay until the process is gone.
+/* Stop in good order: readers are told, targets flushed.  However much hangs,
+ * it takes no longer than copier_patience_ns.  Returns false if a thread is
+ * stuck that cannot be ended: then the source, and this code, must stay until
+ * the process is gone.
  */
 extern bool server_stop (struct server *s);
 

@@ -1,72 +1,71 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
+/* The service threads: they take a slot, run what it asks for, and reply.
+ * See service.h.
+ */
+
 #include <config.h>
 
 #include <errno.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <string.h>
 
 #include <nbdkit-filter.h>
 
+#include "client.h"
 #include "clock.h"
 #include "commands.h"
 #include "futex.h"
-#include "lifecycle.h"
-#include "liveness.h"
 #include "service.h"
-#include "slots.h"
 #include "view.h"
 
-/* How often dead clients are looked for. */
-#define REAP_INTERVAL (NS_PER_SEC / 2)
-
-/* A request, as it was when it was looked at. */
-struct request {
-  uint32_t kind;
-  uint64_t snapshot;
-  uint64_t offset;
-  uint64_t length;
-};
+/* How long a thread sleeps that nobody wakes.  Nothing depends on it. */
+#define SLEEP (10 * NS_PER_SEC)
 
 static struct request
-copy_request (const struct cbw_slot *slot)
+copy_request (const struct cbw_map *m, unsigned i)
 {
   /* Once: the client could write while we look. */
-  const volatile struct cbw_slot *v = slot;
+  const volatile struct cbw_slot *v = map_slot (m, i);
 
   return (struct request) {
     .kind = v->kind,
+    .owner = slot_get_owner (m, i),
     .snapshot = v->snapshot,
     .offset = v->offset,
     .length = v->length,
   };
 }
 
+/* The reply is there. */
+static void
+complete (struct service *s, unsigned i, const struct request *rq, int r,
+          uint32_t count)
+{
+  const struct cbw_map *m = &s->segment->map;
+  struct cbw_header *h = map_header (m);
+  struct cbw_slot *slot = map_slot (m, i);
+
+  slot->status = r;
+  slot->count = r == 0 ? count : 0;
+  slot_complete (m, i);
+
+  atomic_fetch_add_explicit (&h->requests, 1, memory_order_relaxed);
+  if (r == 0 && rq->kind == CBW_REQUEST_READ)
+    atomic_fetch_add_explicit (&h->read_bytes, rq->length,
+                               memory_order_relaxed);
+}
+
+/* ---- Control ---- */
+
 static int
-run_request (struct service *s, const struct request *rq, uint32_t owner,
-             void *buf, uint32_t *count)
+run_control (struct service *s, const struct request *rq, void *buf)
 {
   switch (rq->kind) {
-  case CBW_REQUEST_READ:
-    if (rq->length > CBW_SLOT_BUFFER_SIZE)
-      return EINVAL;
-    return view_read (s->engine, &s->source, rq->snapshot, buf, rq->length,
-                      rq->offset);
-  case CBW_REQUEST_EXTENTS:
-    return view_extents (s->engine, &s->source, rq->snapshot, rq->length,
-                         rq->offset, s->info.can_extents, buf, count);
-  case CBW_REQUEST_CACHE:
-    if (rq->length > UINT32_MAX)
-      return EINVAL;
-    if (!s->info.can_cache)
-      return 0;                 /* a hint that has no use here */
-    return view_cache (s->engine, &s->source, rq->snapshot, rq->length,
-                       rq->offset);
-  case CBW_REQUEST_DISCARD:
-    return view_discard (s->engine, rq->snapshot, rq->length, rq->offset);
   case CBW_REQUEST_CREATE:
   case CBW_REQUEST_BACKUP:
-    return command_create (s->engine, s->segment, s->info.size, owner,
+    return command_create (s->engine, s->segment, &s->source, rq->owner,
                            rq->kind == CBW_REQUEST_BACKUP, buf);
   case CBW_REQUEST_DROP:
     return command_drop (s->engine, s->segment, rq->snapshot, buf);
@@ -78,113 +77,192 @@ run_request (struct service *s, const struct request *rq, uint32_t owner,
 }
 
 static void
-run_slot (struct service *s, unsigned i)
+control_task (struct crew_task *task)
 {
-  const struct cbw_map *m = &s->segment->map;
-  struct cbw_slot *slot = map_slot (m, i);
-  const struct request rq = copy_request (slot);
-  const bool turn = rq.kind == CBW_REQUEST_READ &&
-    turns_begin (&s->turns, rq.length);
-  uint32_t count = 0;
+  /* Once the slot is completed it may come again, and the task with it. */
+  const struct control_task t = *(struct control_task *) task;
+  struct service *s = t.service;
+  const int r = run_control (s, &t.rq, map_buffer (&s->segment->map, t.slot));
+
+  atomic_fetch_sub (&s->nr_controls, 1);
+  complete (s, t.slot, &t.rq, r, 0);
+}
+
+/* Give it to the crew. */
+static void
+hand_over (struct service *s, unsigned i, const struct request *rq)
+{
+  struct control_task *t = &s->controls[i];
+  void *buf = map_buffer (&s->segment->map, i);
+  struct error e;
   int r;
 
-  r = run_request (s, &rq, slot_get_owner (m, i), map_buffer (m, i), &count);
-  slot->status = r;
-  slot->count = r == 0 ? count : 0;
-  slot_complete (m, i);
-
-  atomic_fetch_add_explicit (&map_header (m)->requests, 1,
-                             memory_order_relaxed);
-  if (r == 0 && rq.kind == CBW_REQUEST_READ)
-    atomic_fetch_add_explicit (&map_header (m)->read_bytes, rq.length,
-                               memory_order_relaxed);
-  if (turn)
-    turns_end (&s->turns);
-}
-
-static bool
-client_alive (void *opaque, unsigned client)
-{
-  const struct service *s = opaque;
-
-  return liveness_client (s->segment->fd, client);
-}
-
-/* Look for dead clients if it is time; one thread at a time does. */
-static void
-reap (struct service *s)
-{
-  const uint64_t now = now_monotonic_ns ();
-  uint64_t due = atomic_load_explicit (&s->next_reap, memory_order_relaxed);
-  unsigned n;
-
-  if (now < due ||
-      !atomic_compare_exchange_strong (&s->next_reap, &due,
-                                       now + REAP_INTERVAL))
-    return;
-  /* It may wait, for a drop that waits for guests' copies: then one thread
-   * does, and the others go on serving.
-   */
-  if (atomic_exchange (&s->reaping, true))
-    return;
-  check_targets (s->engine);
-  drop_orphans (s->engine, s->segment, client_alive, s);
-  release_complete (s->engine);
-  n = slots_reap (&s->segment->map, client_alive, s);
-  if (n > 0) {
-    atomic_fetch_add_explicit (&map_header (&s->segment->map)->reaped, n,
-                               memory_order_relaxed);
-    nbdkit_debug ("cbw: took %u slots from clients that are gone", n);
+  *t = (struct control_task) {
+    .task.run = control_task, .service = s, .slot = i, .rq = *rq
+  };
+  if (atomic_fetch_add (&s->nr_controls, 1) < CONTROL_MAX) {
+    r = crew_run (&s->crew, &t->task);
+    if (r == 0 || r == ESHUTDOWN) /* that is for the next server */
+      return;
+    error_set_errno (&e, r, "cannot start a thread for the request");
   }
-  atomic_store (&s->reaping, false);
+  else
+    error_set (&e, EBUSY, "the server has %d requests to take, drop or control "
+               "snapshots that have not ended; try again later", CONTROL_MAX);
+  atomic_fetch_sub (&s->nr_controls, 1);
+  complete (s, i, rq, command_refuse (&e, buf), 0);
+}
+
+/* ---- Reading ---- */
+
+/* Must the request be refused, whatever it asks for?  The errno, or 0. */
+static int
+check_manners (struct service *s, unsigned i, const struct request *rq)
+{
+  const struct cbw_map *m = &s->segment->map;
+
+  if (rq->owner == SLOT_OWNER_NONE)
+    return 0;                   /* nobody is there to see the reply */
+  if (slot_is_for_control (i) ||
+      slot_owner_client (rq->owner) >= CLIENTS_FOR_ALL)
+    return EPERM;
+  if (slots_are_scarce (m) && slots_held (m, rq->owner) > SLOTS_PER_CLIENT)
+    return EBUSY;
+  return pool_is_hung (&s->pool, rq->snapshot) ? EIO : 0;
+}
+
+static int
+run_read (struct service *s, const struct request *rq, void *buf)
+{
+  uint64_t turn;
+  int r;
+
+  if (rq->length > CBW_SLOT_BUFFER_SIZE)
+    return EINVAL;
+  turn = turns_begin (&s->turns, rq->length);
+  r = view_read (s->engine, &s->source, rq->snapshot, buf, rq->length,
+                 rq->offset);
+  turns_end (&s->turns, turn);
+  return r;
+}
+
+static int
+run_cache (struct service *s, const struct request *rq)
+{
+  if (rq->length > UINT32_MAX)
+    return EINVAL;
+  if (!s->info.can_cache)
+    return 0;                   /* a hint that has no use here */
+  return view_cache (s->engine, &s->source, rq->snapshot, rq->length,
+                     rq->offset);
+}
+
+static int
+run_request (struct service *s, const struct request *rq, void *buf,
+             uint32_t *count)
+{
+  switch (rq->kind) {
+  case CBW_REQUEST_READ:
+    return run_read (s, rq, buf);
+  case CBW_REQUEST_EXTENTS:
+    return view_extents (s->engine, &s->source, rq->snapshot, rq->length,
+                         rq->offset, s->info.can_extents, buf, count);
+  case CBW_REQUEST_CACHE:
+    return run_cache (s, rq);
+  case CBW_REQUEST_DISCARD:
+    return view_discard (s->engine, rq->snapshot, rq->length, rq->offset);
+  default:
+    return EINVAL;
+  }
 }
 
 static void
-service_thread (void *opaque)
+step (void *opaque, unsigned index)
 {
   struct service *s = opaque;
   const struct cbw_map *m = &s->segment->map;
-  unsigned cursor = 0;
-  int i;
+  const int i = slot_take (m, &s->cursors[index]);
+  struct request rq;
+  uint32_t count = 0;
+  int r;
 
-  while (!atomic_load (&s->stop)) {
-    i = slot_take (m, &cursor);
-    if (i >= 0)
-      run_slot (s, (unsigned) i);
-    reap (s);                   /* not between waking and looking */
-    if (i < 0)
-      slots_wait_submitted (m, REAP_INTERVAL);
+  if (i == -1) {
+    slots_wait_submitted (m, SLEEP);
+    return;
   }
+  rq = copy_request (m, (unsigned) i);
+  if (request_is_control (rq.kind)) {
+    hand_over (s, (unsigned) i, &rq);
+    return;
+  }
+  r = check_manners (s, (unsigned) i, &rq);
+  if (r == 0) {
+    pool_begin (&s->pool, index, rq.snapshot);
+    r = run_request (s, &rq, map_buffer (m, (unsigned) i), &count);
+    pool_end (&s->pool, index);
+  }
+  complete (s, (unsigned) i, &rq, r, count);
 }
+
+/* ---- Start and stop ---- */
 
 int
 service_start (struct service *s, unsigned nr_threads)
 {
   int r;
 
-  atomic_init (&s->stop, false);
-  atomic_init (&s->next_reap, 0);
-  atomic_init (&s->reaping, false);
   turns_init (&s->turns, &s->engine->gate);
-  thread_group_init (&s->threads, service_thread, s);
-  r = thread_group_start (&s->threads, nr_threads);
-  if (r != 0) {
-    errno = r;
-    nbdkit_error ("cbw: cannot start a service thread: %m");
-    service_stop (s);
-    return -1;
-  }
-  return 0;
+  crew_init (&s->crew);
+  pool_init (&s->pool, nr_threads, step, s);
+  watch_init (s);
+  r = pool_start (&s->pool);
+  if (r == 0)
+    r = thread_group_start (&s->watch, 1);
+  if (r == 0)
+    return 0;
+  errno = r;
+  nbdkit_error ("cbw: cannot start a service thread: %m");
+  /* They have had no time to begin with anything that hangs. */
+  service_stop (s, now_monotonic_ns () + 10 * NS_PER_SEC);
+  return -1;
 }
 
 void
-service_stop (struct service *s)
+service_quit (struct service *s)
 {
   struct cbw_doorbell *bell = map_doorbell (&s->segment->map);
 
-  atomic_store (&s->stop, true);
+  watch_stop (s);
+  crew_stop (&s->crew);
+  pool_stop (&s->pool);
   atomic_fetch_add (&bell->submitted, 1);
   futex_wake (&bell->submitted, INT_MAX);
-  thread_group_join (&s->threads);
+}
+
+bool
+service_wait (struct service *s, uint64_t until)
+{
+  return thread_group_wait (&s->watch, time_left (until)) == 0 &&
+    thread_group_wait (&s->crew.threads, time_left (until)) == 0 &&
+    thread_group_wait (&s->pool.group, time_left (until)) == 0;
+}
+
+bool
+service_stop (struct service *s, uint64_t until)
+{
+  unsigned stuck;
+
+  service_quit (s);
+  stuck = thread_group_end (&s->watch, time_left (until));
+  stuck += crew_end_all (&s->crew, time_left (until));
+  stuck += pool_end_all (&s->pool, time_left (until));
+  if (stuck > 0) {
+    nbdkit_error ("cbw: %u requests of clients are stuck; leaving them",
+                  stuck);
+    return false;
+  }
   turns_destroy (&s->turns);
+  pthread_cond_destroy (&s->watch_wake);
+  pthread_mutex_destroy (&s->watch_lock);
+  return true;
 }

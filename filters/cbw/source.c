@@ -37,17 +37,29 @@ source_describe (nbdkit_next *next, struct source_info *info)
   if (r == -1)
     return -1;
   info->can_cache = r != NBDKIT_CACHE_NONE;
+  info->local = false;
   return 0;
+}
+
+/* The context for a call that ends at "end", for this call only: the disk may
+ * have another for the next one.
+ */
+static nbdkit_next *
+context (const struct source *s, uint64_t end)
+{
+  return s->next && (s->disk == NULL || end <= s->size) ? s->next :
+    disk_next (s->disk);
 }
 
 int
 source_pread (const struct source *s, void *buf, uint32_t count,
               uint64_t offset)
 {
+  nbdkit_next *next = context (s, offset + count);
   SOURCE_LOCK_FOR_SCOPE (s);
   int err = 0;
 
-  if (s->next->pread (s->next, buf, count, offset, 0, &err) == -1)
+  if (next->pread (next, buf, count, offset, 0, &err) == -1)
     return err ? err : EIO;
   return 0;
 }
@@ -55,10 +67,13 @@ source_pread (const struct source *s, void *buf, uint32_t count,
 int
 source_cache (const struct source *s, uint32_t count, uint64_t offset)
 {
+  nbdkit_next *next = context (s, offset + count);
   SOURCE_LOCK_FOR_SCOPE (s);
   int err = 0;
 
-  if (s->next->cache (s->next, count, offset, 0, &err) == -1)
+  if (next->can_cache (next) <= NBDKIT_CACHE_NONE)
+    return 0;                   /* another context could */
+  if (next->cache (next, count, offset, 0, &err) == -1)
     return err ? err : EIO;
   return 0;
 }
@@ -68,6 +83,7 @@ source_extents (const struct source *s, uint32_t count, uint64_t offset,
                 uint64_t limit, bool one, int *err)
 {
   struct nbdkit_extents *extents;
+  nbdkit_next *next;
   int r;
 
   *err = EIO;
@@ -77,10 +93,11 @@ source_extents (const struct source *s, uint32_t count, uint64_t offset,
     *err = ENOMEM;
     return NULL;
   }
+  next = context (s, offset + count);
   {
     SOURCE_LOCK_FOR_SCOPE (s);
-    r = s->next->extents (s->next, count, offset,
-                          one ? NBDKIT_FLAG_REQ_ONE : 0, extents, err);
+    r = next->extents (next, count, offset, one ? NBDKIT_FLAG_REQ_ONE : 0,
+                       extents, err);
   }
   if (r == -1 || nbdkit_extents_count (extents) == 0) {
     nbdkit_extents_free (extents);

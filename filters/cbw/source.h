@@ -18,8 +18,13 @@
 
 #include <nbdkit-filter.h>
 
+#include "disk.h"
+
 struct source {
-  nbdkit_next *next;
+  struct disk *disk;            /* read through its context in use ... */
+  nbdkit_next *next;            /* ... or this one, if it is not NULL, up to
+                                 * "size", or with no disk everywhere */
+  uint64_t size;                /* bytes */
   pthread_mutex_t *serial;      /* NULL: the layer below is parallel */
 };
 
@@ -32,6 +37,7 @@ struct source_info {
   uint32_t minimum_block, preferred_block, maximum_block; /* or 0 */
   bool can_extents;
   bool can_cache;
+  bool local;                   /* plugin.h; false until somebody sets it */
 };
 
 /* Ask a context, which has been prepared, what it can do: nbdkit wants that

@@ -204,25 +204,40 @@ timed_copy (struct timed_pool *pool, struct snapshot *snap, uint64_t start,
   return r;
 }
 
-bool
-timed_destroy (struct timed_pool *pool, uint64_t timeout_ns)
+void
+timed_quit (struct timed_pool *pool)
 {
   unsigned n;
 
   {
     LOCK_FOR_SCOPE (&pool->lock);
+    if (pool->stop)
+      return;
     pool->stop = true;
     pthread_cond_broadcast (&pool->work);
     n = pool->workers.started - pool->idle;
   }
   if (n > 0)
     nbdkit_error ("cbw: waiting for %u copies that took too long", n);
+}
+
+bool
+timed_stop (struct timed_pool *pool, uint64_t timeout_ns)
+{
+  unsigned n;
+
+  timed_quit (pool);
   n = thread_group_end (&pool->workers, timeout_ns);
   if (n > 0) {
     nbdkit_error ("cbw: %u copies are stuck; leaving them", n);
     return false;
   }
+  return true;
+}
+
+void
+timed_destroy (struct timed_pool *pool)
+{
   pthread_cond_destroy (&pool->work);
   pthread_mutex_destroy (&pool->lock);
-  return true;
 }

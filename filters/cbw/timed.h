@@ -47,11 +47,18 @@ struct timed_pool {
 
 extern void timed_init (struct timed_pool *pool, struct piece_pool *buffers);
 
-/* Wait up to timeout_ns for copies that were given up, saying so in the
- * log, and end the threads.  Returns false if some are still stuck: then
+/* Let the threads end, and say in the log if copies that were given up are
+ * waited for.
+ */
+extern void timed_quit (struct timed_pool *pool);
+
+/* Wait up to timeout_ns for those, and end the threads.  Returns false if some are still stuck: then
  * nothing that they use may be freed.
  */
-extern bool timed_destroy (struct timed_pool *pool, uint64_t timeout_ns);
+extern bool timed_stop (struct timed_pool *pool, uint64_t timeout_ns);
+
+/* After that, if it returned true. */
+extern void timed_destroy (struct timed_pool *pool);
 
 /* Copy clusters [start, end) of snap, or write zeroes for a "hole" that may
  * be longer than a piece, but no longer than until timeout_ns after "since"

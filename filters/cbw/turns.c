@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
+/* Whose turn it is among large reads: see turns.h. */
+
 #include <config.h>
 
 #include <errno.h>
@@ -14,7 +16,9 @@
 /* How long after a write guests are taken to be writing, at most. */
 #define LOOK_INTERVAL (4 * NS_PER_MS)
 
-/* How long a turn is waited for, and what comes after one. */
+/* How long a turn is waited for, before the one who has it loses it, and what
+ * comes after one.
+ */
 #define PATIENCE (20 * NS_PER_MS)
 #define PAUSE_NS 60000
 
@@ -27,7 +31,7 @@ turns_init (struct turns *t, struct gate *gate)
   atomic_init (&t->guests, false);
   pthread_mutex_init (&t->lock, NULL);
   cond_init (&t->ended);
-  t->taken = false;
+  t->turn = t->turns = 0;
 }
 
 void
@@ -54,28 +58,32 @@ guests_write (struct turns *t)
   return atomic_load (&t->guests);
 }
 
-bool
+uint64_t
 turns_begin (struct turns *t, uint64_t length)
 {
   struct timespec until;
 
   if (length < LARGE || !guests_write (t))
-    return false;
+    return 0;
   until = deadline (now_monotonic_ns () + PATIENCE);
   LOCK_FOR_SCOPE (&t->lock);
-  while (t->taken)
+  while (t->turn != 0)
     if (pthread_cond_timedwait (&t->ended, &t->lock, &until) == ETIMEDOUT)
-      return false;
-  return t->taken = true;
+      break;                    /* it hangs: nobody waits for it again */
+  return t->turn = ++t->turns;
 }
 
 void
-turns_end (struct turns *t)
+turns_end (struct turns *t, uint64_t turn)
 {
   const struct timespec pause = { .tv_nsec = PAUSE_NS };
 
+  if (turn == 0)
+    return;
   nanosleep (&pause, NULL);
   LOCK_FOR_SCOPE (&t->lock);
-  t->taken = false;
-  pthread_cond_signal (&t->ended);
+  if (t->turn == turn) {
+    t->turn = 0;
+    pthread_cond_signal (&t->ended);
+  }
 }

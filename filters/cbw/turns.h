@@ -28,16 +28,18 @@ struct turns {
 
   pthread_mutex_t lock;
   pthread_cond_t ended;
-  bool taken;                   /* under the lock */
+  uint64_t turn, turns;         /* whose it is, 0 nobody's, and how many there
+                                 * have been; under the lock */
 };
 
 extern void turns_init (struct turns *t, struct gate *gate);
 extern void turns_destroy (struct turns *t);
 
-/* Before a read of so many bytes: wait for its turn, but not for ever, as
- * the one before may hang.  Returns whether turns_end is to be called.
+/* Before a read of so many bytes: wait for its turn.  The one before may hang:
+ * if it takes too long it loses its turn, so that one read waits for it, and
+ * not each.  Returns what to give to turns_end; 0 if the read needs no turn.
  */
-extern bool turns_begin (struct turns *t, uint64_t length);
-extern void turns_end (struct turns *t);
+extern uint64_t turns_begin (struct turns *t, uint64_t length);
+extern void turns_end (struct turns *t, uint64_t turn);
 
 #endif /* CBW_TURNS_H */

@@ -382,9 +382,14 @@ writeback_end (struct writeback *w, uint64_t timeout_ns)
                   stuck);
     return false;
   }
+  return true;
+}
+
+void
+writeback_destroy (struct writeback *w)
+{
   detach (w);
   pthread_cond_destroy (&w->work);
   pthread_cond_destroy (&w->drained);
   pthread_mutex_destroy (&w->lock);
-  return true;
 }

@@ -100,6 +100,9 @@ extern void writeback_stop (struct writeback *w);
  */
 extern bool writeback_end (struct writeback *w, uint64_t timeout_ns);
 
+/* After that, if it returned true: the cells stay in the segment. */
+extern void writeback_destroy (struct writeback *w);
+
 /* A thread that brings cells to their targets; opaque is the writeback. */
 extern void drain_thread (void *opaque);
 

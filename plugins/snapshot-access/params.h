@@ -46,7 +46,7 @@ extern void params_free (struct params *p);
   "With a segment:\n"                                                   \
   "create=true       Take a snapshot at start, and drop it at the end.\n" \
   "target=FILE|URI   Where its old data goes (default: NAME.cow beside the\n" \
-  "                  segment, or in /var/tmp).\n"                       \
+  "                  segment, or in a private directory in /var/tmp).\n" \
   "discard=true      Let clients discard areas by trimming them.\n"       \
   "discard=read      Discard what has been read: for one client that reads\n" \
   "                  the snapshot once.\n"                               \

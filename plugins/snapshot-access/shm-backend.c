@@ -81,8 +81,8 @@ seg_after_fork (void)
 {
   struct error e;
 
-  if (client_attach (&client, params->shm, "nbdkit snapshot-access", params->wait_ns,
-                     &e) == -1 ||
+  if (client_attach (&client, params->shm, "nbdkit snapshot-access", false,
+                     params->wait_ns, &e) == -1 ||
       (params->create && create_own (&e) == -1)) {
     nbdkit_error ("%s", e.msg);
     return -1;
@@ -96,7 +96,7 @@ seg_cleanup (void)
   struct error e;
 
   client.server_timeout_ns = 0; /* if the filter is gone, so be it */
-  if (own_id != 0 && control_drop_id (&client, own_id, &e) == -1)
+  if (own_id != 0 && control_drop_id (&client, own_id, 0, &e) == -1)
     nbdkit_debug ("%s", e.msg);
   client_detach (&client);
 }

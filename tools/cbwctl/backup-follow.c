@@ -263,7 +263,7 @@ end (struct follow *f, enum seen seen, bool cancelled)
   if (f->tty)
     printf ("\n");
   if (seen != SEEN_GONE &&
-      control_drop_id (f->client, f->entry.id, &e) == -1)
+      control_drop_id (f->client, f->entry.id, 0, &e) == -1)
     return report_error (&e);
   if (was_complete (f))         /* perhaps in the last moment */
     return complete (f);

@@ -45,6 +45,9 @@ static const char help[] =
   "  --timeout=SECS a guest's write waits no longer for old data to be copied\n"
   "  --full=stall:SECS\n"
   "                 how long it waits for space; both as for cbwctl create\n"
+  "  --hold-timeout=SECS\n"
+  "                 how long guests' writes may be held to begin, or with\n"
+  "                 --cancel to end, the backup (default: 0.2)\n"
   "  --detach       do not wait\n"
   "  --pause        let it rest\n"
   "  --resume       let it go on, also after an error\n"
@@ -61,6 +64,7 @@ static const struct option options[] = {
   { "on-error", required_argument, NULL, 'e' },
   { "timeout", required_argument, NULL, 'l' },
   { "full", required_argument, NULL, 's' },
+  { "hold-timeout", required_argument, NULL, 'h' },
   { "detach", no_argument, NULL, 'd' },
   { "pause", no_argument, NULL, 'p' },
   { "resume", no_argument, NULL, 'r' },
@@ -177,7 +181,7 @@ control (struct client *client, const struct request *rq,
     if (atomic_load (&backup->entry.fill.state) == CBW_FILL_COMPLETE)
       return error_set (e, EALREADY, "backup \"%s\" is complete",
                         backup->entry.name);
-    return control_drop_id (client, id, e);
+    return control_drop_id (client, id, rq->s.hold_ns, e);
   default:
     return control_job (client, id, CBW_JOB_SPEED, rq->s.speed, e);
   }
@@ -194,6 +198,9 @@ check_usage (const struct request *rq)
   if (control && (rq->s.target || rq->detach || rq->json))
     usage_error (&command_backup, "--pause, --resume, --cancel and --speed "
                  "are for a backup that is under way: give nothing else");
+  if (rq->s.hold_ns && !rq->s.target && rq->action != 'c')
+    usage_error (&command_backup, "--hold-timeout goes with --to or "
+                 "--cancel");
   if (rq->action && rq->has_speed)
     usage_error (&command_backup, "one thing at a time, please");
 }
@@ -242,6 +249,7 @@ parse_options (int argc, char **argv, struct request *rq)
       s->options.timeout_ns = parse_time (cmd, "--timeout", optarg, optarg);
       break;
     case 's': s->options.stall_ns = parse_full (cmd, optarg); break;
+    case 'h': s->hold_ns = parse_hold (cmd, optarg); break;
     case 'd': rq->detach = true; break;
     case 'j': rq->json = true; break;
     default:
@@ -271,7 +279,7 @@ run (int argc, char **argv)
     return report_error (&e);
   announce_waiting ();
   if ((segment = segment_path (argv[n], &e)) == NULL ||
-      client_attach (&client, segment, "cbwctl backup", SERVER_WAIT,
+      client_attach (&client, segment, "cbwctl backup", true, SERVER_WAIT,
                      &e) == -1)
     return report_error (&e);
   status = run_request (&client, &rq, name);

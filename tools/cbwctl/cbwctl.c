@@ -66,7 +66,7 @@ next_option (const struct command *c, int argc, char **argv,
              const struct option *options)
 {
   enum { HELP = 0x1000 };
-  struct option all[16] = { { "help", no_argument, NULL, HELP } };
+  struct option all[24] = { { "help", no_argument, NULL, HELP } };
   size_t i;
   int r;
 

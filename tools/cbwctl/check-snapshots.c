@@ -80,7 +80,7 @@ check_error (struct check *c, const struct check_entry *entry)
                broken ? "broken" : "not broken", copy->failed);
   if (copy->failed == 1 &&
       (copy->error_num <= 0 || copy->error_reason < CBW_BROKEN_COPY ||
-       copy->error_reason > CBW_BROKEN_TARGET ||
+       copy->error_reason > CBW_BROKEN_SOURCE ||
        copy->error_offset > copy->size))
     check_add (&c->problems, "snapshot \"%s\": %s, but the reason "
                "has no meaning (reason %" PRIu32 ", errno %" PRId32

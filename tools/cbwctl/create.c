@@ -26,8 +26,9 @@ static const char help[] =
   "\n"
   "  --target=FILE|URI|'[ COMMAND ]'\n"
   "                 where old data goes: a new sparse file, or an NBD server\n"
-  "                 (default: NAME.cow beside the segment, or in /var/tmp if\n"
-  "                 that is in memory)\n"
+  "                 (default: NAME.cow beside the segment, or in a private\n"
+  "                 directory in /var/tmp, if others may write there or if it\n"
+  "                 is in memory)\n"
   "  --force        use it if it exists, or holds data, which is lost\n"
   "  --on-error=break-snapshot|break-guest-write\n"
   "                 what a copy that fails does: end the snapshot, or make the\n"
@@ -37,6 +38,10 @@ static const char help[] =
   "                 how long guests' writes wait for space if the target is\n"
   "                 full, before that counts as failed (default: 0)\n"
   "  --quota=SIZE   how much the target may hold (default: 0, no limit)\n"
+  "  --hold-timeout=SECS\n"
+  "                 how long guests' writes may be held for that moment: if\n"
+  "                 those under way take longer, no snapshot is taken\n"
+  "                 (default: 0.2)\n"
   "  --access=FILE  only these areas may be read: lines OFFSET LENGTH\n"
   "  --json         print the result as JSON\n"
   "  --help         print this help\n";
@@ -48,6 +53,7 @@ static const struct option options[] = {
   { "timeout", required_argument, NULL, 'l' },
   { "full", required_argument, NULL, 's' },
   { "quota", required_argument, NULL, 'q' },
+  { "hold-timeout", required_argument, NULL, 'h' },
   { "access", required_argument, NULL, 'a' },
   { "json", no_argument, NULL, 'j' },
   { NULL }
@@ -103,6 +109,17 @@ parse_full (const struct command *c, const char *value)
   if (strncmp (value, "stall:", 6) != 0)
     usage_error (c, "--full=%s: must be stall:SECS", value);
   return parse_time (c, "--full", value, value + 6);
+}
+
+uint64_t
+parse_hold (const struct command *c, const char *value)
+{
+  const uint64_t ns = parse_time (c, "--hold-timeout", value, value);
+
+  if (ns == 0 || ns > CBW_HOLD_MAX)
+    usage_error (c, "--hold-timeout=%s: must be more than 0, and no more than "
+                 "%d seconds", value, (int) (CBW_HOLD_MAX / NS_PER_SEC));
+  return ns;
 }
 
 static uint64_t
@@ -164,7 +181,8 @@ create (const char *segment, struct control_snapshot s, bool json,
        (target = absolute_path ("--target", s.target, true, e)) == NULL) ||
       (s.access &&
        (access = absolute_path ("--access", s.access, false, e)) == NULL) ||
-      client_attach (&client, segment, "cbwctl create", SERVER_WAIT, e) == -1)
+      client_attach (&client, segment, "cbwctl create", true, SERVER_WAIT,
+                     e) == -1)
     return -1;
   if (target == NULL)
     target = control_default_target (&client.segment, s.name, e);
@@ -202,6 +220,7 @@ run (int argc, char **argv)
       s.options.stall_ns = parse_full (&command_create, optarg);
       break;
     case 'q': s.options.quota = parse_quota (optarg); break;
+    case 'h': s.hold_ns = parse_hold (&command_create, optarg); break;
     case 'a': s.access = optarg; break;
     case 'j': json = true; break;
     }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
-/* Arguments that more than one command takes which makes a snapshot.  What
- * is wrong with a value is a usage error of the command.
+/* Arguments that several commands take.  What is wrong with a value is a usage
+ * error of the command.
  */
 
 #ifndef CBW_CREATE_H
@@ -28,5 +28,8 @@ extern uint64_t parse_time (const struct command *c, const char *option,
 
 /* --full=stall:SECS, in nanoseconds */
 extern uint64_t parse_full (const struct command *c, const char *value);
+
+/* --hold-timeout=SECS, in nanoseconds */
+extern uint64_t parse_hold (const struct command *c, const char *value);
 
 #endif /* CBW_CREATE_H */

@@ -10,19 +10,24 @@
 #include "cleanup.h"
 #include "client.h"
 #include "control.h"
+#include "create.h"
 #include "format.h"
 #include "snaptab.h"
 
 static const char help[] =
-  "Usage: cbwctl drop SEGMENT NAME...\n"
+  "Usage: cbwctl drop SEGMENT NAME... [OPTIONS]\n"
   "\n"
   "Drops snapshots: their readers get an error, and the space that no older\n"
   "snapshot needs is given back.  If one of the names is unknown, nothing is\n"
   "dropped.\n"
   "\n"
+  "  --hold-timeout=SECS\n"
+  "          how long guests' writes may be held for each: if those under way\n"
+  "          take longer, it is not dropped (default: 0.2)\n"
   "  --help  print this help\n";
 
 static const struct option options[] = {
+  { "hold-timeout", required_argument, NULL, 'h' },
   { NULL }
 };
 
@@ -53,21 +58,24 @@ run (int argc, char **argv)
   CLEANUP_FREE char *segment = NULL;
   char text[FORMAT_TEXT_MAX];
   int n, i, status = EXIT_DONE;
+  uint64_t hold_ns = 0;
   struct error e;
 
-  next_option (&command_drop, argc, argv, options);
+  while (next_option (&command_drop, argc, argv, options) != -1)
+    hold_ns = parse_hold (&command_drop, optarg);
   n = first_argument (&command_drop, argc, 2, INT_MAX,
                       "a segment and the names of snapshots");
   argv += n;
   n = argc - n - 1;
   announce_waiting ();
   if ((segment = segment_path (argv[0], &e)) == NULL ||
-      client_attach (&client, segment, "cbwctl drop", SERVER_WAIT, &e) == -1)
+      client_attach (&client, segment, "cbwctl drop", true, SERVER_WAIT,
+                     &e) == -1)
     return report_error (&e);
   if (!all_known (&client, n, argv + 1))
     status = EXIT_FAILED;
   for (i = 1; i <= n && status == EXIT_DONE; ++i)
-    if (control_drop (&client, argv[i], &e) == -1)
+    if (control_drop (&client, argv[i], hold_ns, &e) == -1)
       status = report_error (&e);
     else
       printf ("Dropped snapshot \"%s\".\n", format_text (argv[i], text));

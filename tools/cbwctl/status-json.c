@@ -85,6 +85,7 @@ json_error (const struct status_snapshot *snap)
     [CBW_BROKEN_COPY] = "copy",
     [CBW_BROKEN_REBOOT] = "reboot",
     [CBW_BROKEN_TARGET] = "target",
+    [CBW_BROKEN_SOURCE] = "source",
   };
   const unsigned reason = snap->info.error_reason;
   struct json_object *o = json_object_new_object ();

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+/* The end of a server, when its guests are gone.
+ *
+ * There is one deadline for all of it.  What has not ended by then is left
+ * behind, and nothing that it may use is freed; the server's lock stays until
+ * the process is gone, so that no successor begins beside it, and the segment
+ * is not marked as left in order.
+ */
+
+#include <config.h>
+
+#include <inttypes.h>
+
+#include <nbdkit-filter.h>
+
+#include "cleanup.h"
+#include "clock.h"
+#include "flush.h"
+#include "rounding.h"
+#include "segment-server.h"
+#include "server.h"
+#include "slots.h"
+
+/* The least that is waited, so that threads which do end have time to. */
+#define PATIENCE_MIN (NS_PER_SEC / 2)
+
+/* Something has not ended.  This is the one place where requests to targets
+ * that are NBD servers are to be interrupted, so that whoever waits for one
+ * ends; nothing that can be flushed is to be flushed any more.
+ */
+static void
+give_up_targets (struct engine *engine)
+{
+  CLEANUP_CHAIN_PUT struct chain *chain = chain_get (&engine->chain);
+  const struct snapshot *snap;
+  size_t i;
+
+  for (i = 0; chain && i < chain->len; ++i) {
+    snap = chain->snaps[i];
+    if (snap->fixed.target_kind == CBW_TARGET_NBD && snap->target)
+      nbdkit_error ("cbw: snapshot \"%s\": this server has to end; its target, "
+                    "an NBD server, may be what it has waited for",
+                    snap->fixed.name);
+  }
+}
+
+/* It cannot be left in order. */
+static bool
+leave (struct server *s)
+{
+  slots_wake_all (&s->segment.map);
+  return false;
+}
+
+bool
+server_stop (struct server *s)
+{
+  const uint64_t now = now_monotonic_ns ();
+  const uint64_t patience = max_u64 (copier_patience_ns (), PATIENCE_MIN);
+  const uint64_t until = now + patience;
+  enum flushed flushed;
+  struct flush *flush;
+  struct error e;
+  bool read, written, ended;
+
+  service_quit (&s->service);
+  engine_quit (&s->engine);
+  /* Some time is for the flush, whatever hangs; and for what ends only when
+   * its target is given up.
+   */
+  written = engine_wait (&s->engine, now + patience * 3 / 5);
+  read = service_wait (&s->service, now + patience * 3 / 5);
+  flush = flush_start (&s->engine.chain);
+  if (!flush_wait (flush, until - patience / 8) || !read || !written)
+    give_up_targets (&s->engine);
+  ended = service_stop (&s->service, until);
+  ended = engine_stop (&s->engine, until) && ended;
+  flushed = flush_end (flush, until);
+  if (!ended || flushed == FLUSH_STUCK)
+    return leave (s);
+
+  /* The targets first: a successor must find them unlocked. */
+  engine_destroy (&s->engine);
+  /* What was written while they were flushed may not have been. */
+  if (flushed == FLUSH_UNKNOWN || !written)
+    leave (s);
+  else if (segment_stop (&s->segment, &e) == -1)
+    nbdkit_error ("cbw: %s", e.msg);
+  segment_close (&s->segment, false);
+  return true;
+}
