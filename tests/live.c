@@ -286,7 +286,7 @@ has_open (const struct server *s, char *file, size_t size)
   while (!found && (fd = readdir (d)) != NULL) {
     len = readlinkat (dirfd (d), fd->d_name, file, size - 1);
     file[len > 0 ? len : 0] = '\0';
-    found = strstr (file, ".cow") != NULL;
+    found = strstr (file, ".cow") || strstr (file, ".bak");
   }
   closedir (d);
   return found;

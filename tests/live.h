@@ -72,7 +72,7 @@ extern void live_wait_entries (const struct cbw_map *m, unsigned nr);
  */
 extern void live_check_targets (const struct cbw_map *m, const char *dir);
 
-/* The server has no removed target open any more. */
+/* The server has no target (NAME.cow) or image (NAME.bak) open any more. */
 extern void live_check_open_files (const struct server *s);
 
 /* The value of argument "key=...", or the default. */

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /* Both servers against a model of them: a copy of the disk, and one more
- * for each snapshot.
+ * for each snapshot and for each backup.
  *
  *   model dir=DIR size=BYTES [seed=N] [steps=N] [seconds=N]
  *
  * Steps are drawn from the seed: the guest changes the disk, snapshots are
- * made, dropped and read, servers are killed and started again, also in
- * the middle of all that.  Every byte of every read is compared.  What was
+ * made, dropped and read, backups are begun, controlled and cancelled,
+ * servers are killed and started again, also in
+ * the middle of all that.  Every byte of every read is compared, and of every
+ * complete image, which is then filled with rubbish and removed.  What was
  * under way when the filter died may or may not have happened: the model
  * looks, and it must be one or the other.  Runs for so many steps, and as
  * many more as fit in so many seconds.
@@ -23,6 +25,7 @@
 
 #include "clock.h"
 #include "control.h"
+#include "live-backup.h"
 #include "live-model.h"
 #include "rounding.h"
 #include "unit.h"
@@ -35,7 +38,7 @@ static unsigned goal;
 
 /* Owned ones whose owner has gone: by when they must be gone too. */
 static struct { char name[CBW_NAME_MAX]; uint64_t deadline; } dying[NR_OWNERS];
-static uint64_t last_end;       /* when one of them was last seen going */
+static uint64_t last_end;       /* when something was last seen going */
 
 static struct {
   uint64_t changes, kills, stops, plugins, lost, owned, full;
@@ -109,18 +112,20 @@ step_read (void)
   compare_extents (s, count, offset);
 }
 
-/* It was refused: the table was full, unless an owner's end is making room
- * just now, and nothing may have changed.
+/* It was refused: the table was full, unless an end is making room just now,
+ * and nothing may have changed.  "again": the name was that of a result, which
+ * may be there still.
  */
 static void
-check_refused (const struct snap *s, const struct error *e)
+check_refused (const char *name, bool again, const char *target,
+               const struct error *e)
 {
   const bool full = live_entries (map ()) == CBW_NR_SNAPSHOTS ||
     now_monotonic_ns () < last_end + NS_PER_SEC;
 
-  REQUIRE (e->num == ENOSPC && full, "creating %s: %s", s->name, e->msg);
-  REQUIRE (!is_listed (s->name) && access (s->target, F_OK) == -1,
-           "%s was refused, and is there", s->name);
+  REQUIRE (e->num == ENOSPC && full, "creating %s: %s", name, e->msg);
+  REQUIRE ((again || !is_listed (name)) && access (target, F_OK) == -1,
+           "%s was refused, and is there", name);
   nr.full++;
 }
 
@@ -133,7 +138,7 @@ step_create (void)
 
   if (control_create (&model.patient, &(struct control_snapshot) {
         .name = s->name, .target = s->target }, &held_ns, &e) == -1)
-    check_refused (s, &e);
+    check_refused (s->name, false, s->target, &e);
   else
     snap_add (s, model.disk);
 }
@@ -168,7 +173,7 @@ step_create_owned (void)
     nr.owned++;
     return;
   }
-  check_refused (s, &e);
+  check_refused (s->name, false, s->target, &e);
   client_detach (s->owner);
   free (s->owner);
 }
@@ -239,16 +244,47 @@ step_drop (void)
   if (s->owner)
     owner_end (s);
   snap_remove (s);
+  last_end = now_monotonic_ns (); /* of hidden ones, too */
+}
+
+/* All that is drawn is drawn first: how far backups are is no part of the
+ * seed.
+ */
+static void
+step_backup (void)
+{
+  static const uint64_t speeds[] = { 0, 1, 100000, 1000000 };
+  struct backup *b = &backups.list[below (NR_BACKUPS)];
+  const uint64_t dice = unit_random (&seed), speed = speeds[below (4)];
+  const bool again = dice % 3 == 0;
+  struct error e;
+
+  if (b->running) {
+    backup_control (b, dice);
+    last_end = now_monotonic_ns ();
+  }
+  else if (b->left) {
+    REQUIRE (unlink (b->image) == 0, "%s: %m", b->image);
+    b->left = false;
+  }
+  else {
+    backup_new (b, again, dice);
+    if (backup_begin (b, &model.patient, speed, &e) == 0)
+      backup_add (b, model.disk);
+    else
+      check_refused (b->name, again, b->image, &e);
+  }
 }
 
 /* ---- All at once, and servers that end ---- */
 
-enum control { NOTHING, CREATE, DROP };
+enum control { NOTHING, CREATE, DROP, BACKUP, CANCEL };
 
 struct burst {
   struct change changes[NR_REGIONS];
   enum control control;
   struct snap *snap;            /* to be made or dropped */
+  struct backup *backup;        /* to be begun or cancelled */
   struct client *client;
   int result;
   struct error error;
@@ -260,11 +296,45 @@ burst_control (void *opaque)
   struct burst *b = opaque;
   uint64_t held_ns;
 
-  b->result = b->control == CREATE ?
-    control_create (b->client, &(struct control_snapshot) {
-        .name = b->snap->name, .target = b->snap->target }, &held_ns, &b->error) :
-    control_drop (b->client, b->snap->name, 0, &b->error);
+  switch (b->control) {
+  case CREATE:
+    b->result = control_create (b->client, &(struct control_snapshot) {
+        .name = b->snap->name, .target = b->snap->target }, &held_ns,
+      &b->error);
+    break;
+  case DROP:
+    b->result = control_drop (b->client, b->snap->name, 0, &b->error);
+    break;
+  case BACKUP:                  /* slowly, so that it can be read */
+    b->result = backup_begin (b->backup, b->client, 1, &b->error);
+    break;
+  default:
+    b->result = control_drop_id (b->client, b->backup->id, 0, &b->error);
+  }
   return NULL;
+}
+
+/* What to ask for among the changes, if that is possible now. */
+static void
+burst_choose (struct burst *b, bool end_filter)
+{
+  struct backup *backup = &backups.list[below (NR_BACKUPS)];
+  const uint64_t dice = unit_random (&seed);
+  const bool patient = !end_filter || below (5) > 0;
+
+  b->control = below (5);
+  b->client = patient ? &model.patient : &model.impatient;
+  if ((b->control == DROP && model.nr_snaps == 0) ||
+      (b->control == BACKUP && (backup->running || backup->left)) ||
+      (b->control == CANCEL && !backup->running))
+    b->control = NOTHING;
+  if (b->control == CREATE)
+    b->snap = snap_new ();
+  else if (b->control == DROP)
+    b->snap = &model.snaps[dice % model.nr_snaps];
+  else if (b->control == BACKUP)
+    backup_new (backup, false, dice);
+  b->backup = backup;
 }
 
 static void
@@ -337,18 +407,17 @@ burst_end_filter (struct burst *b, bool by_force)
     server_stop (&model.filter, SIGTERM);
 }
 
-/* The snapshot was made among the changes: each byte is from before or
- * from after, and stays so.
+/* What model.buf has of the view of "name" was made among the changes: each
+ * byte is from before or from after, and stays so.
  */
 static void
-adopt_snapshot (struct burst *b, const unsigned char *before)
+check_cut (const struct burst *b, const char *name,
+           const unsigned char *before)
 {
-  struct snap *s = b->snap;
   const struct change *c;
   uint64_t i;
   unsigned n;
 
-  snap_read (s, model.size, 0);
   for (i = n = 0; i < model.size; ++i) {
     for (; n < NR_REGIONS && i >= b->changes[n].offset + b->changes[n].count;
          ++n)
@@ -357,31 +426,18 @@ adopt_snapshot (struct burst *b, const unsigned char *before)
     REQUIRE (model.buf[i] == before[i] ||
              (c && model.buf[i] == c->data[i - c->offset]),
              "%s: byte %" PRIu64 " is %02x, which the disk never held there",
-             s->name, i, model.buf[i]);
+             name, i, model.buf[i]);
   }
-  snap_add (s, model.buf);
 }
 
 static void
-burst_resolve_control (struct burst *b, const unsigned char *before)
+resolve_snapshot (struct burst *b, bool there, const unsigned char *before)
 {
-  bool there;
-
-  /* The request may still be under way, unowned. */
-  live_wait_slots (map (), 0);
-  there = is_listed (b->snap->name);
-  if (b->result == -1 && b->error.num == ESHUTDOWN)
-    nr.lost++;
-  else if (b->result == -1 && b->control == CREATE)
-    check_refused (b->snap, &b->error);
-  else {
-    REQUIRE (b->result == 0, "%s: %s", b->snap->name, b->error.msg);
-    REQUIRE (there == (b->control == CREATE), "%s: it was said to be done, "
-             "and is not", b->snap->name);
+  if (b->control == CREATE && there) {
+    snap_read (b->snap, model.size, 0);
+    check_cut (b, b->snap->name, before);
+    snap_add (b->snap, model.buf);
   }
-
-  if (b->control == CREATE && there)
-    adopt_snapshot (b, before);
   else if (b->control == DROP && there)
     compare (b->snap, model.size, 0);
   else if (b->control == DROP) {
@@ -390,6 +446,47 @@ burst_resolve_control (struct burst *b, const unsigned char *before)
       owner_end (b->snap);
     snap_remove (b->snap);
   }
+}
+
+static void
+resolve_backup (struct burst *b, bool there, const unsigned char *before)
+{
+  if (b->control == BACKUP && there) {
+    backup_add (b->backup, before);
+    backup_read (b->backup);
+    check_cut (b, b->backup->name, before);
+    memcpy (b->backup->data, model.buf, model.size);
+    backup_control (b->backup, b->backup->dice);
+  }
+  else if (b->control == CANCEL && !there)
+    backup_cancelled (b->backup);
+}
+
+static void
+burst_resolve_control (struct burst *b, const unsigned char *before)
+{
+  const bool of_backup = b->control == BACKUP || b->control == CANCEL;
+  const char *name = of_backup ? b->backup->name : b->snap->name;
+  const char *target = of_backup ? b->backup->image : b->snap->target;
+  const bool makes = b->control == CREATE || b->control == BACKUP;
+  bool there;
+
+  /* The request may still be under way, unowned. */
+  live_wait_slots (map (), 0);
+  there = of_backup ? backup_is_listed (b->backup) : is_listed (name);
+  if (b->result == -1 && b->error.num == ESHUTDOWN)
+    nr.lost++;
+  else if (b->result == -1 && makes)
+    check_refused (name, false, target, &b->error);
+  else {
+    REQUIRE (b->result == 0, "%s: %s", name, b->error.msg);
+    REQUIRE (there == makes, "%s: it was said to be done, and is not", name);
+  }
+  last_end = now_monotonic_ns ();
+  if (of_backup)
+    resolve_backup (b, there, before);
+  else
+    resolve_snapshot (b, there, before);
 }
 
 /* The filter ends and starts again.  Clients with patience do not notice. */
@@ -410,7 +507,7 @@ step_burst (bool end_filter)
 {
   static unsigned char *before;
   const bool by_force = below (4) > 0;
-  struct burst b = { .control = below (3) };
+  struct burst b = { .control = NOTHING };
   pthread_t thread;
   unsigned i;
 
@@ -418,14 +515,7 @@ step_burst (bool end_filter)
     before = malloc (model.size);
   CHECK (before != NULL);
   memcpy (before, model.disk, model.size);
-  if (b.control == DROP && model.nr_snaps == 0)
-    b.control = NOTHING;
-  if (b.control != NOTHING) {
-    b.snap = b.control == CREATE ? snap_new () :
-      &model.snaps[below (model.nr_snaps)];
-    b.client = end_filter && below (5) == 0 ? &model.impatient :
-      &model.patient;
-  }
+  burst_choose (&b, end_filter);
 
   burst_submit (&b);
   if (b.control != NOTHING)
@@ -479,6 +569,7 @@ step (void)
   const uint64_t dice = below (1000);
 
   check_dying (false);
+  backups_check ();
   if (dice < 15)
     step_burst (true);
   else if (dice < 18)
@@ -487,6 +578,8 @@ step (void)
     step_burst (false);
   else if (dice < 50)
     step_create_owned ();
+  else if (dice < 80)
+    step_backup ();
   else if (dice < 150) {
     /* Towards the goal, and not straight. */
     if (model.nr_snaps == goal)
@@ -520,9 +613,12 @@ main (int argc, char **argv)
     step ();
   }
   compare_all ();
+  backups_end (&seed);
+  compare_all ();
   drop_all (&seed);
   step_burst (true);            /* and once more, from nothing */
   compare_all ();
+  backups_end (&seed);
   drop_all (&seed);
   printf ("%" PRIu64 " steps: %" PRIu64 " changes, %" PRIu64 " reads, %"
           PRIu64 " creates (%" PRIu64 " owned, %" PRIu64 " refused), %" PRIu64
@@ -530,6 +626,9 @@ main (int argc, char **argv)
           PRIu64 " replies lost), %" PRIu64 " of the plugin\n", n, nr.changes,
           model.reads, model.creates, nr.owned, nr.full, model.drops, nr.kills,
           nr.stops, nr.lost, nr.plugins);
+  printf ("%" PRIu64 " backups: %" PRIu64 " complete, of which %" PRIu64
+          " nobody asked for; %" PRIu64 " cancelled\n", backups.begun,
+          backups.completed, backups.evicted, backups.cancelled);
 
   model_end ();
   return 0;

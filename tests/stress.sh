@@ -63,10 +63,11 @@ end_stress ()
     "$stress" idle "$shm"
 }
 
-# A random number below $1, the same sequence for the same seed.
+# random MAX: a number below that in $dice, the same sequence for the same
+# seed.
 random=$seed
 random ()
 {
     random=$(( (random * 1103515245 + 12345) & 0x7fffffff ))
-    echo $(( random / 65536 % $1 ))
+    dice=$(( random / 65536 % $1 ))
 }

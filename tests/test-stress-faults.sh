@@ -12,11 +12,14 @@ target_faults "$tmp/target"
 trouble ()
 {
     while [ ! -e "$tmp/stop" ]; do
-        case $(random 5) in
-            0) target_fault errno 5 $(( $(random 1000) * 16384 )) ;;
+        random 1000
+        local from=$(( dice * 16384 ))
+        random 5
+        case $dice in
+            0) target_fault errno 5 $from ;;
             1) target_fault errno 28 ;;
             2) target_fault sleep 0.02 ;;
-            3) target_fault sleep 0.3 $(( $(random 1000) * 16384 )) ;;
+            3) target_fault sleep 0.3 $from ;;
             *) target_fault none ;;
         esac
         nap

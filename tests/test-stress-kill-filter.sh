@@ -20,10 +20,12 @@ start_stress
 
 while [ $kills -gt 0 ]; do
     nap
-    [ "$(random 2)" = 0 ] || nap
+    random 2
+    [ $dice = 0 ] || nap
     kill_server disk KILL
     start_filter
-    if [ "$(random 4)" = 0 ]; then
+    random 4
+    if [ $dice = 0 ]; then
         kill_server snap KILL
         start_snap "$shm" timeout=60
     fi

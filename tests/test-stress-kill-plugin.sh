@@ -14,7 +14,8 @@ start_stress readers=6
 
 while [ $kills -gt 0 ]; do
     nap
-    if [ "$(random 3)" = 0 ]; then
+    random 3
+    if [ $dice = 0 ]; then
         kill_server snap STOP
         nap; nap
         kill_server snap CONT

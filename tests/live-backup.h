@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+/* Backups in the model of both servers: what the disk was at the cut, which
+ * the image must be when it is complete.
+ *
+ * An image that is complete was compared, and is rubbish from then on.  What
+ * happens when a backup ends depends on a number that was drawn when it
+ * began, as nobody knows at which step that will be.  One thread uses it.
+ */
+
+#ifndef CBW_LIVE_BACKUP_H
+#define CBW_LIVE_BACKUP_H
+
+#include "live-model.h"
+
+#define NR_BACKUPS 3
+
+/* Names of images contain this. */
+#define IMAGE_SUFFIX ".bak"
+
+struct backup {
+  bool running;
+  bool left;                    /* a complete image is left behind */
+  char name[CBW_NAME_MAX];
+  char image[CBW_TARGET_MAX];
+  unsigned char *data;          /* the disk at the cut */
+  uint64_t id;
+  unsigned index;               /* of its entry */
+  uint64_t dice;                /* for what is done at its end */
+};
+
+struct backups {
+  struct backup list[NR_BACKUPS];
+  char kept[CBW_NAME_MAX];      /* of a result nobody asked for, or "" */
+  uint64_t begun, completed, cancelled, evicted;
+};
+
+extern struct backups backups;
+
+/* One that may be begun, if b is neither running nor left: its name, perhaps
+ * that of a result which nobody asked for ("again"), and its image.
+ */
+extern void backup_new (struct backup *b, bool again, uint64_t dice);
+
+/* Begin it, as "client"; 0, or -1 with the error set. */
+extern int backup_begin (struct backup *b, struct client *client,
+                         uint64_t speed, struct error *e);
+
+/* It was begun when the disk was this. */
+extern void backup_add (struct backup *b, const unsigned char *data);
+
+/* It was cancelled, or perhaps complete before: it is as if it had never
+ * been, or the image is whole.
+ */
+extern void backup_cancelled (struct backup *b);
+
+/* Those that are complete: compare the images, and make rubbish of them. */
+extern void backups_check (void);
+
+/* Do one of several things to the backup. */
+extern void backup_control (struct backup *b, uint64_t dice);
+
+/* Is it in the table, and can perhaps be read? */
+extern bool backup_is_listed (const struct backup *b);
+
+/* The backup's view into model.buf; false if it has become complete, and the
+ * image is in model.buf instead.
+ */
+extern bool backup_read (struct backup *b);
+
+/* End all, by cancelling or waiting, and forget the results. */
+extern void backups_end (uint64_t *seed);
+
+#endif /* CBW_LIVE_BACKUP_H */

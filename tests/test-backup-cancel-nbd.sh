@@ -1,0 +1,59 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
+# A backup to an NBD export is cancelled at any moment: when that has been
+# answered the export is empty, and takes the next backup.
+
+. ./functions.sh
+set -e
+. "$top_srcdir/tests/stress.sh"         # random
+
+random_file "$tmp/disk" 64M
+truncate -s 64M "$tmp/image"
+start_nbdkit target file "$tmp/image"
+start_disk file "$tmp/disk" cbw-shm="$shm" cbw-cluster-size=64k
+uri="nbd+unix:///?socket=$tmp/target.sock"
+
+for round in 1 2 3 4 5 6; do
+    random 40
+    cbwctl backup "$shm" b --to="$uri" --detach ||
+        fail "round $round: refused"
+    wait_for 60 status_is \
+             "snaps['b']['job']['offset'] >= $dice << 20 or
+              snaps['b']['job']['status'] != 'running'" ||
+        fail "round $round: it does not begin"
+    case $round in
+        3) cbwctl drop "$shm" b >/dev/null ;;
+        *) cbwctl backup "$shm" b --cancel 2>"$tmp/cancel" || {
+               # It was too fast.
+               expect_in "$tmp/cancel" "is complete"
+               cbwctl drop "$shm" b >/dev/null
+               truncate -s 0 "$tmp/image"
+               truncate -s 64M "$tmp/image"
+           } ;;
+    esac
+    cmp -n $(( 64 << 20 )) "$tmp/image" /dev/zero >&2 ||
+        fail "round $round: data is left in the export"
+    states
+done
+
+# Beside an older snapshot, while a guest writes.
+cp "$tmp/disk" "$tmp/is-old"
+cbwctl create "$shm" old --target="$tmp/old.cow" >/dev/null
+for round in 1 2 3; do
+    cbwctl backup "$shm" b --to="$uri" --detach --speed=20M ||
+        fail "beside an older one: refused"
+    guest <<PY
+import os
+for i in range (16):
+    h.pwrite (os.urandom (1 << 20), ($round + 3 * i) << 20)
+PY
+    cbwctl backup "$shm" b --cancel
+    cmp -n $(( 64 << 20 )) "$tmp/image" /dev/zero >&2 ||
+        fail "beside an older one: data is left in the export"
+    states old=live
+done
+start_snap "$shm"
+view_is "$tmp/is-old"
+cp "$tmp/disk" "$tmp/is-b"
+cbwctl backup "$shm" b --to="$uri" >/dev/null
+same "$tmp/image" "$tmp/is-b"

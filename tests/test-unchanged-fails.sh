@@ -1,0 +1,145 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
+# A guest writes what is there already, and the write fails below, which
+# leaves its range undefined.  The snapshot has the old bytes all the same,
+# or is not readable.
+
+. ./functions.sh
+set -e
+if ! eval "$(nbdkit_command) --dump-plugin python" >/dev/null 2>&1; then
+    echo "$me: SKIP: nbdkit-python-plugin is not installed"
+    exit 77
+fi
+
+# While there is a file "torn" beside the disk, each write overwrites a part
+# of its range with rubbish, and fails.
+cat >"$tmp/disk.py" <<'PY'
+import errno
+import nbdkit
+import os
+
+API_VERSION = 2
+name = None
+
+def config(key, value):
+    global name
+    name = value
+
+def thread_model():
+    return nbdkit.THREAD_MODEL_PARALLEL
+
+def open(readonly):
+    return os.open(name, os.O_RDWR)
+
+def get_size(fd):
+    return os.fstat(fd).st_size
+
+def pread(fd, buf, offset, flags):
+    buf[:] = os.pread(fd, len(buf), offset)
+
+def pwrite(fd, buf, offset, flags):
+    if os.path.exists(name + ".torn"):
+        third = len(buf) // 3
+        os.pwrite(fd, b"\xee" * third, offset + third)
+        nbdkit.set_error(errno.EIO)
+        raise OSError(errno.EIO, "torn")
+    os.pwrite(fd, buf, offset)
+
+def flush(fd, flags):
+    os.fdatasync(fd)
+PY
+random_file "$tmp/disk" 4000000
+start_disk python "$tmp/disk.py" disk="$tmp/disk" cbw-shm="$shm" \
+           cbw-cluster-size=16k
+start_snap "$shm"
+
+cat >"$tmp/test.py" <<PY
+import errno, nbd, os, random, subprocess, threading
+
+seed = int (os.environ.get ("CBW_STRESS_SEED", "1"))
+size = 4000000
+torn = "$tmp/disk.torn"
+
+def connect (uri):
+    h = nbd.NBD ()
+    h.connect_uri (uri)
+    return h
+def control (*args):
+    subprocess.run (["$cbwctl", args[0], "$shm", *args[1:]], check=True,
+                    stdout=subprocess.DEVNULL)
+# The old bytes, or an error: then the snapshot is broken.
+def look (view, old, count, offset):
+    try:
+        got = view.pread (count, offset)
+    except nbd.Error as e:
+        assert e.errnum == errno.EIO, e
+        return False
+    if got != old[offset:offset + count]:
+        i = [a != b for a, b in zip (got, old[offset:])].index (True)
+        raise AssertionError ("seed %d: byte %d of the snapshot is %#x, "
+                              "not %#x" % (seed, offset + i, got[i],
+                                           old[offset + i]))
+    return True
+
+guest = connect ("$disk")
+def random_range ():
+    count = rnd.choice ([1, 512, 8192, 9000, 16384, 20000, 70000, 300000])
+    offset = rnd.randrange (size - count)
+    if rnd.random () < 0.5:
+        offset -= offset % 16384
+    return count, offset
+
+def round (policy):
+    old = guest.pread (size, 0)
+    control ("create", "s", "--target=$tmp/s.cow", "--on-error=" + policy)
+    wrong, stop = [], threading.Event ()
+    def reader (n):
+        view = connect ("nbd+unix:///s?socket=$tmp/snap.sock")
+        mine = random.Random (seed * 100 + n)
+        try:
+            while not stop.is_set ():
+                offset = mine.randrange (size - 1)
+                if not look (view, old, min (200000, size - offset), offset):
+                    break
+        except AssertionError as e:
+            wrong.append (e)
+        view.shutdown ()
+    threads = [threading.Thread (target=reader, args=(n,), daemon=True)
+               for n in range (2)]
+    for t in threads: t.start ()
+    view = connect ("nbd+unix:///s?socket=$tmp/snap.sock")
+    for i in range (40):
+        count, offset = random_range ()
+        now = guest.pread (count, offset)
+        if rnd.random () < 0.3:         # it changed before
+            now = os.urandom (count)
+            guest.pwrite (now, offset)
+        open (torn, "w").close ()
+        try:
+            guest.pwrite (now, offset)
+            assert False, "a torn write succeeded"
+        except nbd.Error as e:
+            assert e.errnum == errno.EIO, e
+        os.unlink (torn)
+        look (view, old, count, offset)
+        # The guest tries again, then writes something else.
+        guest.pwrite (now, offset)
+        look (view, old, count, offset)
+        if rnd.random () < 0.5:
+            guest.pwrite (os.urandom (count), offset)
+        if not look (view, old, size, 0) or wrong:
+            break
+    stop.set ()
+    for t in threads: t.join ()
+    assert not wrong, wrong[0]
+    view.shutdown ()
+    control ("drop", "s")
+
+rnd = random.Random (seed)
+for i in range (3):
+    round ("break-guest-write")
+    round ("break-snapshot")
+guest.shutdown ()
+PY
+"$PYTHON" "$tmp/test.py" || fail "after a write that failed"
+cbwctl check "$shm" >/dev/null
