@@ -214,10 +214,12 @@ test_many (void)
             count (CBW_INFLIGHT_SUSPECT));
   vanish ();
   serve (false, false);
-  LOCK_FOR_SCOPE (&engine.inflight.lock);
-  inflight_collect (&engine.inflight);
-  for (i = 0; i < n; ++i)
-    CHECK (is_suspect (i * 20000, i * 20000 + 100));
+  {
+    LOCK_FOR_SCOPE (&engine.inflight.lock);
+    inflight_collect (&engine.inflight);
+    for (i = 0; i < n; ++i)
+      CHECK (is_suspect (i * 20000, i * 20000 + 100));
+  }
   end ();
 }
 
