@@ -15,7 +15,7 @@ uri="nbd+unix:///?socket=$tmp/target.sock"
 
 for round in 1 2 3 4 5 6; do
     random 40
-    cbwctl backup "$shm" b --to="$uri" --detach ||
+    cbwctl backup "$shm" b --to="$uri" --detach --speed=100M ||
         fail "round $round: refused"
     wait_for 60 status_is \
              "snaps['b']['job']['offset'] >= $dice << 20 or

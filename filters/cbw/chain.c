@@ -215,31 +215,57 @@ chain_reader (const struct chain *chain, size_t j, uint64_t c, uint64_t end,
   return who_sees (chain, j, c, *run, run);
 }
 
+/* The first run of [start, end) that is done, and of no use; an empty one at
+ * "end" if there is none.
+ */
+static struct chain_run
+next_unneeded (const struct chain *chain, size_t j, uint64_t start,
+               uint64_t end)
+{
+  const struct snapshot *snap = chain->snaps[j];
+  uint64_t c, run;
+
+  for (c = bitmap_next_set (&snap->done, start, end); c < end;
+       c = bitmap_next_set (&snap->done, run, end)) {
+    run = bitmap_next_clear (&snap->done, c, end);
+    if (chain_reader (chain, j, c, run, &run) == NULL)
+      return (struct chain_run) { c, run };
+  }
+  return (struct chain_run) { end, end };
+}
+
+size_t
+chain_unneeded (const struct chain *chain, size_t j, uint64_t *cursor,
+                struct chain_run *runs, size_t max)
+{
+  const struct snapshot *snap = chain->snaps[j];
+  const uint64_t n = snapshot_clusters (snap);
+  size_t nr = 0;
+
+  if (snap->target == NULL || snapshot_is_complete (snap))
+    *cursor = n;
+  while (*cursor < n && nr < max) {
+    runs[nr] = next_unneeded (chain, j, *cursor, n);
+    *cursor = runs[nr].end;
+    nr += runs[nr].start < n;
+  }
+  return nr;
+}
+
 void
 chain_punch (const struct chain *chain, size_t j, uint64_t start,
              uint64_t end)
 {
   struct snapshot *snap = chain->snaps[j];
-  uint64_t c, run;
+  struct chain_run run;
 
   if (snap->target == NULL || snapshot_is_complete (snap))
     return;
-  for (c = bitmap_next_set (&snap->done, start, end); c < end;
-       c = bitmap_next_set (&snap->done, run, end)) {
-    run = bitmap_next_clear (&snap->done, c, end);
-    if (chain_reader (chain, j, c, run, &run) == NULL)
-      snapshot_punch (snap, c, run);
+  for (; start < end; start = run.end) {
+    run = next_unneeded (chain, j, start, end);
+    if (run.start < run.end)
+      snapshot_punch (snap, run.start, run.end);
   }
-}
-
-void
-chain_punch_all (const struct chain *chain)
-{
-  size_t i;
-
-  for (i = 0; i < chain->len; ++i)
-    if (snapshot_state (chain->snaps[i]) != CBW_SNAPSHOT_BROKEN)
-      chain_punch (chain, i, 0, snapshot_clusters (chain->snaps[i]));
 }
 
 void

@@ -105,16 +105,22 @@ chain_newest (const struct chain *chain)
 extern size_t chain_holder (const struct chain *chain, size_t k,
                             uint64_t c, uint64_t end, uint64_t *run);
 
-/* Give the space of those clusters of [start, end) in j's target back
- * which no live snapshot, j or an older one, may read there.
+/* Which clusters of j's target, from *cursor on, may no live snapshot read
+ * there, j or an older one?  Fills in up to "max" runs, and moves *cursor
+ * behind what was looked at; it is at snapshot j's end when that is all.
+ * Returns how many there are.  They stay unneeded.
  */
+struct chain_run {
+  uint64_t start, end;
+};
+
+extern size_t chain_unneeded (const struct chain *chain, size_t j,
+                              uint64_t *cursor, struct chain_run *runs,
+                              size_t max);
+
+/* Give the space of such clusters of [start, end) back. */
 extern void chain_punch (const struct chain *chain, size_t j,
                          uint64_t start, uint64_t end);
-
-/* The same of all, but not of one that broke: somebody may want to rescue what
- * there is.
- */
-extern void chain_punch_all (const struct chain *chain);
 
 /* Who reads cluster c in j's target, if j's done bit of it is set, or once
  * it will be: a live snapshot, j or (unless j is a backup) an older one.  Of several, the newest;

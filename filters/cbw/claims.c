@@ -22,6 +22,7 @@ add_claim (struct copier *c, struct copy_claim *mine)
 {
   pthread_cond_init (&mine->released, NULL);
   mine->unchanged = NULL;
+  mine->copying = false;
   mine->since_ns = now_monotonic_ns ();
   mine->number = c->nr_claims++;
   mine->next = c->claims;
@@ -79,7 +80,7 @@ claim_needed (struct copier *c, const struct copy_job *job, uint64_t start,
 
 /* Not inlined: as above. */
 __attribute__ ((noinline)) bool
-copy_claim_free (struct copier *c, const struct snapshot *snap,
+copy_claim_free (struct copier *c, struct snapshot *snap,
                  uint64_t start, uint64_t end, struct copy_claim *mine)
 {
   struct chain_need *need = &mine->need;
@@ -99,7 +100,7 @@ copy_claim_free (struct copier *c, const struct snapshot *snap,
     if (other->need.start > need->start)
       need->end = min_u64 (need->end, other->need.start);
   }
-  need->by = NULL;
+  need->by = snap;
   add_claim (c, mine);
   return true;
 }
@@ -129,6 +130,13 @@ copy_claim_release (struct copier *c, struct copy_claim *mine)
   pthread_cond_destroy (&mine->released);
 }
 
+/* Does anybody copy, and not just write what is there? */
+static bool
+is_copy (const struct copy_claim *claim)
+{
+  return claim->unchanged == NULL || claim->copying;
+}
+
 bool
 copy_describe_oldest (struct copier *c, char *buf, size_t len)
 {
@@ -136,8 +144,8 @@ copy_describe_oldest (struct copier *c, char *buf, size_t len)
 
   LOCK_FOR_SCOPE (&c->lock);
   for (claim = c->claims; claim; claim = claim->next)
-    if (claim->need.by && (oldest == NULL ||
-                           claim->since_ns < oldest->since_ns))
+    if (is_copy (claim) && (oldest == NULL ||
+                            claim->since_ns < oldest->since_ns))
       oldest = claim;
   if (oldest == NULL)
     return false;
@@ -159,7 +167,7 @@ copy_wait (struct copier *c, uint64_t start, uint64_t end)
   now = c->nr_claims;
  again:
   for (other = c->claims; other; other = other->next)
-    if (other->number < now &&
+    if (other->number < now && is_copy (other) &&
         other->need.start < end && start < other->need.end) {
       pthread_cond_wait (&other->released, &c->lock);
       goto again;

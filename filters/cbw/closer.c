@@ -25,19 +25,25 @@ end_first (struct closer *c)
   pthread_mutex_lock (&c->lock);
 }
 
-/* The same; what is asked for meanwhile is for another round. */
+/* The same of tidying, and once more if somebody asks meanwhile. */
 static void
-tidy_once (struct closer *c)
+tidy_first (struct closer *c)
 {
-  const uint64_t asked = c->asked;
+  struct snapshot *snap = c->untidy;
 
-  c->tidying = true;
-  pthread_mutex_unlock (&c->lock);
-  c->tidy (c->opaque);
-  pthread_mutex_lock (&c->lock);
-  c->tidying = false;
-  c->done = asked;
+  c->untidy = snap->next_untidy;
+  c->queued--;
+  do {
+    snap->tidy = SNAPSHOT_TIDY_RUNNING;
+    pthread_mutex_unlock (&c->lock);
+    c->tidy (c->opaque, snap);
+    pthread_mutex_lock (&c->lock);
+  } while (snap->tidy == SNAPSHOT_TIDY_AGAIN && !c->stop);
+  snap->tidy = SNAPSHOT_TIDY_NONE;
   pthread_cond_broadcast (&c->tidied);
+  pthread_mutex_unlock (&c->lock);
+  snapshot_unref (snap);
+  pthread_mutex_lock (&c->lock);
 }
 
 static void
@@ -49,10 +55,10 @@ closer_thread (void *opaque)
   for (;;)
     if (c->first)
       end_first (c);
+    else if (c->untidy)
+      tidy_first (c);
     else if (c->stop)
       return;
-    else if (c->done < c->asked && !c->tidying)
-      tidy_once (c);
     else {
       c->idle++;
       pthread_cond_wait (&c->work, &c->lock);
@@ -63,7 +69,7 @@ closer_thread (void *opaque)
 void
 closer_init (struct closer *c,
              void (*ended) (void *opaque, const struct cbw_snapshot *entry),
-             void (*tidy) (void *opaque), void *opaque)
+             void (*tidy) (void *opaque, struct snapshot *snap), void *opaque)
 {
   *c = (struct closer) { .ended = ended, .tidy = tidy, .opaque = opaque };
   pthread_mutex_init (&c->lock, NULL);
@@ -72,16 +78,19 @@ closer_init (struct closer *c,
   thread_group_init (&c->threads, closer_thread, c);
 }
 
-/* See that a thread comes; the lock is held.  False if there is none at
- * all.
+/* See that a thread comes for one snapshot more; the lock is held.  False if
+ * there is none at all.
  */
 static bool
 call_thread (struct closer *c)
 {
   if (c->idle <= c->queued && c->threads.started < THREAD_GROUP_MAX)
     thread_group_start (&c->threads, c->threads.started + 1);
+  if (c->threads.started == 0)
+    return false;
+  c->queued++;
   pthread_cond_signal (&c->work);
-  return c->threads.started > 0;
+  return true;
 }
 
 bool
@@ -92,23 +101,42 @@ closer_add (struct closer *c, struct snapshot *snap)
     return false;
   snap->next = c->first;
   c->first = snap;
-  c->queued++;
+  return true;
+}
+
+/* The lock is held.  Returns whether it is queued now, and was not. */
+static bool
+queue_untidy (struct closer *c, struct snapshot *snap)
+{
+  if (snap->tidy == SNAPSHOT_TIDY_RUNNING)
+    snap->tidy = SNAPSHOT_TIDY_AGAIN;
+  if (snap->tidy != SNAPSHOT_TIDY_NONE || !call_thread (c))
+    return false;
+  snap->tidy = SNAPSHOT_TIDY_QUEUED;
+  snapshot_ref (snap);
+  snap->next_untidy = c->untidy;
+  c->untidy = snap;
   return true;
 }
 
 void
-closer_tidy (struct closer *c, uint64_t timeout_ns)
+closer_tidy (struct closer *c, const struct chain *chain, uint64_t timeout_ns)
 {
   const struct timespec until = deadline (now_monotonic_ns () + timeout_ns);
-  uint64_t mine;
+  struct snapshot *mine[CBW_NR_SNAPSHOTS];
+  size_t nr = 0, i;
   int r = 0;
 
   LOCK_FOR_SCOPE (&c->lock);
-  mine = ++c->asked;
-  if (c->stop || !call_thread (c))
-    return;
-  while (c->done < mine && !c->stop && r == 0)
-    r = pthread_cond_timedwait (&c->tidied, &c->lock, &until);
+  for (i = 0; chain && i < chain->len && !c->stop; ++i)
+    if (snapshot_state (chain->snaps[i]) != CBW_SNAPSHOT_BROKEN &&
+        queue_untidy (c, chain->snaps[i]))
+      mine[nr++] = chain->snaps[i];
+  for (i = 0; i < nr && r == 0 && timeout_ns > 0;)
+    if (mine[i]->tidy == SNAPSHOT_TIDY_NONE)
+      i++;
+    else
+      r = pthread_cond_timedwait (&c->tidied, &c->lock, &until);
 }
 
 void
@@ -117,7 +145,6 @@ closer_quit (struct closer *c)
   LOCK_FOR_SCOPE (&c->lock);
   c->stop = true;
   pthread_cond_broadcast (&c->work);
-  pthread_cond_broadcast (&c->tidied);
 }
 
 bool

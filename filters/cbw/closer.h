@@ -1,14 +1,18 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /* The closer ends snapshots that nobody uses any more: it gives up the target
- * of one that was dropped, closes the target, and frees the table entry.  It
- * also tidies: gives back what the other targets hold and nobody needs.
+ * of one that was dropped, closes the target, and frees the table entry.  And
+ * it tidies others: gives back what their targets hold and nobody needs.
  *
  * All of it may take long, or for ever, where a target is an NBD server
- * that hangs.  So no guest, no reader and no control request does it: the
- * last one to give back its reference queues the snapshot, and threads of the
- * closer's end it.  There is a thread for each snapshot that is being
- * ended, so one that hangs holds up no other.
+ * that hangs.  So no guest, no reader and no control request does it, but
+ * threads of the closer's.  There is a thread for each snapshot that is being
+ * ended or tidied, so one that hangs holds up no other.
+ *
+ *   tidy:  NONE --> QUEUED --> RUNNING --> NONE
+ *                                ^  |
+ *                       asked    |  v
+ *                       again    AGAIN
  *
  * The lock is a leaf.
  */
@@ -20,6 +24,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "chain.h"
 #include "snapshot.h"
 #include "threads.h"
 
@@ -28,16 +33,15 @@ struct closer {
    * "index" may be used again.  Called without a lock.
    */
   void (*ended) (void *opaque, const struct cbw_snapshot *entry);
-  void (*tidy) (void *opaque);  /* the same */
+  void (*tidy) (void *opaque, struct snapshot *snap); /* the same */
   void *opaque;
 
   pthread_mutex_t lock;         /* for the rest */
   pthread_cond_t work;          /* there is some, or stop */
   pthread_cond_t tidied;
-  struct snapshot *first;       /* the queue, in no order */
-  unsigned queued, idle;
-  uint64_t asked, done;         /* how often to tidy */
-  bool tidying;                 /* a thread does */
+  struct snapshot *first;       /* to be ended, in no order */
+  struct snapshot *untidy;      /* to be tidied, the same; a reference each */
+  unsigned queued, idle;        /* snapshots in both, threads */
   struct thread_group threads;  /* started under the lock */
   bool stop;
 };
@@ -45,17 +49,20 @@ struct closer {
 extern void closer_init (struct closer *c,
                          void (*ended) (void *opaque,
                                         const struct cbw_snapshot *entry),
-                         void (*tidy) (void *opaque), void *opaque);
+                         void (*tidy) (void *opaque,
+                                       struct snapshot *snap), void *opaque);
 
 /* End this snapshot, which nobody has a reference to.  Returns false if the
  * closer has stopped, or there is no thread for it: then the caller does.
  */
 extern bool closer_add (struct closer *c, struct snapshot *snap);
 
-/* Tidy, and wait for that, but no longer than timeout_ns: then it is done
- * later.
+/* Tidy the snapshots of a chain (may be NULL), but not those that are broken:
+ * somebody may want to rescue what there is.  Waits for that, no longer than
+ * timeout_ns; and not for one that is being tidied already.
  */
-extern void closer_tidy (struct closer *c, uint64_t timeout_ns);
+extern void closer_tidy (struct closer *c, const struct chain *chain,
+                         uint64_t timeout_ns);
 
 /* Let the threads end, when the queue is empty. */
 extern void closer_quit (struct closer *c);

@@ -178,12 +178,24 @@ command_drop (struct engine *engine, struct segment *segment, uint64_t id,
                 buf);
 }
 
+static int
+job (struct engine *engine, uint64_t id, const struct cbw_control *rq,
+     struct error *e)
+{
+  char name[CBW_NAME_MAX];
+
+  if (fill_control (&engine->fill, id, rq->action, rq->speed, e) == 0)
+    return 0;
+  /* When it is complete it leaves. */
+  return e->num == ENOENT && table_result (&engine->table, id, name) ?
+    error_set (e, EALREADY, "backup \"%s\" is complete", name) : -1;
+}
+
 int
 command_job (struct engine *engine, uint64_t id, void *buf)
 {
   struct cbw_control rq = copy_request (buf);
   struct error e;
 
-  return reply (fill_control (&engine->fill, id, rq.action, rq.speed, &e), &e,
-                &rq, buf);
+  return reply (job (engine, id, &rq, &e), &e, &rq, buf);
 }

@@ -212,6 +212,21 @@ copy_next (struct copier *c, struct copy_job *job, uint64_t *start,
   return result;
 }
 
+/* Has a live snapshot a time limit?  A copy after the guest's write could not
+ * keep it.
+ */
+static bool
+has_time_limit (const struct chain *chain)
+{
+  size_t i;
+
+  for (i = 0; i < chain->len; ++i)
+    if (chain->snaps[i]->fixed.options.timeout_ns != 0 &&
+        snapshot_state (chain->snaps[i]) == CBW_SNAPSHOT_LIVE)
+      return true;
+  return false;
+}
+
 enum copy_result
 copy_range (struct copier *c, struct copy_job *job, int *err)
 {
@@ -221,7 +236,7 @@ copy_range (struct copier *c, struct copy_job *job, int *err)
   bool more = true;
 
   job->nr_claims = 0;
-  job->compare = job->data != NULL;
+  job->compare = job->data != NULL && !has_time_limit (job->chain);
   atomic_fetch_add_explicit (&c->guests, 1, memory_order_relaxed);
   while (more && result == COPY_DONE)
     result = copy_next (c, job, &start, since, &more, err);

@@ -44,8 +44,9 @@ struct copy_claim {
   struct copy_claim *next;
   uint64_t number;              /* of all claims so far */
   uint64_t since_ns;            /* monotonic */
-  struct chain_need need;       /* "by" is NULL for a backup's fill */
+  struct chain_need need;
   const struct copy_job *unchanged; /* whose data is there already, or NULL */
+  bool copying;                 /* that has failed: it is copied after all */
   pthread_cond_t released;
 };
 
@@ -137,9 +138,11 @@ extern void copy_end (struct copier *c, struct copy_job *job, bool failed);
 extern void copy_overlay (struct copier *c, void *at, uint64_t offset,
                           uint64_t count);
 
-/* Is a guest's write of that kind under way in [offset, offset+count)? */
-extern bool copy_is_uncertain (struct copier *c, uint64_t offset,
-                               uint64_t count);
+/* Where in [offset, offset+count) does the first part begin in which such a
+ * write is under way?  offset+count if there is none.
+ */
+extern uint64_t copy_first_uncertain (struct copier *c, uint64_t offset,
+                                      uint64_t count);
 
 /* What is the oldest copy under way waiting for?  Describes it for a person;
  * false if there is none.
@@ -147,7 +150,8 @@ extern bool copy_is_uncertain (struct copier *c, uint64_t offset,
 extern bool copy_describe_oldest (struct copier *c, char *buf, size_t len);
 
 /* Wait until no copy of clusters [start, end) is in flight that is now:
- * not for those that begin meanwhile, so that it ends.
+ * not for those that begin meanwhile, so that it ends; nor for guests' writes
+ * of what is there, which may take as long as they like.
  */
 extern void copy_wait (struct copier *c, uint64_t start, uint64_t end);
 
@@ -155,7 +159,7 @@ extern void copy_wait (struct copier *c, uint64_t start, uint64_t end);
  * settled in "snap", and which nobody has claimed.  Returns false if there
  * is none; waits for nobody.
  */
-extern bool copy_claim_free (struct copier *c, const struct snapshot *snap,
+extern bool copy_claim_free (struct copier *c, struct snapshot *snap,
                              uint64_t start, uint64_t end,
                              struct copy_claim *mine);
 

@@ -119,7 +119,10 @@ go_live (struct engine *engine, struct segment *segment, unsigned i,
   map_header (&segment->map)->next_snapshot_id = snap->id + 1;
   snap->fixed.created_ns = now_realtime_ns ();
   snapshot_write_fixed (snap);
-  return engine_add_snapshot (engine, snap, hold_ns, held_ns, e);
+  if (engine_add_snapshot (engine, snap, hold_ns, held_ns, e) == -1)
+    return -1;
+  table_used (&engine->table, i);
+  return 0;
 }
 
 int
@@ -144,6 +147,8 @@ create_snapshot (struct engine *engine, struct segment *segment,
                       "and cannot fail with it; use on-error=break-snapshot",
                       segment->path);
   describe (&fixed, p, size);
+  /* Their names may be used again. */
+  release_complete (engine, p->hold_ns);
   switch (table_reserve (&engine->table, segment->path, &fixed, &i, e)) {
   case TABLE_EXISTS: return 0;
   case TABLE_ERROR: return -1;

@@ -24,17 +24,24 @@ retire_snapshot (struct engine *engine, struct snapshot *snap, bool keep)
   snapshot_unref (snap);
 }
 
-/* Take snap (NULL: none), and what else nobody needs, off the chain.
- * engine->control is held.
+/* Those that have left, by their ids. */
+struct gone {
+  uint64_t ids[CBW_NR_SNAPSHOTS];
+  size_t nr;
+};
+
+/* Take snap (NULL: none), and what else nobody needs, off the chain.  0, or -1
+ * with the error set.  engine->control is held.
  */
 static int
 leave (struct engine *engine, struct snapshot *snap, uint64_t hold_ns,
-       struct error *e)
+       struct gone *left, struct error *e)
 {
   struct snapshot *gone[CBW_NR_SNAPSHOTS];
   const uint64_t id = snap ? snap->id : 0;
   size_t nr_gone, i;
 
+  left->nr = 0;
   if (engine_drop_snapshot (engine, snap, hold_ns, gone, &nr_gone, e) == -1)
     return -1;
   if (snap && chain_find (engine->chain.current, id) >= 0) {
@@ -42,17 +49,30 @@ leave (struct engine *engine, struct snapshot *snap, uint64_t hold_ns,
     target_move_aside (&snap->fixed, snap->target);
   }
   for (i = 0; i < nr_gone; ++i)
+    left->ids[left->nr++] = gone[i]->id;
+  for (i = 0; i < nr_gone; ++i)
     retire_snapshot (engine, gone[i], snapshot_is_complete (gone[i]) &&
-                     gone[i]->id != id);
+                     table_keeps (&engine->table, gone[i]->id));
   fill_wake (&engine->fill);
   return 0;
+}
+
+static void
+tidy_current (struct engine *engine, uint64_t timeout_ns)
+{
+  CLEANUP_CHAIN_PUT struct chain *chain = chain_get (&engine->chain);
+
+  closer_tidy (&engine->closer, chain, timeout_ns);
 }
 
 int
 drop_snapshot (struct engine *engine, struct segment *segment, uint64_t id,
                uint64_t hold_ns, struct error *e)
 {
+  const uint64_t until = now_monotonic_ns () + END_WAIT;
+  struct gone left = { .ids = { id }, .nr = 1 };
   struct snapshot *snap;
+  size_t n;
   int i;
 
   {
@@ -60,7 +80,11 @@ drop_snapshot (struct engine *engine, struct segment *segment, uint64_t id,
     i = chain_find (engine->chain.current, id);
     snap = i >= 0 ? engine->chain.current->snaps[i] : NULL;
     if (snap && snapshot_state (snap) != CBW_SNAPSHOT_HIDDEN) {
-      if (leave (engine, snap, hold_ns, e) == -1)
+      /* It is no snapshot any more: it leaves when the gate closes. */
+      if (snapshot_is_complete (snap))
+        table_do_not_keep (&engine->table, id);
+      if (leave (engine, snap, hold_ns, &left, e) == -1 &&
+          !snapshot_is_complete (snap))
         return -1;
     }
     else if (!table_forget (&engine->table, id) &&
@@ -68,19 +92,27 @@ drop_snapshot (struct engine *engine, struct segment *segment, uint64_t id,
       return error_set (e, ENOENT, "%s: there is no snapshot with id %" PRIu64,
                         segment->path, id);
   }
-  closer_tidy (&engine->closer, END_WAIT);
-  table_wait_ended (&engine->table, id, END_WAIT);
+  tidy_current (engine, END_WAIT);
+  for (n = 0; n < left.nr; ++n)
+    table_wait_ended (&engine->table, left.ids[n], time_left (until));
   return 0;
 }
 
 void
-release_complete (struct engine *engine)
+release_complete (struct engine *engine, uint64_t hold_ns)
 {
+  struct gone left;
   struct error e;
+  int r;
 
-  LOCK_FOR_SCOPE (&engine->control);
-  if (leave (engine, NULL, 0, &e) == -1)
+  {
+    LOCK_FOR_SCOPE (&engine->control);
+    r = leave (engine, NULL, hold_ns, &left, &e);
+  }
+  if (r == -1)
     nbdkit_debug ("cbw: %s", e.msg); /* again in a moment */
+  else if (left.nr > 0)         /* others may have kept something for it */
+    tidy_current (engine, 0);
 }
 
 /* The oldest snapshot, not hidden, whose owner is gone. */
@@ -126,6 +158,7 @@ drop_orphans (struct engine *engine, struct segment *segment,
               bool (*alive) (void *opaque, unsigned client), void *opaque)
 {
   struct snapshot *snap;
+  struct gone left;
   bool any = false;
   struct error e;
 
@@ -134,13 +167,13 @@ drop_orphans (struct engine *engine, struct segment *segment,
     while ((snap = find_orphan (engine, segment, alive, opaque)) != NULL) {
       nbdkit_debug ("cbw: dropping snapshot \"%s\": its owner is gone",
                     snap->fixed.name);
-      if (leave (engine, snap, 0, &e) == -1) {
-        nbdkit_error ("cbw: %s", e.msg);
+      if (leave (engine, snap, QUIET_HOLD, &left, &e) == -1) {
+        nbdkit_debug ("cbw: %s", e.msg); /* the same */
         break;
       }
       any = true;
     }
   }
   if (any)
-    closer_tidy (&engine->closer, 0);
+    tidy_current (engine, 0);
 }

@@ -28,15 +28,33 @@ ended (void *opaque, const struct cbw_snapshot *entry)
   table_ended (&e->table, entry);
 }
 
-static void
-tidy (void *opaque)
-{
-  struct engine *e = opaque;
-  struct chain *chain = chain_get (&e->chain);
+/* Runs of clusters that are looked up at a time. */
+#define TIDY_RUNS 256
 
-  if (chain)
-    chain_punch_all (chain);
-  chain_put (chain);
+/* The chain is not kept while the target is waited for: that would keep all
+ * that is dropped meanwhile.
+ */
+static void
+tidy (void *opaque, struct snapshot *snap)
+{
+  struct chain_run runs[TIDY_RUNS];
+  struct engine *e = opaque;
+  struct chain *chain;
+  uint64_t cursor = 0;
+  size_t nr, i;
+  int j;
+
+  while (cursor < snapshot_clusters (snap)) {
+    chain = chain_get (&e->chain);
+    j = chain_find (chain, snap->id);
+    nr = j < 0 ? 0 : chain_unneeded (chain, (size_t) j, &cursor, runs,
+                                     TIDY_RUNS);
+    chain_put (chain);
+    if (j < 0)
+      return;
+    for (i = 0; i < nr; ++i)
+      snapshot_punch (snap, runs[i].start, runs[i].end);
+  }
 }
 
 void
@@ -82,8 +100,9 @@ engine_stop (struct engine *e, uint64_t until)
   engine_quit (e);
   ended = fill_stop (&e->fill, time_left (until));
   ended = copier_stop (&e->copier, time_left (until)) && ended;
-  ended = writeback_end (&e->writeback, time_left (until)) && ended;
-  return closer_stop (&e->closer, time_left (until)) && ended;
+  /* It may punch what is in the buffer. */
+  ended = closer_stop (&e->closer, time_left (until)) && ended;
+  return writeback_end (&e->writeback, time_left (until)) && ended;
 }
 
 void
@@ -280,7 +299,8 @@ close_gate (struct engine *e, uint64_t hold_ns, struct error *error)
   }
   copy_describe_oldest (&e->copier, what, sizeof what);
   return error_set (error, EBUSY, "guests' changes that are under way did not "
-                    "end in time: this waits for %s; try again later", what);
+                    "end in time: this waits for %s; try again later, or hold "
+                    "guests for longer (--hold-timeout)", what);
 }
 
 int

@@ -67,9 +67,12 @@ extern void retire_snapshot (struct engine *engine, struct snapshot *snap,
                              bool keep);
 
 /* Let go of the backups that are complete: of each only the result is kept,
- * and of the hidden snapshots that were kept for it, nothing.
+ * and of the hidden snapshots that were kept for it, nothing.  Guests are held
+ * no longer than hold_ns, as by engine_drop_snapshot; if that is too short,
+ * nothing happens.
  */
-extern void release_complete (struct engine *engine);
+#define QUIET_HOLD (10 * NS_PER_MS) /* for what can be done later as well */
+extern void release_complete (struct engine *engine, uint64_t hold_ns);
 
 /* Drop the snapshots whose owner is gone; alive() tells of a client. */
 extern void drop_orphans (struct engine *engine, struct segment *segment,

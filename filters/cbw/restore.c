@@ -329,7 +329,6 @@ restore_snapshots (struct engine *engine, struct segment *segment,
                        memcmp (boot_id, h->boot_id, sizeof boot_id) != 0,
                        e) == -1)
     return -1;
-  if (engine->chain.current)
-    chain_punch_all (engine->chain.current);
+  closer_tidy (&engine->closer, engine->chain.current, 0);
   return 0;
 }

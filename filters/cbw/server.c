@@ -111,17 +111,18 @@ check_geometry (const struct segment *seg, const struct params *p,
 static int
 find_wanted (struct server *s, const struct params *p, struct error *e)
 {
-  const struct cbw_snapshot *entry;
+  struct cbw_snapshot copy;
   struct snapshot_info info;
 
-  if (!snaptab_find (&s->segment.map, p->snapshot, &info))
+  /* A complete backup is none any more; its name may be used again. */
+  if (!snaptab_find (&s->segment.map, p->snapshot, &info) || info.complete ||
+      !snaptab_copy (&s->segment.map, info.index, &copy))
     return 0;
-  entry = map_snapshot (&s->segment.map, info.index);
-  if (strcmp (entry->target, p->target) != 0)
+  if (strcmp (copy.target, p->target) != 0)
     return error_set (e, EEXIST, "%s: the target of snapshot \"%s\" is %s, "
                       "not %s; give that to go on with the snapshot, or "
-                      "choose another segment", s->segment.path, entry->name,
-                      entry->target, p->target);
+                      "choose another segment", s->segment.path, copy.name,
+                      copy.target, p->target);
   return 1;
 }
 

@@ -41,7 +41,7 @@ static void
 look_for_leavers (struct service *s)
 {
   drop_orphans (s->engine, s->segment, client_alive, s);
-  release_complete (s->engine);
+  release_complete (s->engine, QUIET_HOLD);
 }
 
 static void

@@ -48,7 +48,13 @@ struct snapshot {
    * thread that gives that back.
    */
   struct closer *closer;
-  struct snapshot *next;        /* in the closer's queue */
+  struct snapshot *next, *next_untidy; /* the closer's, under its lock */
+  enum {
+    SNAPSHOT_TIDY_NONE,
+    SNAPSHOT_TIDY_QUEUED,
+    SNAPSHOT_TIDY_RUNNING,
+    SNAPSHOT_TIDY_AGAIN,
+  } tidy;                       /* the same */
 };
 
 /* The in-process side of table entry i, of which "fixed" is a checked copy,

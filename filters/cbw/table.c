@@ -76,7 +76,9 @@ table_adopt (struct table *t, unsigned i, const struct cbw_snapshot *fixed,
              enum table_use use, bool hidden)
 {
   LOCK_FOR_SCOPE (&t->lock);
-  t->entries[i] = (struct table_entry) { .use = use, .hidden = hidden };
+  t->entries[i] = (struct table_entry) {
+    .use = use, .hidden = hidden, .keep = true, .replaces = -1
+  };
   describe (&t->entries[i], fixed);
   if (t->next_id <= fixed->id)
     t->next_id = fixed->id + 1;
@@ -84,7 +86,7 @@ table_adopt (struct table *t, unsigned i, const struct cbw_snapshot *fixed,
 
 /* May the new one be beside this entry, which is in use?  The lock is held. */
 static enum table_reserved
-check_beside (struct table *t, const char *path, struct table_entry *entry,
+check_beside (const char *path, const struct table_entry *entry,
               const struct cbw_snapshot *fixed, struct error *e)
 {
   const bool own = memcmp (entry->uuid, fixed->uuid, sizeof fixed->uuid) == 0;
@@ -95,7 +97,7 @@ check_beside (struct table *t, const char *path, struct table_entry *entry,
                fixed->name);
     return TABLE_ERROR;
   }
-  if (own && !gone)
+  if (own && (!gone || (entry->use == TABLE_ENDING && entry->keep)))
     return TABLE_EXISTS;
   /* Files are told apart, and moved aside; of a server's export nothing
    * is known but its name.
@@ -109,10 +111,8 @@ check_beside (struct table *t, const char *path, struct table_entry *entry,
   }
   if (gone || strcmp (entry->name, fixed->name) != 0)
     return TABLE_RESERVED;
-  if (entry->use == TABLE_KEPT) {
-    forget (t, entry);
-    return TABLE_RESERVED;
-  }
+  if (entry->use == TABLE_KEPT)
+    return TABLE_RESERVED;      /* forgotten when the new one is live */
   error_set (e, EEXIST, "%s: there is a snapshot \"%s\" already; drop "
              "it, or choose another name", path, fixed->name);
   return TABLE_ERROR;
@@ -144,14 +144,17 @@ table_reserve (struct table *t, const char *path,
 {
   struct table_entry *entry;
   enum table_reserved r;
+  int replaces = -1;
 
   LOCK_FOR_SCOPE (&t->lock);
   for (entry = t->entries; entry < t->entries + CBW_NR_SNAPSHOTS; ++entry) {
     if (entry->use == TABLE_FREE)
       continue;
-    r = check_beside (t, path, entry, fixed, e);
+    r = check_beside (path, entry, fixed, e);
     if (r != TABLE_RESERVED)
       return r;
+    if (entry->use == TABLE_KEPT && strcmp (entry->name, fixed->name) == 0)
+      replaces = (int) (entry - t->entries);
   }
   entry = find_room (t);
   if (entry == NULL) {
@@ -161,6 +164,8 @@ table_reserve (struct table *t, const char *path,
     return TABLE_ERROR;
   }
   entry->use = TABLE_MAKING;
+  entry->keep = true;
+  entry->replaces = replaces;
   describe (entry, fixed);
   *index = (unsigned) (entry - t->entries);
   return TABLE_RESERVED;
@@ -170,8 +175,19 @@ uint64_t
 table_new_id (struct table *t, unsigned i)
 {
   LOCK_FOR_SCOPE (&t->lock);
-  t->entries[i].use = TABLE_USED;
   return t->entries[i].id = t->next_id++;
+}
+
+void
+table_used (struct table *t, unsigned i)
+{
+  struct table_entry *entry = &t->entries[i], *old;
+
+  LOCK_FOR_SCOPE (&t->lock);
+  entry->use = TABLE_USED;
+  old = entry->replaces < 0 ? NULL : &t->entries[entry->replaces];
+  if (old && old->use == TABLE_KEPT && strcmp (old->name, entry->name) == 0)
+    forget (t, old);
 }
 
 void
@@ -219,15 +235,57 @@ table_ended (struct table *t, const struct cbw_snapshot *entry)
   pthread_cond_broadcast (&t->ended);
 }
 
+void
+table_do_not_keep (struct table *t, uint64_t id)
+{
+  struct table_entry *entry;
+
+  LOCK_FOR_SCOPE (&t->lock);
+  entry = find (t, id);
+  if (entry)
+    entry->keep = false;
+}
+
+bool
+table_keeps (struct table *t, uint64_t id)
+{
+  struct table_entry *entry;
+
+  LOCK_FOR_SCOPE (&t->lock);
+  entry = find (t, id);
+  return entry && entry->keep;
+}
+
+/* A complete backup's, off the chain, that is wanted.  The lock is held. */
+static struct table_entry *
+find_result (struct table *t, uint64_t id)
+{
+  struct table_entry *entry = find (t, id);
+
+  return entry && (entry->use == TABLE_KEPT ||
+                   (entry->use == TABLE_ENDING && entry->keep)) ? entry : NULL;
+}
+
+bool
+table_result (struct table *t, uint64_t id, char name[CBW_NAME_MAX])
+{
+  struct table_entry *entry;
+
+  LOCK_FOR_SCOPE (&t->lock);
+  entry = find_result (t, id);
+  if (entry)
+    memcpy (name, entry->name, CBW_NAME_MAX);
+  return entry != NULL;
+}
+
 bool
 table_forget (struct table *t, uint64_t id)
 {
   struct table_entry *entry;
 
   LOCK_FOR_SCOPE (&t->lock);
-  entry = find (t, id);
-  if (entry == NULL || (entry->use != TABLE_KEPT &&
-                        !(entry->use == TABLE_ENDING && entry->keep)))
+  entry = find_result (t, id);
+  if (entry == NULL)
     return false;
   entry->keep = false;
   if (entry->use == TABLE_KEPT)

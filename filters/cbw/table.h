@@ -4,11 +4,11 @@
  * server's own record, which it acts on.  (The segment's table says it to
  * others, who may have changed it.)
  *
- *   FREE --> MAKING --> USED --> ENDING ---------------> FREE
- *              |         |         ^       dropped
- *              |         |         |
- *              `--> FREE `---------+-------> KEPT -----> FREE
- *                                    complete    forgotten
+ *   FREE --> MAKING --> USED --> ENDING --------> FREE
+ *              |                    |   dropped
+ *              |                    |
+ *              `--> FREE            `-----------> KEPT --> FREE
+ *                                       complete  forgotten
  *
  * A complete backup is no snapshot any more, and keeps nothing open.  Its
  * entry is KEPT until somebody has fetched the result and drops it, or until
@@ -38,7 +38,8 @@ enum table_use {
 struct table_entry {
   enum table_use use;
   bool hidden;                  /* its name is free for another */
-  bool keep;                    /* KEPT when it has ended */
+  bool keep;                    /* a complete backup: KEPT when it has ended */
+  int replaces;                 /* a KEPT one with its name, or -1 */
   uint64_t id;                  /* once it is live */
   uint8_t uuid[16];
   uint32_t target_kind;
@@ -76,8 +77,11 @@ extern enum table_reserved table_reserve (struct table *t, const char *path,
                                           const struct cbw_snapshot *fixed,
                                           unsigned *index, struct error *e);
 
-/* The snapshot of entry i goes live: its id, from now on. */
+/* The snapshot of entry i is about to go live: its id, from now on. */
 extern uint64_t table_new_id (struct table *t, unsigned i);
+
+/* It is live.  A result with its name, or in its place, is forgotten. */
+extern void table_used (struct table *t, unsigned i);
 
 /* Entry i is free after all; its state in the segment is EMPTY. */
 extern void table_free (struct table *t, unsigned i);
@@ -90,6 +94,16 @@ extern void table_ending (struct table *t, uint64_t id, bool keep);
 
 /* The snapshot with this entry has ended. */
 extern void table_ended (struct table *t, const struct cbw_snapshot *entry);
+
+/* Somebody has seen the result of the complete backup "id": it is not to be
+ * kept.  Is it?
+ */
+extern void table_do_not_keep (struct table *t, uint64_t id);
+extern bool table_keeps (struct table *t, uint64_t id);
+
+/* Is there the result of a complete backup "id"?  Copies its name. */
+extern bool table_result (struct table *t, uint64_t id,
+                          char name[CBW_NAME_MAX]);
 
 /* Forget the kept result "id".  False if there is none. */
 extern bool table_forget (struct table *t, uint64_t id);

@@ -105,14 +105,29 @@ copy_kept (struct copier *c, const struct copy_job *job,
                       need.start * need.by->cluster_size, e.msg);
 }
 
+/* From now on the claims are of copies: those that wait for copies see that,
+ * or have seen before what they wait for (access, D1).
+ */
+static void
+begin_copying (struct copier *c, struct copy_job *job)
+{
+  unsigned i;
+
+  LOCK_FOR_SCOPE (&c->lock);
+  for (i = 0; i < job->nr_claims; ++i)
+    job->claims[i].copying = true;
+}
+
 void
 copy_end (struct copier *c, struct copy_job *job, bool failed)
 {
   unsigned i;
 
-  for (i = 0; failed && i < job->nr_claims; ++i)
+  if (failed)
+    begin_copying (c, job);
+  for (i = 0; failed && i < job->nr_claims; ++i)                    /* U2 */
     copy_kept (c, job, &job->claims[i]);
-  unchanged_release (c, job);
+  unchanged_release (c, job);                                       /* U3 */
 }
 
 /* Is the claim one whose clusters are being written as they are, and part of
@@ -146,17 +161,17 @@ copy_overlay (struct copier *c, void *at, uint64_t offset, uint64_t count)
               (from - other->unchanged->offset), to - from);
 }
 
-bool
-copy_is_uncertain (struct copier *c, uint64_t offset, uint64_t count)
+uint64_t
+copy_first_uncertain (struct copier *c, uint64_t offset, uint64_t count)
 {
   const struct copy_claim *other;
-  uint64_t from, to;
+  uint64_t first = offset + count, from, to;
 
   if (atomic_load (&c->unchanged) == 0)
-    return false;
+    return first;
   LOCK_FOR_SCOPE (&c->lock);
   for (other = c->claims; other; other = other->next)
     if (uncertain_part (other, offset, offset + count, &from, &to))
-      return true;
-  return false;
+      first = min_u64 (first, from);
+  return first;
 }

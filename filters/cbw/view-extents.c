@@ -124,7 +124,7 @@ try_extents (struct engine *e, const struct source *source, uint64_t id,
   struct list l = { .extents = extents, .enough = count };
   size_t k, cursor = 0;
   struct walk w;
-  uint64_t from, to, limit, accessible;
+  uint64_t from, to, limit, certain, accessible;
   bool full = false;
   int r, err;
 
@@ -147,10 +147,13 @@ try_extents (struct engine *e, const struct source *source, uint64_t id,
   /* A guest writes there what was there already, and might fail: then the
    * source may have holes where there was data.
    */
-  if (from_source && copy_is_uncertain (&e->copier, offset, limit - offset)) {
+  certain = copy_first_uncertain (&e->copier, offset, limit - offset);
+  if (certain > offset)
+    limit = certain;            /* the client asks for the rest */
+  else if (from_source) {
     nbdkit_extents_free (from_source);
     from_source = NULL;
-    limit = offset + count;
+    limit = offset + min_u64 (count, after->snaps[k]->cluster_size);
   }
 
   accessible = count_accessible (after->snaps[k], limit - offset, offset);

@@ -68,18 +68,25 @@ backup_error (const struct cbw_snapshot *entry, char *buf, size_t len)
   return buf;
 }
 
-/* Did the backup become complete before it was dropped?  What the entry says
- * is final then, and stays until another snapshot takes the entry.
- */
-static bool
-was_complete (struct follow *f)
+bool
+backup_was_complete (const struct client *client, const struct backup *backup)
 {
   const struct cbw_snapshot *entry =
-    map_snapshot (&f->client->segment.map, f->index);
-  const bool complete = atomic_load (&entry->fill.state) == CBW_FILL_COMPLETE;
+    map_snapshot (&client->segment.map, backup->index);
+  const bool complete =
+    atomic_load (&((struct cbw_snapshot *) entry)->fill.state) ==
+    CBW_FILL_COMPLETE;
 
   atomic_thread_fence (memory_order_acquire);
-  return complete && entry->id == f->entry.id;
+  return complete && entry->id == backup->entry.id;
+}
+
+static bool
+was_complete (const struct follow *f)
+{
+  const struct backup backup = { .index = f->index, .entry = f->entry };
+
+  return backup_was_complete (f->client, &backup);
 }
 
 static enum seen
@@ -263,7 +270,8 @@ end (struct follow *f, enum seen seen, bool cancelled)
   if (f->tty)
     printf ("\n");
   if (seen != SEEN_GONE &&
-      control_drop_id (f->client, f->entry.id, 0, &e) == -1)
+      control_drop_id (f->client, f->entry.id, 0, &e) == -1 &&
+      !was_complete (f))
     return report_error (&e);
   if (was_complete (f))         /* perhaps in the last moment */
     return complete (f);

@@ -29,6 +29,12 @@ extern uint64_t backup_clusters (const struct cbw_map *m,
 extern const char *backup_error (const struct cbw_snapshot *entry,
                                  char *buf, size_t len);
 
+/* Did the backup become complete before it was dropped?  What the entry says
+ * is final then, and stays until another snapshot takes the entry.
+ */
+extern bool backup_was_complete (const struct client *client,
+                                 const struct backup *backup);
+
 /* Wait for the end of the backup, showing how it goes on if stdout is a
  * terminal.  Then let go of it: the image is kept if it is complete, else
  * removed.  A signal cancels it.  Returns the exit status, having said how
