@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /* The filter is killed at every call that it makes of the C library
- * (fault.c, preloaded) while it makes or drops a snapshot, copies, makes a
- * backup, ends or starts, and is started again.  What was asked for is then done if the
- * client is still there; if not, it is done or it is not, and never half.
+ * (fault.c, preloaded) while it makes or drops a snapshot, copies, makes or
+ * cancels a backup, ends or starts, and is started again.  What was asked for
+ * is then done if the client is still there; if not, it is done or it is not,
+ * and never half.
  *
  *   faults dir=DIR size=BYTES
  *
@@ -19,12 +20,12 @@
 #include <pthread.h>
 #include <signal.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 
+#include "backup-image.h"
 #include "control.h"
+#include "live-backup.h"
 #include "live-model.h"
 #include "slots.h"
-#include "snaptab.h"
 #include "unit.h"
 
 #define CS 4096
@@ -103,7 +104,10 @@ prepare (void)
 /* ---- What is tried ---- */
 
 enum what {
-  CREATE, CREATE_FORCED, DROP, DROP_TWO, CHANGE, BACKUP, BACKUP_ALONE,
+  CREATE, CREATE_FORCED, DROP, DROP_TWO, CHANGE,
+  BACKUP, BACKUP_ALONE,         /* from its beginning to its end */
+  BACKUP_REST,                  /* begun before, then the guest wrote */
+  CANCEL,                       /* the same */
   STOP, START
 };
 
@@ -111,6 +115,7 @@ struct trial {
   enum what what;
   unsigned which;               /* snapshot to be dropped */
   struct snap *snap;
+  struct backup *backup;
   struct change change;
   struct client *client;
   int result;
@@ -118,46 +123,38 @@ struct trial {
   _Atomic (bool) finished;
 };
 
-/* The image is the disk, as nobody has changed that since. */
 static void
-check_image (const struct trial *t)
+check_image (const struct backup *b)
 {
-  unsigned char *data = malloc (model.size);
-  const int fd = open (t->snap->target, O_RDONLY);
+  char why[256];
 
-  REQUIRE (fd >= 0, "%s: %m", t->snap->target);
-  CHECK (data != NULL);
-  REQUIRE (read (fd, data, model.size) == (ssize_t) model.size &&
-           memcmp (data, model.disk, model.size) == 0, "%s: is not the disk",
-           t->snap->target);
-  close (fd);
-  free (data);
+  REQUIRE (image_same (b->image, b->data, model.size, why, sizeof why),
+           "the image: %s", why);
 }
 
-/* From its begin to its end, through any number of servers; the image is
- * compared when it is said to be complete, not later.
+/* To its end, through any number of servers; the image is compared when it is
+ * said to be complete, not later.
  */
 static void
 back_up (struct trial *t)
 {
-  const struct control_snapshot s = {
-    .name = t->snap->name, .target = t->snap->target,
-    .options = { .backup = 1 },
-  };
-  struct snapshot_info info;
-  const struct cbw_fill *fill;
-  uint64_t held_ns;
+  struct backup *b = t->backup;
+  enum backup_stand stand;
 
-  t->result = control_create (t->client, &s, &held_ns, &t->error);
+  if (t->what == BACKUP_REST)
+    t->result = control_job (t->client, b->id, CBW_JOB_SPEED, 0, &t->error);
+  else {
+    t->result = backup_begin (b, t->client, 0, &t->error);
+    if (t->result == 0)
+      backup_add (b, model.disk);
+  }
   if (t->result == -1)
     return;
-  REQUIRE (snaptab_find (map (), s.name, &info), "%s: it is not there",
-           s.name);
-  fill = &map_snapshot (map (), info.index)->fill;
-  while (atomic_load (&((struct cbw_fill *) fill)->state) == CBW_FILL_RUNNING)
+  while ((stand = backup_look (map (), b->index, b->id)) == BACKUP_RUNS)
     live_sleep_us (200);
-  check_image (t);
-  t->result = control_drop_id (t->client, info.id, 0, &t->error);
+  REQUIRE (stand == BACKUP_COMPLETE, "the backup has failed");
+  check_image (b);
+  t->result = control_drop_id (t->client, b->id, 0, &t->error);
 }
 
 static void *
@@ -175,8 +172,11 @@ run (void *opaque)
   case DROP: case DROP_TWO:
     t->result = control_drop (t->client, t->snap->name, 0, &t->error);
     break;
-  case BACKUP: case BACKUP_ALONE:
+  case BACKUP: case BACKUP_ALONE: case BACKUP_REST:
     back_up (t);
+    break;
+  case CANCEL:
+    t->result = control_drop_id (t->client, t->backup->id, 0, &t->error);
     break;
   case CHANGE:
     t->change.acknowledged =
@@ -199,6 +199,19 @@ old_file (const char *path)
   close (fd);
 }
 
+/* It rests after its first cluster; some others are there since the guest has
+ * overwritten them.
+ */
+static void
+begin_slowly (struct backup *b)
+{
+  struct error e;
+
+  REQUIRE (backup_begin (b, &model.patient, 1, &e) == 0, "%s", e.msg);
+  backup_add (b, model.disk);
+  write_disk (2, 9);
+}
+
 static void
 get_ready (struct trial *t)
 {
@@ -206,10 +219,11 @@ get_ready (struct trial *t)
   case BACKUP_ALONE:
     drop_all (&seed);
     /* fallthrough */
-  case BACKUP:
-    t->snap = snap_new ();
-    snprintf (t->snap->target, sizeof t->snap->target, "%s/image", model.dir);
-    unlink (t->snap->target);
+  case BACKUP: case BACKUP_REST: case CANCEL:
+    t->backup = &backups.list[0];
+    backup_new (t->backup, false, 0);
+    if (t->what == BACKUP_REST || t->what == CANCEL)
+      begin_slowly (t->backup);
     break;
   case CREATE_FORCED:
     t->snap = snap_new ();
@@ -290,13 +304,45 @@ check_drop (struct trial *t, bool certain)
   snap_remove (t->snap);
 }
 
+/* Nobody needs its image. */
+static void
+check_backup (struct backup *b)
+{
+  check_image (b);
+  image_scribble (b->image, model.size, seed);
+  compare_all ();
+  unlink (b->image);
+  free (b->data);
+  b->running = false;
+}
+
+static void
+check_cancel (struct backup *b, bool certain)
+{
+  struct trial rest = {
+    .what = BACKUP_REST, .backup = b, .client = &model.patient
+  };
+
+  if (!backup_is_listed (b)) {
+    backup_cancelled (b);
+    return;
+  }
+  REQUIRE (!certain, "%s: it was cancelled, and is there", b->name);
+  back_up (&rest);
+  REQUIRE (rest.result == 0, "%s", rest.error.msg);
+  check_backup (b);
+}
+
 static void
 check (struct trial *t, bool certain)
 {
   live_wait_slots (map (), 0);
   switch (t->what) {
   case CREATE: case CREATE_FORCED: check_create (t, certain); break;
-  case BACKUP: case BACKUP_ALONE: check_image (t); break;
+  case BACKUP: case BACKUP_ALONE: case BACKUP_REST:
+    check_backup (t->backup);
+    break;
+  case CANCEL: check_cancel (t->backup, certain); break;
   case DROP: case DROP_TWO: check_drop (t, certain); break;
   case CHANGE: apply (&t->change); break;
   default: break;
@@ -439,6 +485,7 @@ trials (const char *name, enum what what, unsigned which, bool patient)
     drop_all (&seed);
     nr_kills += more;
   }
+  fflush (stdout);
   printf ("%s, %s: %d points\n", name, patient ? "answered" : "lost", n - 2);
   REQUIRE (n > 2, "it was never killed");
 }
@@ -473,6 +520,9 @@ main (int argc, char **argv)
   trials ("write", CHANGE, 0, true);
   trials ("backup", BACKUP, 0, true);
   trials ("backup without others", BACKUP_ALONE, 0, true);
+  trials ("the rest of a backup", BACKUP_REST, 0, true);
+  trials ("cancel a backup", CANCEL, 0, true);
+  trials ("cancel a backup", CANCEL, 0, false);
   trials ("stop", STOP, 0, true);
   trials ("start", START, 0, true);
   printf ("killed %u times\n", nr_kills);
