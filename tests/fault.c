@@ -66,6 +66,10 @@ WRAP (int, access, (const char *path, int mode), path, mode)
 WRAP (int, lstat, (const char *path, void *st), path, st)
 WRAP (int, lstat64, (const char *path, void *st), path, st)
 WRAP (int, unlink, (const char *path), path)
+WRAP (int, renameat2, (int from_dir, const char *from, int to_dir,
+                       const char *to, unsigned flags),
+      from_dir, from, to_dir, to, flags)
+WRAP (int, rename, (const char *from, const char *to), from, to)
 WRAP (int, ftruncate, (int fd, long size), fd, size)
 WRAP (int, ftruncate64, (int fd, long size), fd, size)
 WRAP (int, fallocate, (int fd, int mode, long offset, long len),

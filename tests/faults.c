@@ -20,12 +20,12 @@
 #include <pthread.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 
 #include "backup-image.h"
 #include "control.h"
 #include "live-backup.h"
 #include "live-model.h"
-#include "slots.h"
 #include "unit.h"
 
 #define CS 4096
@@ -106,6 +106,7 @@ prepare (void)
 enum what {
   CREATE, CREATE_FORCED, DROP, DROP_TWO, CHANGE,
   BACKUP, BACKUP_ALONE,         /* from its beginning to its end */
+  BACKUP_FORCED,                /* over a file */
   BACKUP_REST,                  /* begun before, then the guest wrote */
   CANCEL,                       /* the same */
   STOP, START
@@ -129,6 +130,17 @@ check_image (const struct backup *b)
   char why[256];
 
   REQUIRE (image_same (b->image, b->data, model.size, why, sizeof why),
+           "the image: %s", why);
+}
+
+/* The old file, or the new image, and nothing else. */
+static void
+check_replaced (const struct backup *b)
+{
+  char why[256];
+
+  REQUIRE (backup_image_is_old (b) ||
+           image_same (b->image, model.disk, model.size, why, sizeof why),
            "the image: %s", why);
 }
 
@@ -172,7 +184,7 @@ run (void *opaque)
   case DROP: case DROP_TWO:
     t->result = control_drop (t->client, t->snap->name, 0, &t->error);
     break;
-  case BACKUP: case BACKUP_ALONE: case BACKUP_REST:
+  case BACKUP: case BACKUP_ALONE: case BACKUP_FORCED: case BACKUP_REST:
     back_up (t);
     break;
   case CANCEL:
@@ -216,12 +228,12 @@ static void
 get_ready (struct trial *t)
 {
   switch (t->what) {
-  case BACKUP_ALONE:
+  case BACKUP_ALONE: case BACKUP_FORCED:
     drop_all (&seed);
     /* fallthrough */
   case BACKUP: case BACKUP_REST: case CANCEL:
     t->backup = &backups.list[0];
-    backup_new (t->backup, false, 0);
+    backup_new (t->backup, false, t->what == BACKUP_FORCED, 0);
     if (t->what == BACKUP_REST || t->what == CANCEL)
       begin_slowly (t->backup);
     break;
@@ -339,7 +351,7 @@ check (struct trial *t, bool certain)
   live_wait_slots (map (), 0);
   switch (t->what) {
   case CREATE: case CREATE_FORCED: check_create (t, certain); break;
-  case BACKUP: case BACKUP_ALONE: case BACKUP_REST:
+  case BACKUP: case BACKUP_ALONE: case BACKUP_FORCED: case BACKUP_REST:
     check_backup (t->backup);
     break;
   case CANCEL: check_cancel (t->backup, certain); break;
@@ -371,19 +383,6 @@ killed (struct trial *t)
   return true;
 }
 
-/* The client that waits goes away with its filter, and the next filter
- * will find that its request belongs to nobody.
- */
-static void
-give_up (const struct client *c)
-{
-  unsigned i;
-
-  for (i = 0; i < CBW_NR_SLOTS; ++i)
-    slot_abandon (&c->segment.map, i, c->owner);
-  slots_wake_all (&c->segment.map);
-}
-
 static void
 restart (void)
 {
@@ -395,33 +394,86 @@ restart (void)
  * before that.
  */
 static bool
-try_request (struct trial *t, int n, bool patient)
+try_answered (struct trial *t, int n)
 {
   pthread_t thread;
   bool r;
 
-  t->client = patient ? &model.patient : &model.impatient;
+  t->client = &model.patient;
   atomic_store (countdown, n);
   CHECK (pthread_create (&thread, NULL, run, t) == 0);
   r = killed (t);
   atomic_store (countdown, 0);
-  if (r) {
-    if (!patient && t->what != CHANGE)
-      give_up (t->client);
-    if (!patient || t->what == CHANGE) {
-      pthread_join (thread, NULL);
-      restart ();
-    }
-    else {
-      restart ();
-      pthread_join (thread, NULL);
-    }
-  }
-  else
-    pthread_join (thread, NULL);
-  REQUIRE (t->what == CHANGE || (r && !patient) || t->result == 0, "%s",
-           t->error.msg);
+  if (r && t->what == BACKUP_FORCED)
+    check_replaced (t->backup);
+  if (r && t->what != CHANGE)
+    restart ();
+  pthread_join (thread, NULL);
+  if (r && t->what == CHANGE)
+    restart ();
+  REQUIRE (t->what == CHANGE || t->result == 0, "%s", t->error.msg);
   return r;
+}
+
+/* A client of its own asks for it; it ends with an exit status of 0 if that
+ * was done.
+ */
+static pid_t
+run_client (struct trial *t)
+{
+  const pid_t pid = fork ();
+  struct client client;
+  struct error e;
+
+  REQUIRE (pid != -1, "fork: %m");
+  if (pid > 0)
+    return pid;
+  REQUIRE (client_attach (&client, model.patient.segment.path, "lost", false,
+                          0, &e) == 0, "%s", e.msg);
+  t->client = &client;
+  run (t);
+  _exit (t->result == 0 ? 0 : 1);
+}
+
+/* The client dies with the filter, and the next filter will find that its
+ * request belongs to nobody.
+ */
+static bool
+try_lost (struct trial *t, int n)
+{
+  pid_t client, ended = 0;
+  int status = 0;
+  bool r = false;
+
+  atomic_store (countdown, n);
+  client = run_client (t);
+  while (!r && ended == 0) {
+    ended = waitpid (client, &status, WNOHANG);
+    r = server_killed (&model.filter);
+    live_sleep_us (200);
+  }
+  if (ended == 0) {
+    kill (client, SIGKILL);
+    waitpid (client, &status, 0);
+  }
+  else if (!r && atomic_load (countdown) <= 0) {
+    /* The last point is behind the reply. */
+    REQUIRE (!server_await (&model.filter), "the filter ended");
+    r = true;
+  }
+  atomic_store (countdown, 0);
+  if (r)
+    restart ();
+  else
+    REQUIRE (WIFEXITED (status) && WEXITSTATUS (status) == 0,
+             "it was not done");
+  return r;
+}
+
+static bool
+try_request (struct trial *t, int n, bool answered)
+{
+  return answered ? try_answered (t, n) : try_lost (t, n);
 }
 
 static bool
@@ -520,6 +572,7 @@ main (int argc, char **argv)
   trials ("write", CHANGE, 0, true);
   trials ("backup", BACKUP, 0, true);
   trials ("backup without others", BACKUP_ALONE, 0, true);
+  trials ("backup over a file", BACKUP_FORCED, 0, true);
   trials ("the rest of a backup", BACKUP_REST, 0, true);
   trials ("cancel a backup", CANCEL, 0, true);
   trials ("cancel a backup", CANCEL, 0, false);

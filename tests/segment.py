@@ -32,7 +32,9 @@ FIELDS = {
 GEOMETRY = (16, 128)
 ENTRY_FIELDS = {
     "entry.id": (0, "Q"), "entry.size": (8, "Q"),
-    "entry.target_kind": (104, "I"), "entry.sum": (1192, "Q"),
+    "entry.target_kind": (104, "I"), "entry.target_created": (108, "I"),
+    "entry.target_device": (112, "Q"), "entry.target_inode": (120, "Q"),
+    "entry.target": (128, "1024s"), "entry.sum": (1192, "Q"),
     "entry.state": (1216, "I"),
 }
 ENTRY_SUMMED = 1192

@@ -1,13 +1,17 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
-/* To be preloaded into a server: makes writes to the file $CBW_TARGET fail,
- * take long, or never return, as the file $CBW_TARGET_FAULT says, which is
- * read anew at each write and may be replaced at any time:
+/* To be preloaded into a server: makes writes to the file $CBW_TARGET, or
+ * $CBW_TARGET.partial-N, fail, take long, or never return, as the file
+ * $CBW_TARGET_FAULT says, which is read anew at each call and may be replaced
+ * at any time:
  *
  *   none
  *   errno NUMBER [FROM]   fail
  *   sleep SECS [FROM]     take so long
  *   hang 0 [FROM]         not return until the file says something else
+ *   lost NUMBER           nothing written could be written back: the file
+ *                         reads as zeroes, and the kernel tells each open
+ *                         file of the error, once
  *
  * Only writes that reach past the offset FROM; and of flushes:
  *
@@ -122,6 +126,58 @@ suffer (int fd, size_t count, off_t offset)
 WRAP (pwrite)
 WRAP (pwrite64)
 
+#define WRAP_READ(name)                                                 \
+  ssize_t                                                               \
+  name (int fd, void *buf, size_t count, off_t offset)                  \
+  {                                                                     \
+    static ssize_t (*real) (int, void *, size_t, off_t);                \
+    ssize_t r;                                                          \
+                                                                        \
+    if (real == NULL)                                                   \
+      real = (ssize_t (*) (int, void *, size_t, off_t))                 \
+        dlsym (RTLD_NEXT, #name);                                       \
+    r = real (fd, buf, count, offset);                                  \
+    if (r > 0 && is_lost (fd))                                          \
+      memset (buf, 0, (size_t) r);                                      \
+    return r;                                                           \
+  }
+
+static bool
+is_lost (int fd)
+{
+  return is_target (fd) && strcmp (look ().kind, "lost") == 0;
+}
+
+/* What it has not been told yet, or 0. */
+static int
+news (int fd)
+{
+  static bool told[1024];
+  const bool lost = is_lost (fd);
+
+  if (fd < 0 || fd >= 1024 ||
+      __atomic_exchange_n (&told[fd], lost, __ATOMIC_SEQ_CST) || !lost)
+    return 0;
+  return (int) look ().number;
+}
+
+#undef pread
+#undef pread64
+WRAP_READ (pread)
+WRAP_READ (pread64)
+
+int
+sync_file_range (int fd, off_t offset, off_t count, unsigned flags)
+{
+  static int (*real) (int, off_t, off_t, unsigned);
+
+  if (real == NULL)
+    real = (int (*) (int, off_t, off_t, unsigned))
+      dlsym (RTLD_NEXT, "sync_file_range");
+  errno = news (fd);
+  return errno ? -1 : real (fd, offset, count, flags);
+}
+
 static int
 suffer_flush (int fd)
 {
@@ -146,6 +202,8 @@ suffer_flush (int fd)
     static int (*real) (int);                                           \
                                                                         \
     errno = suffer_flush (fd);                                          \
+    if (errno == 0)                                                     \
+      errno = news (fd);                                                \
     if (errno)                                                          \
       return -1;                                                        \
     if (real == NULL)                                                   \

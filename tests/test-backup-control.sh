@@ -81,6 +81,28 @@ for how in --cancel drop INT TERM; do
     absent "$tmp/image3"
 done
 
+# The terminal is closed: cbwctl ends, and the backup continues.
+"$cbwctl" backup "$shm" --to="$tmp/image3" --speed=100k >"$tmp/out" 2>&1 &
+pid=$!
+wait_for 20 is "$of['status'] == 'running'" || fail "it does not start"
+wait_for 20 catches $pid || fail "it does not wait"
+kill -HUP $pid
+rc=0
+wait $pid || rc=$?
+[ $rc = 1 ] || fail "SIGHUP: status $rc"
+expect_in "$tmp/out" "the backup continues"
+is "$of['status'] == 'running'"
+# With nohup, it is not even told.
+( trap '' HUP; exec "$cbwctl" backup "$shm" >"$tmp/out" 2>&1 ) &
+pid=$!
+wait_for 20 catches $pid || fail "it does not wait"
+kill -HUP $pid
+cbwctl backup "$shm" --speed=0
+wait $pid || fail "SIGHUP was not ignored"
+expect_in "$tmp/out" "Backup complete"
+same "$tmp/image3" "$tmp/old"
+rm "$tmp/image3"
+
 # Killed, it is not missed.
 "$cbwctl" backup "$shm" --to="$tmp/image4" --speed=1M >/dev/null 2>&1 &
 pid=$!

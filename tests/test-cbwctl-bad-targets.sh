@@ -42,7 +42,7 @@ for target in "$tmp/disk" "$tmp/dir/hard" "$shm" "$tmp/other.cow" \
     bad "$target: $here" "$target"
     bad "$target: $here" "$target" --force
 done
-bad "$tmp/dir/symbolic: $here" "$tmp/dir/symbolic"
+bad "must be a regular file" "$tmp/dir/symbolic"
 bad "must be a regular file" "$tmp/dir/symbolic" --force
 bad "must be a regular file" "$tmp/dir/dangling" --force
 for target in "$tmp/dir" /dev/null "$tmp/dir/fifo"; do
@@ -58,7 +58,7 @@ bad "file name is empty" ""
 bad "cannot be longer than 1023 bytes" "/$(printf '%01100d' 0)"
 bad "File name too long" "$tmp/$(printf '%0300d' 0)"
 
-# Locked by another program.
+# Open in another program, which has it locked too.
 "$PYTHON" - "$tmp/dir/precious" "$tmp/locked" "$tmp/done" <<'PY' &
 import fcntl, os, struct, sys, time
 f = open (sys.argv[1], "r+")
@@ -70,7 +70,7 @@ PY
 locker=$!
 locked () { [ -e "$tmp/locked" ]; }
 wait_for 30 locked
-bad "is locked: another program is using it" "$tmp/dir/precious" --force
+bad "or by another program" "$tmp/dir/precious" --force
 touch "$tmp/done"
 wait $locker
 [ "$(cat "$tmp/dir/precious")" = precious ] || fail "overwritten"

@@ -23,9 +23,9 @@ cat >"$tmp/damage.py" <<'PY'
 import struct, sys
 path, what = sys.argv[1], sys.argv[2]
 f = open (path, "r+b")
-snapshots = struct.unpack ("<QQQQQ", f.read (16 + 96)[16 + 32:16 + 72])[4]
-f.seek (16 + 72); cells, = struct.unpack ("<Q", f.read (8))
-f.seek (16 + 80); bitmaps, size = struct.unpack ("<QQ", f.read (16))
+snapshots = struct.unpack ("<QQQQQ", f.read (16 + 112)[16 + 40:16 + 80])[4]
+f.seek (16 + 88); cells, = struct.unpack ("<Q", f.read (8))
+f.seek (16 + 96); bitmaps, size = struct.unpack ("<QQ", f.read (16))
 def poke (offset, data):
     f.seek (offset); f.write (data)
 def entry (i): return snapshots + 2048 * i
@@ -44,7 +44,7 @@ def summed (i, offset, data):
     "geometry": lambda: poke (20, b"\x09"),
     "state": lambda: poke (192, b"\x07"),
     "counter": lambda: poke (192 + 3 * 64 + 8, b"\xff" * 4),
-    "entry-sum": lambda: poke (entry (0) + 30, b"\x55"),
+    "entry-sum": lambda: poke (entry (0) + 60, b"\x55"),
     "entry-state": lambda: poke (entry (0) + 1216, b"\x09"),
     "same-name": lambda: summed (1, 40, b"one\0"),
     "bad-name": lambda: summed (1, 40, b"a/b\0"),

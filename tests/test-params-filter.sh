@@ -148,8 +148,13 @@ good "live"                     "$@" cbw-on-error=break-snapshot
 good "live"                     "$@" cbw-on-error=break-guest-write \
      cbw-timeout=9.5 cbw-full=stall:0.5 cbw-quota=1M
 
-# An empty file will do as target, and is used.
+# An empty file will do as target, and is used; but not one that others may
+# open.
 : >"$target"
+chmod 640 "$target"
+refused --filter="$filter" file "$tmp/disk" "$@"
+expect_in "$tmp/refused.log" "$target: other users may open it (mode 640)"
+chmod 600 "$target"
 good "live"                     "$@"
 
 # A file name with a colon is a file name.

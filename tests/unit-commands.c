@@ -37,6 +37,7 @@ start (void)
   segment = (struct segment) SEGMENT_INIT;
   CHECK (segment_serve (&segment, path, SIZE, CS, 0, &e) == 0);
   engine_init (&engine);
+  table_attach (&engine.table, map_snapshot (&segment.map, 0));
   engine_set_source (&engine, &env.source);
   CHECK (segment_begin (&segment, &e) == 0);
   segment_publish (&segment);

@@ -56,6 +56,7 @@ serve (bool was_local, bool local)
   segment = (struct segment) SEGMENT_INIT;
   CHECK (segment_serve (&segment, path, SIZE, CS, 0, &e) == 0);
   engine_init (&engine);
+  table_attach (&engine.table, map_snapshot (&segment.map, 0));
   engine_set_source (&engine, &env.source);
   if (!segment.fresh)
     CHECK (restore_snapshots (&engine, &segment, SIZE, &e) == 0);

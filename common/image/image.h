@@ -44,12 +44,15 @@ struct image_ops {
   int (*punch) (struct image *, uint64_t offset, uint64_t count,
                 struct error *e);
 
-  /* Is the image still where and what it was when it was opened?  -1 with
-   * ESTALE or another error if it was removed, replaced or resized.
+  /* Is the image still where and what it was when it was opened, and all
+   * that was written to it, for all that is known?  -1 with ESTALE or another
+   * error if it was removed, replaced, resized, or could not be written back.
    */
   int (*check) (struct image *, struct error *e);
 
-  /* Everything written so far is on stable storage when it returns. */
+  /* Everything written so far is on stable storage when it returns.  When it
+   * has failed, the image is lost: so do all later calls.
+   */
   int (*flush) (struct image *, struct error *e);
 
   /* Free the image and what it holds, its lock too. */
@@ -88,39 +91,91 @@ struct image_id {
   uint64_t inode;
 };
 
+/* A raw file is a target only if this program may have made it: its path
+ * leads to it without a symbolic link at the end, it is regular, belongs to
+ * the effective user, has one name, and no other user has any rights.
+ *
+ * Nothing is removed or replaced that another program, or this one, has
+ * open: the kernel is asked for a lease, which a file system may not know of
+ * (NFS does not).  Then nothing is removed.
+ */
+
 /* Make a raw file of "size" bytes, all hole, at "path".  The file must
- * not exist, or be an empty regular file: data is never overwritten.  It
- * stays locked (OFD, the whole file) until the image is closed.
- * *created tells if the file was made here, and so is ours to unlink.
- * Returns NULL and sets the error on failure; nothing is left behind.
+ * not exist, or be an empty one as described above: data is never
+ * overwritten.  It stays locked (OFD, the whole file) until the image is
+ * closed.  *created tells if the file was made here, and so is ours to
+ * unlink.  Returns NULL and sets the error on failure; nothing is left
+ * behind.
  */
 extern struct image *image_raw_create (const char *path, uint64_t size,
                                        struct image_id *id, bool *created,
                                        struct error *e);
 
-/* Make room for image_raw_create: remove a regular file that stands at
- * "path", unless some program has it locked or this process has it open.
- * Nothing there is success.  -1 with EBUSY or another error set.
+enum image_raw_opened {
+  IMAGE_RAW_OPENED,
+  IMAGE_RAW_LOST,               /* another file, or none, and for good */
+  IMAGE_RAW_NOT_NOW,            /* it may be there: something has to be done */
+};
+
+/* Open the raw file that image_raw_create made.  It must still be the
+ * same file (id) and size.  *image is NULL, and the error set, if it is not
+ * opened.  LOST is proved: the path leads to another file of the same file
+ * system, the size is another, no file is there though its directory is, on
+ * the file system where it was; or a write-back error is reported.  All else
+ * is NOT_NOW.
+ */
+extern enum image_raw_opened image_raw_open (const char *path, uint64_t size,
+                                             const struct image_id *id,
+                                             struct image **image,
+                                             struct error *e);
+
+/* The functions below return 0, or -1 with the error set. */
+
+/* Make room for image_raw_create: remove the file at "path".  Nothing there
+ * is success.
  */
 extern int image_raw_remove_old (const char *path, struct error *e);
 
-/* Move the file with this id from one path to another, where nothing may
- * be.  -1 with the error set if that cannot be; then it is where it was.
+/* Could a file at "path" be replaced?  EEXIST if it holds data, and
+ * "replace" is false.  Nothing there is success.
  */
-extern int image_raw_move (const char *from, const char *to,
-                           const struct image_id *id, struct error *e);
+extern int image_raw_check_old (const char *path, bool replace,
+                                struct error *e);
 
-/* The image is not needed any more: remove the file at "path" if it is
- * still the one with this id and size (an inode may be used again).
+/* Remove what image_raw_create has made at "path", of which nothing else is
+ * known: a file without a single block, that is empty or of this size.
  */
-extern void image_raw_discard (const char *path, const struct image_id *id,
-                               uint64_t size);
+extern int image_raw_remove_unused (const char *path, uint64_t size,
+                                    struct error *e);
 
-/* Open the raw file that image_raw_create made.  It must still be the
- * same file (id) and size.  Returns NULL and sets the error on failure.
+/* Remove the file at "path" if it is the one with this id and size. */
+extern int image_raw_remove (const char *path, uint64_t size,
+                             const struct image_id *id, struct error *e);
+
+/* Is the image itself a raw file?  The functions below take no other. */
+extern bool image_is_raw (const struct image *image);
+
+/* Is this the name of the image's file? */
+extern bool image_raw_is_at (const struct image *image, const char *path);
+
+/* The image is not needed any more: remove its file. */
+extern int image_raw_discard (struct image *image, struct error *e);
+
+/* Rename the image's file; nothing may be at "to".  On failure it is where
+ * it was.
  */
-extern struct image *image_raw_open (const char *path, uint64_t size,
-                                     const struct image_id *id,
-                                     struct error *e);
+extern int image_raw_move (struct image *image, const char *to,
+                           struct error *e);
+
+/* Rename the image's file, which has been flushed, to "to", as that is to
+ * be found after a crash.  A file there is replaced in that step, if it is
+ * empty or "replace" is true.  If the error is about the rename, both files
+ * are what they were.
+ */
+extern int image_raw_publish (struct image *image, const char *to,
+                              bool replace, struct error *e);
+
+/* The names in the directory of "path" are on stable storage. */
+extern int image_raw_sync_directory (const char *path, struct error *e);
 
 #endif /* CBW_IMAGE_H */

@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
+/* Starts a command as an NBD server, and ends it: nbd-child.h. */
+
 #include <config.h>
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -23,6 +26,7 @@
 #define LISTEN_FD 3
 
 #define STOP_WAIT (10 * NS_PER_SEC)
+#define HURRY_WAIT NS_PER_SEC
 
 static struct sockaddr_un
 address (const struct nbd_child *child)
@@ -133,9 +137,38 @@ become_server (char *const argv[], char **env, char *pid_text, pid_t parent,
   _exit (126);
 }
 
+/* It and what it started, by force.  It is no zombie that was waited for, so
+ * the number is still its own.
+ */
+static void
+kill_group (const struct nbd_child *child)
+{
+  kill (-child->pid, SIGKILL);
+  kill (child->pid, SIGKILL);   /* it may have left the group */
+}
+
+/* Wait until the child has become the server, or says (by its errno) that it
+ * cannot.
+ */
+static int
+await_server (int report, uint64_t until, int cancel)
+{
+  struct pollfd p[2] = {
+    { .fd = report, .events = POLLIN }, { .fd = cancel, .events = POLLIN },
+  };
+  int r, err;
+
+  do
+    r = poll (p, 2, clock_ms_until (until));
+  while (r == -1 && errno == EINTR);
+  if (!p[0].revents)
+    return p[1].revents ? ECANCELED : ETIMEDOUT;
+  return read (report, &err, sizeof err) == sizeof err ? err : 0;
+}
+
 int
 nbd_child_start (struct nbd_child *child, char *const argv[],
-                 struct error *e)
+                 uint64_t until, int cancel, struct error *e)
 {
   CLEANUP_CLOSE int listener = -1, report = -1;
   CLEANUP_FREE char **env = NULL;
@@ -161,9 +194,10 @@ nbd_child_start (struct nbd_child *child, char *const argv[],
     nbd_child_seal (child);
     return error_set_errno (e, err, "%s: fork", argv[0]);
   }
-  if (read (report, &err, sizeof err) == sizeof err) {
-    waitpid (child->pid, NULL, 0);
-    nbd_child_seal (child);
+  err = await_server (report, until, cancel);
+  if (err != 0) {
+    kill_group (child);
+    nbd_child_stop (child);
     return error_set_errno (e, err, "%s: cannot be run", argv[0]);
   }
   return 0;
@@ -216,14 +250,25 @@ nbd_child_ended (struct nbd_child *child, int *status)
 void
 nbd_child_stop (struct nbd_child *child)
 {
-  const uint64_t until = now_monotonic_ns () + STOP_WAIT;
+  const uint64_t begin = now_monotonic_ns ();
   const struct timespec pause = { .tv_nsec = 5 * NS_PER_MS };
+  uint64_t now, until = begin + STOP_WAIT;
+  bool killed = false;
   int status;
 
   nbd_child_seal (child);
   if (child->pid <= 0)
     return;
   kill (child->pid, SIGTERM);
-  while (!nbd_child_ended (child, &status) && now_monotonic_ns () < until)
+  while (!nbd_child_ended (child, &status)) {
+    now = now_monotonic_ns ();
+    if (!killed && atomic_load (child->hurry) && now >= begin + HURRY_WAIT) {
+      kill_group (child);
+      killed = true;
+      until = now + HURRY_WAIT;
+    }
+    if (now >= until)
+      return;
     nanosleep (&pause, NULL);
+  }
 }

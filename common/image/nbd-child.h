@@ -12,21 +12,27 @@
 #ifndef CBW_NBD_CHILD_H
 #define CBW_NBD_CHILD_H
 
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "error.h"
 
 struct nbd_child {
   pid_t pid;
+  const _Atomic (bool) *hurry;  /* it is to end soon: see nbd_child_stop */
   char dir[32];                 /* of the socket; "" once it is removed */
 };
 
 /* Start argv[0], looked for in $PATH.  It inherits our stderr, and nothing
  * else but the socket.  If the calling thread ends, the server is told to
- * end, too (SIGTERM).  0, or -1 with the error set.
+ * end, too (SIGTERM).  Gives up when now_monotonic_ns () is "until", or
+ * "cancel" (a file descriptor) becomes readable: the program may be on a file
+ * system that hangs.  0, or -1 with the error set.  "hurry" is filled in.
  */
 extern int nbd_child_start (struct nbd_child *child, char *const argv[],
-                            struct error *e);
+                            uint64_t until, int cancel, struct error *e);
 
 /* Connect to it.  Returns the socket, or -1 with the error set. */
 extern int nbd_child_connect (const struct nbd_child *child,
@@ -41,8 +47,9 @@ extern void nbd_child_seal (struct nbd_child *child);
 extern int nbd_child_ended (struct nbd_child *child, int *status);
 
 /* Tell it to end, and wait until it has; but no longer than ten seconds.
- * It may have much to write back, so it is never killed by force: one that
- * hangs is left to itself.
+ * It may have much to write back, so it is not killed by force: one that
+ * hangs is left to itself.  But from when *hurry is true it has one second, and
+ * is killed then, with its process group, and waited for another second.
  */
 extern void nbd_child_stop (struct nbd_child *child);
 

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
+/* The requests over a connection, and its beginning and end: nbd-conn.h. */
+
 #include <config.h>
 
 #include <errno.h>
@@ -15,221 +17,106 @@
 #include <libnbd.h>
 
 #include "cleanup.h"
+#include "nbd-command.h"
 #include "nbd-conn.h"
+#include "nbd-cover.h"
 #include "rounding.h"
 
-/* Nothing came for so long while requests waited: the server is taken for
- * lost, so that nobody waits for ever.  A flush may take long.
- */
-#define SILENCE_MS (300 * 1000)
-
-/* A request in flight; on the stack of the thread that waits for it. */
-struct command {
-  struct command *next;         /* of those that wait, last come first */
+/* A read in flight, and what its reply has brought. */
+struct read {
   struct nbd_conn *conn;
-  pthread_t thread;
-  pthread_cond_t wake;          /* done, or to be the leader */
-  _Atomic (bool) done;
-  int err;
+  struct nbd_cover cover;
 };
 
-/* Locks: libnbd has one of its own around each of its functions, and holds
- * it while it calls "completed"; "lock" comes after that one.  So no
- * function of libnbd is called with "lock" held.
- */
-struct nbd_conn {
-  struct nbd_handle *nbd;
-  int fd;                       /* the socket: a duplicate of libnbd's, which
-                                 * closes its own when it likes */
-  int kick;                     /* eventfd: wakes the leader */
-  _Atomic (uint64_t) started, ended; /* requests */
-
-  pthread_mutex_t lock;         /* for the rest */
-  struct command *waiting;      /* but for the leader */
-  struct command *leader;       /* or NULL */
-};
-
-static void
-kick (struct nbd_conn *c)
-{
-  const uint64_t one = 1;
-
-  if (write (c->kick, &one, sizeof one) == -1)
-    return;                     /* it is as high as can be: that will do */
-}
-
-/* libnbd has the reply to a command, or the connection has ended. */
-static int
-completed (void *opaque, int *error)
-{
-  struct command *cmd = opaque;
-  struct nbd_conn *c = cmd->conn;
-
-  LOCK_FOR_SCOPE (&c->lock);
-  cmd->err = *error;
-  atomic_store (&cmd->done, true);
-  if (c->leader != cmd)
-    pthread_cond_signal (&cmd->wake);
-  else if (!pthread_equal (cmd->thread, pthread_self ()))
-    kick (c);                   /* it sleeps in poll */
-  return 1;                     /* libnbd may forget the command */
-}
-
-/* Move everybody's data until our own command is done. */
-static void
-lead (struct nbd_conn *c, const struct command *mine)
-{
-  struct pollfd p[2];
-  uint64_t ignored;
-  int r;
-
-  while (!atomic_load (&mine->done)) {
-    p[0] = nbd_handle_poll (c->nbd, c->fd);
-    p[1] = (struct pollfd) { .fd = c->kick, .events = POLLIN };
-    r = poll (p, 2, SILENCE_MS);
-    if (r == 0)
-      shutdown (c->fd, SHUT_RDWR); /* which makes it readable */
-    if (r <= 0)
-      continue;
-    if ((p[1].revents & POLLIN) &&
-        read (c->kick, &ignored, sizeof ignored) == -1 && errno != EAGAIN)
-      shutdown (c->fd, SHUT_RDWR); /* cannot be */
-    if (p[0].revents)
-      nbd_handle_notify (c->nbd, &p[0]);
-  }
-}
-
-static void
-forget (struct nbd_conn *c, const struct command *cmd)
-{
-  struct command **p;
-
-  for (p = &c->waiting; *p != cmd; p = &(*p)->next)
-    ;
-  *p = cmd->next;
-}
-
-/* Some other thread leads from now on, if one is left that waits. */
-static void
-resign (struct nbd_conn *c)
-{
-  struct command *next;
-
-  c->leader = NULL;
-  for (next = c->waiting; next; next = next->next)
-    if (!atomic_load (&next->done)) {
-      pthread_cond_signal (&next->wake);
-      return;
-    }
-}
-
-static void
-wait_for (struct nbd_conn *c, struct command *cmd)
-{
-  LOCK_FOR_SCOPE (&c->lock);
-  cmd->next = c->waiting;
-  c->waiting = cmd;
-  while (!atomic_load (&cmd->done) && c->leader)
-    pthread_cond_wait (&cmd->wake, &c->lock);
-  forget (c, cmd);
-  if (atomic_load (&cmd->done)) {
-    /* Woken to lead, but meanwhile another led, and it is done: nobody may
-     * have been told since.
-     */
-    if (c->leader == NULL)
-      resign (c);
-    return;
-  }
-
-  c->leader = cmd;
-  pthread_mutex_unlock (&c->lock);
-  lead (c, cmd);
-  pthread_mutex_lock (&c->lock);
-  resign (c);
-}
-
-static void
-command_init (struct nbd_conn *c, struct command *cmd)
-{
-  *cmd = (struct command) { .conn = c, .thread = pthread_self () };
-  pthread_cond_init (&cmd->wake, NULL);
-  atomic_fetch_add (&c->started, 1);
-}
-
-/* The command was handed to libnbd, which gave it a cookie, or not (-1).
- * Wait for the reply.
+/* libnbd has put a chunk of the reply into the buffer.  Called by the leader,
+ * with libnbd's lock.
  */
 static int
-finish (struct nbd_conn *c, struct command *cmd, int64_t cookie)
+received (void *opaque, const void *buf, size_t count, uint64_t offset,
+          unsigned status, int *error)
 {
-  if (cookie == -1) {
-    cmd->err = nbd_handle_ended (c->nbd) ? ENOTCONN : nbd_get_errno ();
-    if (cmd->err == 0)
-      cmd->err = EIO;
-  }
-  else {
-    /* Not all of it could be sent: who polls now must know. */
-    if (!atomic_load (&cmd->done) &&
-        (nbd_aio_get_direction (c->nbd) & LIBNBD_AIO_DIRECTION_WRITE))
-      kick (c);
-    wait_for (c, cmd);
-  }
-  pthread_cond_destroy (&cmd->wake);
-  atomic_fetch_add (&c->ended, 1);
-  return cmd->err;
+  struct read *rd = opaque;
+
+  (void) buf;
+  if (status == LIBNBD_READ_ERROR || nbd_cover_add (&rd->cover, offset, count))
+    return 0;
+  *error = EPROTO;
+  nbd_conn_abort (rd->conn);    /* it may go on sending for ever */
+  return -1;
 }
 
-#define COMPLETION(cmd)                                                 \
-  (nbd_completion_callback) { .callback = completed, .user_data = (cmd) }
-
+/* A reply that libnbd calls a success need not have brought every byte, and
+ * then the buffer has what was there before.
+ */
 int
 nbd_conn_pread (struct nbd_conn *c, void *buf, size_t count, uint64_t offset)
 {
-  struct command cmd;
+  struct nbd_command cmd;
+  struct read rd;
+  int64_t cookie;
+  int r;
 
-  command_init (c, &cmd);
-  return finish (c, &cmd, nbd_aio_pread (c->nbd, buf, count, offset,
-                                         COMPLETION (&cmd), 0));
+  rd.conn = c;
+  nbd_cover_init (&rd.cover, offset, count);
+  nbd_command_init (c, &cmd);
+  cookie = nbd_aio_pread_structured (c->nbd, buf, count, offset,
+                                     (nbd_chunk_callback) {
+                                       .callback = received,
+                                       .user_data = &rd
+                                     }, NBD_COMPLETION (&cmd), 0);
+  r = nbd_command_finish (c, &cmd, cookie);
+  if (r == 0 && !nbd_cover_is_whole (&rd.cover)) {
+    nbd_conn_abort (c);
+    r = EPROTO;
+  }
+  return r;
 }
 
 int
 nbd_conn_pwrite (struct nbd_conn *c, const void *buf, size_t count,
                  uint64_t offset)
 {
-  struct command cmd;
+  struct nbd_command cmd;
+  int64_t cookie;
 
-  command_init (c, &cmd);
-  return finish (c, &cmd, nbd_aio_pwrite (c->nbd, buf, count, offset,
-                                          COMPLETION (&cmd), 0));
+  nbd_command_init (c, &cmd);
+  cookie = nbd_aio_pwrite (c->nbd, buf, count, offset, NBD_COMPLETION (&cmd),
+                           0);
+  return nbd_command_finish (c, &cmd, cookie);
 }
 
 int
-nbd_conn_zero (struct nbd_conn *c, uint64_t count, uint64_t offset)
+nbd_conn_zero (struct nbd_conn *c, uint64_t count, uint64_t offset, bool fast)
 {
-  struct command cmd;
+  struct nbd_command cmd;
+  int64_t cookie;
 
-  command_init (c, &cmd);
-  return finish (c, &cmd, nbd_aio_zero (c->nbd, count, offset,
-                                        COMPLETION (&cmd), 0));
+  nbd_command_init (c, &cmd);
+  cookie = nbd_aio_zero (c->nbd, count, offset, NBD_COMPLETION (&cmd),
+                         fast ? LIBNBD_CMD_FLAG_FAST_ZERO : 0);
+  return nbd_command_finish (c, &cmd, cookie);
 }
 
 int
 nbd_conn_trim (struct nbd_conn *c, uint64_t count, uint64_t offset)
 {
-  struct command cmd;
+  struct nbd_command cmd;
+  int64_t cookie;
 
-  command_init (c, &cmd);
-  return finish (c, &cmd, nbd_aio_trim (c->nbd, count, offset,
-                                        COMPLETION (&cmd), 0));
+  nbd_command_init (c, &cmd);
+  cookie = nbd_aio_trim (c->nbd, count, offset, NBD_COMPLETION (&cmd), 0);
+  return nbd_command_finish (c, &cmd, cookie);
 }
 
 int
 nbd_conn_flush (struct nbd_conn *c)
 {
-  struct command cmd;
+  struct nbd_command cmd;
+  int64_t cookie;
 
-  command_init (c, &cmd);
-  return finish (c, &cmd, nbd_aio_flush (c->nbd, COMPLETION (&cmd), 0));
+  nbd_command_init (c, &cmd);
+  cookie = nbd_aio_flush (c->nbd, NBD_COMPLETION (&cmd), 0);
+  return nbd_command_finish (c, &cmd, cookie);
 }
 
 struct first_extent {
@@ -261,14 +148,17 @@ nbd_conn_extent (struct nbd_conn *c, uint64_t count, uint64_t offset,
                  uint64_t *length, bool *zero)
 {
   struct first_extent first = { .offset = offset };
-  struct command cmd;
+  struct nbd_command cmd;
+  int64_t cookie;
   int r;
 
-  command_init (c, &cmd);
-  r = finish (c, &cmd, nbd_aio_block_status (c->nbd, count, offset,
-                (nbd_extent_callback) {
-                  .callback = add_extents, .user_data = &first
-                }, COMPLETION (&cmd), 0));
+  nbd_command_init (c, &cmd);
+  cookie = nbd_aio_block_status (c->nbd, count, offset,
+                                 (nbd_extent_callback) {
+                                   .callback = add_extents,
+                                   .user_data = &first
+                                 }, NBD_COMPLETION (&cmd), 0);
+  r = nbd_command_finish (c, &cmd, cookie);
   if (r != 0)
     return r;
   if (first.length == 0)
@@ -276,6 +166,17 @@ nbd_conn_extent (struct nbd_conn *c, uint64_t count, uint64_t offset,
   *length = min_u64 (first.length, count);
   *zero = first.type & LIBNBD_STATE_ZERO;
   return 0;
+}
+
+const char *
+nbd_conn_text (int err, char text[NBD_CONN_TEXT_MAX])
+{
+  if (err == ENOTCONN)
+    return "the connection to the server was lost";
+  if (err == EPROTO)
+    return "the server breaks the NBD protocol: its reply does not cover "
+      "what it was asked for, every byte once";
+  return strerror_r (err, text, NBD_CONN_TEXT_MAX);
 }
 
 unsigned

@@ -8,8 +8,9 @@
  * the leader.  So a thread alone is never woken by another, and no thread
  * is needed just for moving replies.
  *
- * Functions that run a request return 0 or an errno; ENOTCONN says that
- * the connection has ended.
+ * Functions that run a request return 0 or an errno.  ENOTCONN says that the
+ * connection has ended, and EPROTO that the server has broken the protocol;
+ * no server can send one of the two.
  */
 
 #ifndef CBW_NBD_CONN_H
@@ -23,6 +24,11 @@
 #include "nbd-handle.h"
 
 struct nbd_conn;
+
+/* How long one request may take, whatever the server sends meanwhile for it
+ * or for others; then the connection is ended.  Tests set it.
+ */
+extern uint64_t nbd_conn_patience_ns;
 
 /* Connect, as nbd_handle_open does.  NULL with the error set if it fails. */
 extern struct nbd_conn *nbd_conn_open (const char *uri, int fd,
@@ -44,12 +50,24 @@ extern bool nbd_conn_alive (struct nbd_conn *c);
 /* How many requests are in flight. */
 extern unsigned nbd_conn_load (const struct nbd_conn *c);
 
+/* What such an errno means, in words; text is where to put them if they are
+ * not there already.
+ */
+#define NBD_CONN_TEXT_MAX 128
+extern const char *nbd_conn_text (int err, char text[NBD_CONN_TEXT_MAX]);
+
+/* EPROTO if the reply did not bring every byte exactly once; then the
+ * connection has been ended, and what the buffer holds is undefined.
+ */
 extern int nbd_conn_pread (struct nbd_conn *c, void *buf, size_t count,
                            uint64_t offset);
 extern int nbd_conn_pwrite (struct nbd_conn *c, const void *buf, size_t count,
                             uint64_t offset);
+/* "fast": EOPNOTSUPP if it is not faster than writing zeroes.  Only where
+ * the server offers that (can_fast_zero).
+ */
 extern int nbd_conn_zero (struct nbd_conn *c, uint64_t count,
-                          uint64_t offset);
+                          uint64_t offset, bool fast);
 extern int nbd_conn_trim (struct nbd_conn *c, uint64_t count,
                           uint64_t offset);
 extern int nbd_conn_flush (struct nbd_conn *c);

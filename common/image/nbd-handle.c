@@ -1,8 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
+/* Connects a handle of libnbd without waiting in libnbd, and asks it what the
+ * export is: nbd-handle.h.
+ */
+
 #include <config.h>
 
 #include <errno.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <unistd.h>
 
@@ -14,6 +19,22 @@
 
 /* Data in one request, where the server does not say. */
 #define PAYLOAD_DEFAULT (UINT32_C (32) << 20)
+
+/* An export's offsets fit an off_t, with room for rounding them up. */
+#define EXPORT_SIZE_MAX (INT64_MAX - (INT64_C (4) << 20))
+
+/* A function of libnbd failed; or libnbd found out by itself, and then it
+ * may have no message and no errno.  "num" is for that case.
+ */
+static int
+libnbd_failed (struct error *e, int num, const char *otherwise)
+{
+  const char *why = nbd_get_error ();
+  const int err = nbd_get_errno ();
+
+  return error_set (e, why && err != 0 ? err : num, "%s",
+                    why ? why : otherwise);
+}
 
 /* Its last state, which it does not leave.  (To ask for two of those that
  * it goes between, one after the other, tells nothing.)
@@ -61,7 +82,7 @@ negotiate (struct nbd_handle *nbd, uint64_t until, int cancel,
   while (!nbd_aio_is_ready (nbd)) {
     now = now_monotonic_ns ();
     if (nbd_handle_ended (nbd))
-      return error_set (e, ENOTCONN, "%s", nbd_get_error ());
+      return libnbd_failed (e, ENOTCONN, "the server ended the connection");
     if (now >= until)
       return error_set (e, ETIMEDOUT, "the server does not answer");
     p[0] = nbd_handle_poll (nbd, nbd_aio_get_fd (nbd));
@@ -78,23 +99,29 @@ negotiate (struct nbd_handle *nbd, uint64_t until, int cancel,
 static int
 ask (struct nbd_handle *nbd, struct nbd_info *info, struct error *e)
 {
-  const int64_t size = nbd_get_size (nbd);
+  const uint64_t size = (uint64_t) nbd_get_size (nbd);
   const int64_t minimum = nbd_get_block_size (nbd, LIBNBD_SIZE_MINIMUM);
   const int64_t maximum = nbd_get_block_size (nbd, LIBNBD_SIZE_MAXIMUM);
 
-  if (size < 0)
-    return error_set (e, EINVAL, "%s", nbd_get_error ());
+  /* An error is -1, which is an export of 2^64 - 1 bytes, too; but libnbd
+   * has no error for a handle that is connected.
+   */
+  if (size > EXPORT_SIZE_MAX)
+    return error_set (e, EINVAL, "the server says that the export has %"
+                      PRIu64 " bytes, which is more than a disk can have",
+                      size);
   if (minimum > 1 && (!is_power_of_2 ((uint64_t) minimum) || minimum > 65536))
     return error_set (e, EINVAL, "the server has a minimum block size of %lld "
                       "bytes, which NBD does not allow", (long long) minimum);
   *info = (struct nbd_info) {
-    .size = (uint64_t) size,
+    .size = size,
     .minimum_block = minimum > 1 ? (uint32_t) minimum : 1,
     .maximum_payload = PAYLOAD_DEFAULT,
     .read_only = nbd_is_read_only (nbd) != 0,
     .can_flush = nbd_can_flush (nbd) == 1,
     .can_trim = nbd_can_trim (nbd) == 1,
     .can_zero = nbd_can_zero (nbd) == 1,
+    .can_fast_zero = nbd_can_fast_zero (nbd) == 1,
     .can_extents =
       nbd_can_meta_context (nbd, LIBNBD_CONTEXT_BASE_ALLOCATION) == 1,
     .multi_conn = nbd_can_multi_conn (nbd) == 1,
@@ -111,8 +138,7 @@ begin (struct nbd_handle *nbd, const char *uri, int fd, struct error *e)
   const int r = uri ? nbd_aio_connect_uri (nbd, uri) :
     nbd_aio_connect_socket (nbd, fd);
 
-  return r == -1 ? error_set (e, nbd_get_errno (), "%s", nbd_get_error ()) :
-    0;
+  return r == -1 ? libnbd_failed (e, EIO, "libnbd cannot connect to it") : 0;
 }
 
 /* A handle that is not connected yet. */
@@ -125,7 +151,7 @@ new_handle (struct error *e)
       nbd_set_uri_allow_local_file (nbd, true) != -1 &&
       nbd_add_meta_context (nbd, LIBNBD_CONTEXT_BASE_ALLOCATION) != -1)
     return nbd;
-  error_set (e, nbd_get_errno (), "%s", nbd_get_error ());
+  libnbd_failed (e, ENOMEM, "libnbd cannot be set up");
   nbd_close (nbd);
   return NULL;
 }

@@ -20,7 +20,8 @@ struct nbd_info {
   uint64_t size;                /* bytes */
   uint32_t minimum_block;       /* a power of two */
   uint32_t maximum_payload;     /* bytes of data in one request */
-  bool read_only, can_flush, can_trim, can_zero, can_extents, multi_conn;
+  bool read_only, can_flush, can_trim, can_zero, can_fast_zero, can_extents,
+    multi_conn;
 };
 
 /* Connect to the URI, or if it is NULL over the socket fd, which is taken

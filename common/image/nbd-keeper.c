@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
+/* The keeper's thread, and what requests ask of it: nbd-keeper.h.  Its
+ * beginning and end are in nbd-life.c.
+ */
+
 #include <config.h>
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 
 #include "cleanup.h"
 #include "clock.h"
@@ -20,10 +22,13 @@
  * failed the next is made at the earliest.
  */
 #define CONNECT_WAIT (10 * NS_PER_SEC)
-#define RETRY_INTERVAL (100 * NS_PER_MS)
+#define RETRY_INTERVAL NBD_RETRY_INTERVAL
 
-/* How long a predecessor may take to end. */
-#define AGAIN_WAIT (2 * NS_PER_SEC)
+/* How long a request waits for that.  It is a little longer, so that it can
+ * tell why the try failed; but the keeper may first have to wait for the end
+ * of the server before, or may have much to verify.
+ */
+#define LINK_WAIT (11 * NS_PER_SEC)
 
 /* What was written is flushed after so long, or when it is so much. */
 #define FLUSH_INTERVAL (5 * NS_PER_SEC)
@@ -62,13 +67,52 @@ close_link (struct nbd_image *nbd)
   pthread_mutex_lock (&nbd->lock);
 }
 
+/* The link that is being verified can be aborted.  Returns false if it is not
+ * to be.
+ */
+static bool
+set_trying (struct nbd_image *nbd, struct nbd_link *link)
+{
+  LOCK_FOR_SCOPE (&nbd->lock);
+  nbd->trying = link;
+  return !nbd->stop && !nbd->interrupted;
+}
+
+/* Make a link, without the lock.  As in nbd-verify.h, and *link is set if it
+ * is 1.
+ */
+static int
+open_link (struct nbd_image *nbd, struct nbd_link **link, struct error *why)
+{
+  struct error e;
+  int ok = 0;
+
+  *link = nbd_link_open (&nbd->address, now_monotonic_ns () + CONNECT_WAIT,
+                         nbd->cancel, &nbd->interrupted, &e);
+  if (*link == NULL) {
+    error_set (why, e.num, "%s: cannot connect: %s", nbd->name, e.msg);
+    return 0;
+  }
+  if (set_trying (nbd, *link)) {
+    ok = nbd_verify_info (nbd, *link, why);
+    if (ok == 1)
+      ok = nbd_verify_log (nbd, *link, why);
+  }
+  else
+    error_set (why, ECANCELED, "%s: connecting was given up", nbd->name);
+  set_trying (nbd, NULL);
+  if (ok != 1)
+    nbd_link_close (*link);
+  return ok;
+}
+
 /* Try once to have a link; the lock is held. */
 static void
 try_connect (struct nbd_image *nbd)
 {
   struct nbd_link *link;
-  struct error e, why;
-  int ok = 0;
+  struct error why;
+  int ok;
 
   if ((nbd->flags & IMAGE_NBD_ONCE) && nbd->tries > 0) {
     error_set (&why, EIO, "%s: the connection to the server was lost",
@@ -79,18 +123,7 @@ try_connect (struct nbd_image *nbd)
   }
   close_link (nbd);
   pthread_mutex_unlock (&nbd->lock);
-  link = nbd_link_open (&nbd->address, now_monotonic_ns () + CONNECT_WAIT,
-                        nbd->cancel, &e);
-  if (link == NULL)
-    error_set (&why, e.num, "%s: cannot connect: %s", nbd->name, e.msg);
-  else {
-    ok = nbd_verify_info (nbd, link, &why);
-    if (ok == 1)
-      ok = nbd_verify_log (nbd, link, &why);
-    if (ok != 1)
-      nbd_link_close (link);
-  }
-
+  ok = open_link (nbd, &link, &why);
   pthread_mutex_lock (&nbd->lock);
   nbd->wanted = false;
   if (ok == 1) {
@@ -99,6 +132,9 @@ try_connect (struct nbd_image *nbd)
     if (nbd->size == 0)
       nbd->size = link->info.size;
     nbd->block = link->info.minimum_block;
+    /* The reason of a request that fails before the next try. */
+    error_set (&nbd->why, EIO, "%s: the connection to the server was lost",
+               nbd->name);
     if (nbd->log.unflushed < nbd->log.next)
       nbd->flush_ns = now_monotonic_ns () + FLUSH_INTERVAL;
   }
@@ -111,6 +147,13 @@ try_connect (struct nbd_image *nbd)
   pthread_cond_broadcast (&nbd->tried);
 }
 
+/* Is there a link for a request?  The lock is held. */
+static bool
+has_link (const struct nbd_image *nbd)
+{
+  return !nbd->lost && !nbd->interrupted && nbd->link && !nbd->down;
+}
+
 /* Flush; the lock is held. */
 static void
 try_flush (struct nbd_image *nbd)
@@ -121,7 +164,7 @@ try_flush (struct nbd_image *nbd)
   int r = 0;
 
   nbd->flush_ns = 0;
-  if (link == NULL || nbd->down)
+  if (!has_link (nbd))
     return;                     /* when there is another */
   link->refs++;
   pthread_mutex_unlock (&nbd->lock);
@@ -141,15 +184,14 @@ try_flush (struct nbd_image *nbd)
   pthread_cond_broadcast (&nbd->tried);
 }
 
-static void *
-keeper (void *opaque)
+/* The lock is held. */
+static void
+keep (struct nbd_image *nbd)
 {
-  struct nbd_image *nbd = opaque;
   struct timespec until;
 
-  LOCK_FOR_SCOPE (&nbd->lock);
   while (!nbd->stop) {
-    if (nbd->wanted && !nbd->lost)
+    if (nbd->wanted && !nbd->lost && !nbd->interrupted)
       try_connect (nbd);
     else if (nbd->flush_ns == 0)
       pthread_cond_wait (&nbd->wake, &nbd->lock);
@@ -161,99 +203,76 @@ keeper (void *opaque)
       try_flush (nbd);
   }
   close_link (nbd);
+}
+
+void *
+nbd_keeper_run (void *opaque)
+{
+  struct nbd_image *nbd = opaque;
+  bool abandoned;
+
+  {
+    LOCK_FOR_SCOPE (&nbd->lock);
+    keep (nbd);
+    nbd->ended = true;
+    abandoned = nbd->abandoned;
+    pthread_cond_broadcast (&nbd->tried);
+  }
+  if (abandoned)
+    nbd_image_free (nbd);
   return NULL;
 }
 
-int
-nbd_keeper_start (struct nbd_image *nbd, struct error *e)
+/* Have the keeper try to connect, and wait for it.  The lock is held. */
+static void
+await_link (struct nbd_image *nbd)
 {
-  const uint64_t give_up = now_monotonic_ns () + AGAIN_WAIT;
-  const struct timespec pause = { .tv_nsec = RETRY_INTERVAL };
-  struct nbd_link *link;
-  bool lost;
-  int r;
+  const uint64_t tries = nbd->tries;
+  struct timespec until;
 
-  nbd->cancel = eventfd (0, EFD_CLOEXEC | EFD_NONBLOCK);
-  if (nbd->cancel == -1)
-    return error_set_errno (e, errno, "%s", nbd->name);
-  if (nbd_log_init (&nbd->log) == -1) {
-    close (nbd->cancel);
-    return error_set_errno (e, ENOMEM, "%s", nbd->name);
+  if (!nbd->wanted) {
+    nbd->wanted = true;
+    nbd->wanted_until_ns = now_monotonic_ns () + LINK_WAIT;
+    pthread_cond_signal (&nbd->wake);
   }
-  if (nbd->again)
-    nbd_log_recall (&nbd->log, nbd->words, nbd->size);
-  pthread_mutex_init (&nbd->lock, NULL);
-  cond_init (&nbd->wake);
-  cond_init (&nbd->tried);
-  r = thread_start (&nbd->keeper, keeper, nbd);
-  if (r != 0) {
-    nbd_log_destroy (&nbd->log);
-    close (nbd->cancel);
-    return error_set_errno (e, r, "%s: cannot start a thread", nbd->name);
-  }
-
-  while ((link = nbd_keeper_get (nbd, e)) == NULL) {
-    pthread_mutex_lock (&nbd->lock);
-    lost = nbd->lost;
-    pthread_mutex_unlock (&nbd->lock);
-    if (nbd->again && !lost &&
-        now_monotonic_ns () < give_up) {
-      nanosleep (&pause, NULL);
-      continue;
+  until = deadline (nbd->wanted_until_ns);
+  while (nbd->tries == tries && !nbd->lost && !nbd->interrupted)
+    if (pthread_cond_timedwait (&nbd->tried, &nbd->lock,
+                                &until) == ETIMEDOUT) {
+      error_set (&nbd->why, EIO, "%s: cannot connect: it takes too long; "
+                 "the server will be used when it is ready", nbd->name);
+      return;
     }
-    if (nbd->again && !lost)
-      return 0;
-    nbd_keeper_stop (nbd);
-    return -1;
-  }
-  nbd_keeper_put (nbd, link);
-  return 0;
-}
-
-void
-nbd_keeper_stop (struct nbd_image *nbd)
-{
-  const uint64_t one = 1;
-
-  pthread_mutex_lock (&nbd->lock);
-  nbd->stop = true;
-  if (write (nbd->cancel, &one, sizeof one) == sizeof one &&
-      nbd->link && nbd->link->refs > 1)
-    nbd_link_abort (nbd->link); /* it is flushing */
-  pthread_cond_signal (&nbd->wake);
-  pthread_mutex_unlock (&nbd->lock);
-  pthread_join (nbd->keeper, NULL);
-  close (nbd->cancel);
-  nbd_log_destroy (&nbd->log);
-  pthread_cond_destroy (&nbd->tried);
-  pthread_cond_destroy (&nbd->wake);
-  pthread_mutex_destroy (&nbd->lock);
 }
 
 struct nbd_link *
 nbd_keeper_get (struct nbd_image *nbd, struct error *e)
 {
-  uint64_t tries;
-
   LOCK_FOR_SCOPE (&nbd->lock);
-  if (!nbd->lost && nbd->link && !nbd->down && !nbd_link_alive (nbd->link))
+  if (has_link (nbd) && !nbd_link_alive (nbd->link))
     nbd->down = true;
-  if (!nbd->lost && (nbd->link == NULL || nbd->down) &&
-      (nbd->wanted || now_monotonic_ns () >= nbd->next_try_ns)) {
-    tries = nbd->tries;
-    nbd->wanted = true;
-    pthread_cond_signal (&nbd->wake);
-    while (nbd->tries == tries && !nbd->lost)
-      pthread_cond_wait (&nbd->tried, &nbd->lock);
+  if (!has_link (nbd) && !nbd->lost && !nbd->interrupted &&
+      (nbd->wanted || now_monotonic_ns () >= nbd->next_try_ns))
+    await_link (nbd);
+  if (has_link (nbd)) {
+    nbd->link->refs++;
+    return nbd->link;
   }
-  if (nbd->lost || nbd->link == NULL || nbd->down) {
+  if (nbd->interrupted)
+    nbd_keeper_stopping (nbd, e);
+  else {
     *e = nbd->why;
     /* The guest's disk has not gone away. */
     e->num = EIO;
-    return NULL;
   }
-  nbd->link->refs++;
-  return nbd->link;
+  return NULL;
+}
+
+int
+nbd_keeper_stopping (const struct nbd_image *nbd, struct error *e)
+{
+  return error_set (e, ESHUTDOWN, "%s: this server is stopping, and waits no "
+                    "longer for the target", nbd->name);
 }
 
 void
@@ -262,6 +281,14 @@ nbd_keeper_put (struct nbd_image *nbd, struct nbd_link *link)
   LOCK_FOR_SCOPE (&nbd->lock);
   if (--link->refs == 1 && nbd->down)
     pthread_cond_signal (&nbd->wake);
+}
+
+void
+nbd_keeper_ended (struct nbd_image *nbd, const struct nbd_link *link)
+{
+  LOCK_FOR_SCOPE (&nbd->lock);
+  if (nbd->link == link)
+    nbd->down = true;
 }
 
 /* The lock is held. */
@@ -323,7 +350,7 @@ nbd_keeper_flush (struct nbd_image *nbd, struct error *e)
   LOCK_FOR_SCOPE (&nbd->lock);
   nbd->flush_ns = 1;            /* is over */
   pthread_cond_signal (&nbd->wake);
-  while (nbd->log.unflushed < upto && !nbd->lost && nbd->link && !nbd->down)
+  while (nbd->log.unflushed < upto && has_link (nbd))
     if (pthread_cond_timedwait (&nbd->tried, &nbd->lock,
                                 &until) == ETIMEDOUT)
       return error_set_errno (e, ETIMEDOUT, "%s: cannot flush", nbd->name);
@@ -331,6 +358,8 @@ nbd_keeper_flush (struct nbd_image *nbd, struct error *e)
     *e = nbd->why;
   else if (nbd->log.unflushed >= upto)
     return 0;
+  else if (nbd->interrupted)
+    nbd_keeper_stopping (nbd, e);
   else
     error_set (e, EIO, "%s: cannot flush: the connection to the server was "
                "lost", nbd->name);
@@ -345,4 +374,11 @@ nbd_keeper_check (struct nbd_image *nbd, struct error *e)
     return 0;
   *e = nbd->why;
   return -1;
+}
+
+int
+nbd_keeper_writable (const struct nbd_image *nbd, struct error *e)
+{
+  return nbd->flags & IMAGE_NBD_READONLY ?
+    error_set (e, EPERM, "%s: was opened for reading", nbd->name) : 0;
 }

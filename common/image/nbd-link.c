@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
+/* All connections to one server, and its process: nbd-link.h. */
+
 #include <config.h>
 
 #include <errno.h>
@@ -75,7 +77,7 @@ connect_more (struct nbd_link *link, const struct nbd_address *a,
 
 struct nbd_link *
 nbd_link_open (const struct nbd_address *a, uint64_t until, int cancel,
-               struct error *e)
+               const _Atomic (bool) *hurry, struct error *e)
 {
   struct nbd_link *link = calloc (1, sizeof *link);
 
@@ -84,7 +86,9 @@ nbd_link_open (const struct nbd_address *a, uint64_t until, int cancel,
     return NULL;
   }
   link->refs = 1;
-  if (!a->uri && nbd_child_start (&link->child, a->argv, e) == -1) {
+  link->child.hurry = hurry;
+  if (!a->uri && nbd_child_start (&link->child, a->argv, until, cancel,
+                                  e) == -1) {
     free (link);
     return NULL;
   }

@@ -28,12 +28,17 @@ struct nbd_link {
   struct nbd_conn *conns[NBD_LINK_CONNS];
 };
 
-/* Connect, as nbd_conn_open does.  NULL with the error set if it fails. */
+/* Connect, as nbd_conn_open does.  NULL with the error set if it fails. *hurry
+ * must outlive the link: see nbd_child_stop.
+ */
 extern struct nbd_link *nbd_link_open (const struct nbd_address *a,
                                        uint64_t until, int cancel,
+                                       const _Atomic (bool) *hurry,
                                        struct error *e);
 
-/* Close it; waits for the end of a command that was started. */
+/* Close it; waits for the end of a command that was started, as
+ * nbd_child_stop does.
+ */
 extern void nbd_link_close (struct nbd_link *link);
 
 /* The connection to be used for the next request: the first that nobody

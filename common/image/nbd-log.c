@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
+/* The list of acknowledged writes and its checksums: nbd-log.h. */
+
 #include <config.h>
 
 #include <stdatomic.h>
@@ -75,7 +77,7 @@ remember (struct nbd_log *log, uint64_t i, const struct nbd_record *r)
 
 void
 nbd_log_recall (struct nbd_log *log, _Atomic (uint64_t) *words,
-                uint64_t size)
+                uint64_t size, bool flushed)
 {
   struct nbd_record r;
   unsigned i;
@@ -90,7 +92,7 @@ nbd_log_recall (struct nbd_log *log, _Atomic (uint64_t) *words,
       r.count = 0;
     *nbd_log_record (log, log->next++) = r;
   }
-  log->unflushed = log->first;  /* whoever wrote them may not have got to it */
+  log->unflushed = flushed ? log->next : log->first;
 }
 
 void

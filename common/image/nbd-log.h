@@ -48,9 +48,11 @@ struct nbd_log {
 extern int nbd_log_init (struct nbd_log *log); /* -1: no memory */
 extern void nbd_log_destroy (struct nbd_log *log);
 
-/* Begin with what the words tell of, as far as it lies below "size". */
+/* Begin with what the words tell of, as far as it lies below "size".
+ * "flushed": all of it is on stable storage.
+ */
 extern void nbd_log_recall (struct nbd_log *log, _Atomic (uint64_t) *words,
-                            uint64_t size);
+                            uint64_t size, bool flushed);
 
 /* A checksum of data; that of zeroes is that of any number of them. */
 extern uint64_t nbd_log_sum (const void *buf, size_t count);

@@ -59,12 +59,20 @@ extern int nbd_range_write (const struct nbd_use *use, const void *buf,
 extern int nbd_range_zero (const struct nbd_use *use, uint64_t count,
                            uint64_t offset, struct error *e);
 
+/* The same, if the server has a fast way, of which it takes care itself:
+ * *done is false if it has not.
+ */
+extern int nbd_range_zero_fast (const struct nbd_use *use, uint64_t count,
+                                uint64_t offset, bool *done,
+                                struct error *e);
+
 /* A hint: nothing is done where the server has no command for it. */
 extern int nbd_range_trim (const struct nbd_use *use, uint64_t count,
                            uint64_t offset, struct error *e);
 
 /* The first extent: *length bytes, 1 to count, which read as zeroes, or may
- * be data.  All is data where the server does not say.
+ * be data.  All is data where the server does not say.  Shorter than 512
+ * bytes only if count is.
  */
 extern int nbd_range_extent (const struct nbd_use *use, uint64_t count,
                              uint64_t offset, uint64_t *length, bool *zero,

@@ -42,6 +42,7 @@ check_record (const struct nbd_image *nbd, const struct nbd_link *link,
               const struct nbd_record *r, char *buf, struct error *e)
 {
   const uint64_t block = link->info.minimum_block;
+  char text[NBD_CONN_TEXT_MAX];
   uint64_t offset, n;
   int err;
 
@@ -51,9 +52,8 @@ check_record (const struct nbd_image *nbd, const struct nbd_link *link,
     err = nbd_conn_pread (link->conns[0], buf + offset, n,
                           r->offset + offset);
     if (err != 0) {
-      error_set_errno (e, err == ENOTCONN ? EIO : err, "%s: cannot read what "
-                       "was written at offset %" PRIu64, nbd->name,
-                       r->offset);
+      error_set (e, EIO, "%s: cannot read what was written at offset %" PRIu64
+                 ": %s", nbd->name, r->offset, nbd_conn_text (err, text));
       return 0;
     }
   }

@@ -12,13 +12,13 @@
  * in flight at once, over up to four connections if the server says that
  * this is safe (multi-conn), else over one.
  *
- * A connection that ends fails the requests in flight, at once; so does
- * one over which nothing came for five minutes while requests waited.  The
- * next request connects anew first, but not more often than ten times a
- * second.  Before the new connection is used it must serve what the old
- * one had acknowledged: nbd-log.h.  If it does not, the image is lost
- * for good: every request fails, and so does "check".  So a byte must not
- * be written again with another value, unless it was punched.
+ * A connection that ends fails the requests in flight, at once; it is ended
+ * when one of them has taken five minutes.  The next request connects anew
+ * first, but not more often than ten times a second, and waits eleven seconds
+ * for that at most.  Before the new connection is used it must serve what the
+ * old one had acknowledged: nbd-log.h.  If it does not, the image is lost for
+ * good: every request fails, and so does "check".  So a byte must not be
+ * written again with another value, unless it was punched.
  *
  * An image has a thread of its own (the keeper), from opening to closing:
  * open images in the process that uses them, after it has forked.
@@ -44,13 +44,18 @@ extern bool image_nbd_is_name (const char *target);
  */
 #define IMAGE_NBD_ZEROES 2u
 
+/* For image_nbd_reopen: the process before ended in good order, after a
+ * flush that succeeded or with nothing to flush.
+ */
+#define IMAGE_NBD_FLUSHED 4u
+
 /* Connect once: when that connection ends, the image is lost.  For who has
  * to know that all requests are served by one and the same process.
  */
 #define IMAGE_NBD_ONCE 8u
 
 /* Connect to the export that "target" names.  Sets *size (bytes).  Returns
- * NULL and sets the error if it cannot be reached within ten seconds, or
+ * NULL and sets the error if it cannot be reached within eleven seconds, or
  * cannot be written (unless READONLY).
  */
 extern struct image *image_nbd_open (const char *target, unsigned flags,
@@ -72,7 +77,9 @@ extern struct image *image_nbd_spawn (char *const argv[], unsigned flags,
  * the image all the same, and try again with the requests.  "size" is how
  * many bytes of it are used, and "block" the largest minimum block size that
  * its server may have now.  Of "words", which must outlive the image, the
- * first connection checks that the server still has what they tell of.
+ * first connection checks that the server still has what they tell of.  They
+ * count as not flushed, since the process before may have been killed, unless
+ * IMAGE_NBD_FLUSHED says otherwise.
  */
 extern struct image *image_nbd_reopen (const char *target, unsigned flags,
                                        uint64_t size, uint32_t block,
@@ -85,6 +92,20 @@ extern struct image *image_nbd_reopen (const char *target, unsigned flags,
 extern void image_nbd_remember (struct image *image,
                                 _Atomic (uint64_t) *words);
 
+/* Nobody is to wait for the server any more: every request in flight and every
+ * later one fails at once with ESHUTDOWN, connecting is given up, and closing
+ * takes three seconds at most: a command gets one second to end, and is killed
+ * then.  "flush" still succeeds if there is nothing to flush, and "check" does
+ * not fail for this.  Takes no lock that is held while waiting.  The image is
+ * open, and stays so meanwhile.
+ */
+extern void image_nbd_interrupt (struct image *image);
+
+/* The same of every NBD image of this process, also those which somebody is
+ * opening or closing just now, and those which are opened later.
+ */
+extern void image_nbd_interrupt_all (void);
+
 enum image_nbd_content {
   IMAGE_NBD_ZERO,               /* all reads as zeroes: the server says so */
   IMAGE_NBD_UNKNOWN,            /* zeroes where we looked */
@@ -94,10 +115,19 @@ enum image_nbd_content {
 /* What do the first "size" bytes hold?  Servers that do not know call
  * everything data; so where one does not say that there are zeroes, the
  * beginning is read, but not all of it.  -1 with the error set if that
- * cannot be done.
+ * cannot be done within two minutes.
  */
 extern int image_nbd_content (struct image *image, uint64_t size,
                               struct error *e);
+
+/* What the first "size" bytes hold is not needed any more: make them such that
+ * image_nbd_content does not find data.  They are trimmed; where they are data
+ * all the same zeroes are written.  "image" may have an NBD image beneath,
+ * which is punched through it.  Nobody writes to it meanwhile.  It takes as
+ * long as the server needs for that, unless it is interrupted.
+ */
+extern int image_nbd_empty (struct image *image, uint64_t size,
+                            struct error *e);
 
 /* The image is new and reads as zeroes: as with IMAGE_NBD_ZEROES.  Before
  * others use it.

@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
-/* Making, opening, moving and removing raw files that are targets. */
+/* Making and opening raw files that are targets.
+ *
+ * What a path leads to is believed only of a file that this program may
+ * have made: opened without following a link, regular, of this user, with
+ * one name, closed to others, and open nowhere else.
+ */
 
 #include <config.h>
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -22,70 +26,99 @@
 /* Bytes that must be free for a new target: a cluster of the usual size. */
 #define ROOM_MIN (64 * 1024)
 
-/* Check and lock what was opened.  Takes over *fd if it succeeds. */
-static struct image *
-raw_new (int *fd, const char *path, struct stat *st, struct error *e)
+struct raw_name *
+raw_name_new (const char *path)
 {
-  struct raw_image *raw;
+  struct raw_name *name = malloc (sizeof *name + strlen (path) + 1);
 
-  if (fstat (*fd, st) == -1) {
-    error_set_errno (e, errno, "%s: fstat", path);
-    return NULL;
+  if (name) {
+    name->earlier = NULL;
+    strcpy (name->path, path);
   }
-  if (!S_ISREG (st->st_mode)) {
-    error_set (e, EINVAL, "%s: a target must be a regular file", path);
-    return NULL;
-  }
-  switch (ofdlock_try (*fd, 0, 0)) {
-  case 1: break;
-  case 0:
-    error_set (e, EBUSY, "%s: is locked: another program is using it", path);
-    return NULL;
-  default:
-    error_set_errno (e, errno, "%s: cannot lock", path);
-    return NULL;
-  }
+  return name;
+}
 
-  raw = calloc (1, sizeof *raw);
-  if (raw == NULL || (raw->path = strdup (path)) == NULL) {
+void
+raw_set_name (struct raw_image *raw, struct raw_name *name)
+{
+  name->earlier = atomic_load (&raw->name);
+  atomic_store (&raw->name, name);
+}
+
+struct raw_image *
+raw_image_new (int *fd, int *flush_fd, const char *path, uint64_t size,
+               struct error *e)
+{
+  struct raw_image *raw = calloc (1, sizeof *raw);
+  struct raw_name *name = raw_name_new (path);
+
+  if (raw == NULL || name == NULL) {
     free (raw);
+    free (name);
     error_set_errno (e, ENOMEM, "%s", path);
     return NULL;
   }
   raw->image.ops = &raw_ops;
   raw->image.reads_zero = true;
+  raw->size = size;
   pthread_mutex_init (&raw->write_lock, NULL);
+  pthread_mutex_init (&raw->name_lock, NULL);
+  pthread_mutex_init (&raw->loss_lock, NULL);
+  atomic_init (&raw->name, name);
   raw->fd = *fd;
-  *fd = -1;
-  return &raw->image;
+  raw->flush_fd = *flush_fd;
+  *fd = *flush_fd = -1;
+  return raw;
 }
 
-/* Has this process the file open, as the disk it serves perhaps? */
-static bool
-open_here (const struct stat *st)
-{
-  DIR *dir = opendir ("/proc/self/fd");
-  struct dirent *d;
-  struct stat other;
-  bool r = false;
-
-  while (dir && !r && (d = readdir (dir)) != NULL)
-    r = fstatat (dirfd (dir), d->d_name, &other, 0) == 0 &&
-      other.st_dev == st->st_dev && other.st_ino == st->st_ino;
-  if (dir)
-    closedir (dir);
-  return r;
-}
-
-/* What stands at a target's path is in use here: is it? */
+/* Open the path once more; it must still be the file that "fd" is. */
 static int
-check_not_open_here (const char *path, const struct stat *st, struct error *e)
+open_again (const char *path, const struct stat *st, struct error *e)
 {
-  if (!open_here (st))
+  const int fd = open (path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+  struct stat again;
+
+  if (fd == -1)
+    return error_set_errno (e, errno, "%s: cannot open the target", path);
+  if (fstat (fd, &again) == 0 && again.st_dev == st->st_dev &&
+      again.st_ino == st->st_ino)
+    return fd;
+  close (fd);
+  return error_set (e, EBUSY, "%s: was replaced while it was opened", path);
+}
+
+/* Is the open file one that this program may have made, and nobody else's
+ * to use?  It stays locked.
+ */
+static int
+check_and_lock (int fd, const struct stat *st, const char *path,
+                struct error *e)
+{
+  if (raw_check_owner (st, path, e) == -1 ||
+      raw_check_names (st, path, e) == -1 ||
+      raw_check_private (st, path, e) == -1)
+    return -1;
+  switch (ofdlock_try (fd, 0, 0)) {
+  case 1:
     return 0;
-  return error_set (e, EBUSY, "%s: is in use by this server, as its disk, "
-                    "its segment or another target; choose another file",
-                    path);
+  case 0:
+    return error_set (e, EBUSY, "%s: is locked: another program is using it",
+                      path);
+  default:
+    return error_set_errno (e, errno, "%s: cannot lock", path);
+  }
+}
+
+/* Is the file open elsewhere?  Where the file system cannot tell that is no
+ * reason to refuse a file which nothing is going to remove.
+ */
+static int
+check_not_in_use (int fd, const char *path, struct error *e)
+{
+  if (raw_lease (fd, path, e) == -1)
+    return e->num == EBUSY ? -1 : 0;
+  raw_release (fd);
+  return 0;
 }
 
 /* Is there room for the first copies?  Without, the snapshot would break
@@ -104,140 +137,161 @@ check_room (int fd, const char *path, struct error *e)
                           "or choose another target", path);
 }
 
+/* Open what is to be a new target, made here if there is no such file. */
+static int
+open_new (const char *path, bool *created, struct error *e)
+{
+  int fd = open (path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+
+  *created = fd >= 0;
+  if (fd == -1 && errno == EEXIST)
+    fd = open (path, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+  if (fd >= 0)
+    return fd;
+  if (errno == ELOOP || errno == EISDIR || errno == ENXIO)
+    return error_set (e, EINVAL, "%s: a target must be a regular file", path);
+  if (errno == EWOULDBLOCK)
+    return error_set (e, EBUSY, "%s: is in use by another program", path);
+  return error_set_errno (e, errno, "%s: cannot create the target", path);
+}
+
+/* Make the open file a target; *st is set. */
+static int
+prepare_new (int fd, const char *path, uint64_t size, struct stat *st,
+             struct error *e)
+{
+  if (fstat (fd, st) == -1)
+    return error_set_errno (e, errno, "%s: fstat", path);
+  if (S_ISREG (st->st_mode) && check_not_in_use (fd, path, e) == -1)
+    return -1;
+  if (S_ISREG (st->st_mode) && st->st_size != 0)
+    return error_set (e, EEXIST, "%s: exists and is not empty; choose another "
+                      "file, or if it is left from an earlier snapshot, "
+                      "remove it", path);
+  if (check_and_lock (fd, st, path, e) == -1 ||
+      check_room (fd, path, e) == -1)
+    return -1;
+  if (ftruncate (fd, (off_t) size) == -1)
+    return error_set_errno (e, errno, "%s: cannot make it %" PRIu64
+                            " bytes long", path, size);
+  return 0;
+}
+
 struct image *
 image_raw_create (const char *path, uint64_t size, struct image_id *id,
                   bool *created, struct error *e)
 {
-  CLEANUP_CLOSE int fd = -1;
-  struct image *image;
+  CLEANUP_CLOSE int fd = -1, flush_fd = -1;
+  struct raw_image *raw = NULL;
   struct stat st;
 
-  fd = open (path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-  *created = fd >= 0;
-  if (fd == -1 && errno == EEXIST) {
-    if (stat (path, &st) == 0 && S_ISREG (st.st_mode) &&
-        check_not_open_here (path, &st, e) == -1)
-      return NULL;
-    fd = open (path, O_RDWR | O_CLOEXEC);
-  }
-  if (fd == -1) {
-    error_set_errno (e, errno, "%s: cannot create the target", path);
+  fd = open_new (path, created, e);
+  if (fd == -1)
+    return NULL;
+  if (prepare_new (fd, path, size, &st, e) == 0 &&
+      (flush_fd = open_again (path, &st, e)) >= 0)
+    raw = raw_image_new (&fd, &flush_fd, path, size, e);
+  if (raw == NULL) {
+    if (*created)
+      unlink (path);
+    *created = false;
     return NULL;
   }
-
-  image = raw_new (&fd, path, &st, e);
-  if (image == NULL)
-    goto undo;
-  if (st.st_size != 0) {
-    error_set (e, EEXIST, "%s: exists and is not empty; choose another "
-               "file, or if it is left from an earlier snapshot, remove it",
-               path);
-    goto undo;
-  }
-  if (check_room (((struct raw_image *) image)->fd, path, e) == -1)
-    goto undo;
-  if (ftruncate (((struct raw_image *) image)->fd, (off_t) size) == -1) {
-    error_set_errno (e, errno, "%s: cannot make it %" PRIu64 " bytes long",
-                     path, size);
-    goto undo;
-  }
-  ((struct raw_image *) image)->size = size;
-  id->device = st.st_dev;
-  id->inode = st.st_ino;
-  return image;
-
- undo:
-  if (*created)
-    unlink (path);
-  if (image)
-    raw_close (image);
-  return NULL;
+  *id = (struct image_id) { .device = st.st_dev, .inode = st.st_ino };
+  return &raw->image;
 }
 
-struct image *
-image_raw_open (const char *path, uint64_t size, const struct image_id *id,
-                struct error *e)
+/* There is no file at the path.  It is gone for good if its directory is
+ * there, on the file system where it was.
+ */
+static enum image_raw_opened
+explain_missing (const char *path, const struct image_id *id,
+                 struct error *e)
 {
-  CLEANUP_CLOSE int fd = -1;
-  struct image *image;
+  CLEANUP_FREE char *dir = strdup (path);
+  char *slash = dir ? strrchr (dir, '/') : NULL;
   struct stat st;
 
-  fd = open (path, O_RDWR | O_CLOEXEC);
-  if (fd == -1) {
-    error_set_errno (e, errno, "%s: cannot open the target", path);
-    return NULL;
+  error_set_errno (e, ENOENT, "%s: cannot open the target", path);
+  if (slash == NULL)
+    return IMAGE_RAW_NOT_NOW;
+  slash[slash == dir] = '\0';
+  if (stat (dir, &st) == -1) {
+    error_set_errno (e, errno, "%s: cannot open the target: %s", path, dir);
+    return IMAGE_RAW_NOT_NOW;
   }
-  image = raw_new (&fd, path, &st, e);
-  if (image == NULL)
-    return NULL;
-  if (st.st_dev != id->device || st.st_ino != id->inode) {
+  if (st.st_dev == id->device)
+    return IMAGE_RAW_LOST;
+  error_set (e, ENOENT, "%s: cannot open the target: there is no such file, "
+             "and %s is on another file system than the target was: is that "
+             "not mounted?", path, dir);
+  return IMAGE_RAW_NOT_NOW;
+}
+
+/* Is the open file the target?  What proves that it is not comes first. */
+static enum image_raw_opened
+check_identity (int fd, const char *path, uint64_t size,
+                const struct image_id *id, struct stat *st, struct error *e)
+{
+  if (fstat (fd, st) == -1) {
+    error_set_errno (e, errno, "%s: fstat", path);
+    return IMAGE_RAW_NOT_NOW;
+  }
+  if (st->st_dev != id->device) {
+    error_set (e, EBUSY, "%s: is on another file system than the target was: "
+               "is that not mounted?", path);
+    return IMAGE_RAW_NOT_NOW;
+  }
+  if (st->st_ino != id->inode) {
     error_set (e, ESTALE, "%s: is not the file the snapshot was made with",
                path);
-    raw_close (image);
-    return NULL;
+    return IMAGE_RAW_LOST;
   }
-  if ((uint64_t) st.st_size != size) {
+  if ((uint64_t) st->st_size != size) {
     error_set (e, ESTALE, "%s: is %" PRIu64 " bytes long, not %" PRIu64
-               ": something resized it", path, (uint64_t) st.st_size, size);
-    raw_close (image);
-    return NULL;
+               ": something resized it", path, (uint64_t) st->st_size, size);
+    return IMAGE_RAW_LOST;
   }
-  ((struct raw_image *) image)->size = size;
-  return image;
+  if (check_and_lock (fd, st, path, e) == -1 ||
+      check_not_in_use (fd, path, e) == -1)
+    return IMAGE_RAW_NOT_NOW;
+  return IMAGE_RAW_OPENED;
 }
 
-int
-image_raw_remove_old (const char *path, struct error *e)
+enum image_raw_opened
+image_raw_open (const char *path, uint64_t size, const struct image_id *id,
+                struct image **image, struct error *e)
 {
-  CLEANUP_CLOSE int fd = -1;
+  CLEANUP_CLOSE int fd = -1, flush_fd = -1;
+  enum image_raw_opened r;
+  struct raw_image *raw;
   struct stat st;
 
-  if (lstat (path, &st) == -1) {
-    if (errno == ENOENT)
-      return 0;
-    return error_set_errno (e, errno, "%s", path);
+  *image = NULL;
+  fd = open (path, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+  if (fd == -1 && errno == ENOENT)
+    return explain_missing (path, id, e);
+  if (fd == -1) {
+    if (errno == ELOOP)
+      error_set (e, ELOOP, "%s: is a symbolic link, which a target may not "
+                 "be; put the file itself there", path);
+    else
+      error_set_errno (e, errno == EWOULDBLOCK ? EBUSY : errno,
+                       "%s: cannot open the target", path);
+    return IMAGE_RAW_NOT_NOW;
   }
-  if (!S_ISREG (st.st_mode))
-    return error_set (e, EINVAL, "%s: a target must be a regular file", path);
-  if (check_not_open_here (path, &st, e) == -1)
-    return -1;
-  fd = open (path, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
-  if (fd == -1)
-    return error_set_errno (e, errno, "%s: cannot open", path);
-  if (ofdlock_try (fd, 0, 0) != 1)
-    return error_set (e, EBUSY, "%s: is locked: another program is using it",
-                      path);
-  if (unlink (path) == -1)
-    return error_set_errno (e, errno, "%s: cannot remove", path);
-  return 0;
-}
-
-static bool
-is_file (const char *path, const struct image_id *id)
-{
-  struct stat st;
-
-  return lstat (path, &st) == 0 && st.st_dev == id->device &&
-    st.st_ino == id->inode;
-}
-
-int
-image_raw_move (const char *from, const char *to, const struct image_id *id,
-                struct error *e)
-{
-  if (!is_file (from, id))
-    return error_set (e, ESTALE, "%s: is another file now", from);
-  if (renameat2 (AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE) == -1)
-    return error_set_errno (e, errno, "%s: cannot rename to %s", from, to);
-  return 0;
-}
-
-void
-image_raw_discard (const char *path, const struct image_id *id, uint64_t size)
-{
-  struct stat st;
-
-  if (is_file (path, id) && lstat (path, &st) == 0 &&
-      (uint64_t) st.st_size == size)
-    unlink (path);
+  r = check_identity (fd, path, size, id, &st, e);
+  if (r != IMAGE_RAW_OPENED)
+    return r;
+  flush_fd = open_again (path, &st, e);
+  raw = flush_fd >= 0 ? raw_image_new (&fd, &flush_fd, path, size, e) : NULL;
+  if (raw == NULL)
+    return IMAGE_RAW_NOT_NOW;
+  /* What failed while nobody had it open, and nobody has been told of. */
+  if (raw_look_for_loss (raw, e) == -1) {
+    raw_close (&raw->image);
+    return IMAGE_RAW_LOST;
+  }
+  *image = &raw->image;
+  return IMAGE_RAW_OPENED;
 }

@@ -237,7 +237,11 @@ enum cbw_broken_reason {
 #define CBW_TARGET_RAW 1u       /* kinds of target: a file */
 #define CBW_TARGET_NBD 2u       /* an NBD server */
 
-#define CBW_TARGET_ZEROES 1u    /* it read as zeroes when it was new */
+/* Flags of a target. */
+#define CBW_TARGET_ZEROES 1u    /* an export: it read as zeroes when new */
+#define CBW_TARGET_REPLACE 2u   /* a file: replaces an older one, when whole */
+#define CBW_TARGET_PARTIAL 4u   /* a file: has another name until it is whole,
+                                 * see snaptab_target */
 
 /* What a copy that fails does. */
 enum cbw_on_error {
@@ -352,7 +356,7 @@ struct cbw_snapshot {
   uint64_t target_inode;
   char target[CBW_TARGET_MAX];  /* absolute path, or NBD server */
   uint32_t owner;               /* client's tag (slots.h), or 0: nobody */
-  uint32_t target_flags;        /* of an NBD server: CBW_TARGET_ZEROES */
+  uint32_t target_flags;        /* CBW_TARGET_ZEROES and so on */
   struct cbw_options options;
   uint64_t sum;                 /* layout_sum of all before it */
 

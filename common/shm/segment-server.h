@@ -36,8 +36,8 @@ extern int segment_probe (const char *path, struct error *e);
  * is not changed.  Takes the server's lock and maps the largest size the
  * file can have.  A fresh one has mode 0600, whatever the umask; one that
  * another user owns or may open is refused (EPERM).  Nobody can attach to a
- * fresh segment before segment_publish.  *s is SEGMENT_INIT; 0, or -1 with the error set and *s
- * as it was.
+ * fresh segment before segment_publish.  *s is SEGMENT_INIT; 0, or -1 with
+ * the error set and *s as it was.
  */
 extern int segment_serve (struct segment *s, const char *path,
                           uint64_t disk_size, uint32_t cluster_size,

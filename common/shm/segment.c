@@ -97,7 +97,8 @@ open_existing (struct segment *s, const char *path, int flags,
   if (s->fd == -1 && e->num == ENOENT)
     return error_set (e, no_file, "%s: there is no such segment; "
                       "start nbdkit --filter=cbw with cbw-shm=%s", path, path);
-  if (s->fd == -1 || segment_file_check (s->fd, path, owner, h, &size, e) == -1)
+  if (s->fd == -1 ||
+      segment_file_check (s->fd, path, owner, h, &size, e) == -1)
     return -1;
   if (layout_is_unfinished (h, size))
     return error_set (e, EAGAIN, "%s: its server has not finished making it",

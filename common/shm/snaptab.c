@@ -110,19 +110,52 @@ snaptab_hidden_target (const struct cbw_snapshot *entry,
 }
 
 void
-snaptab_target (const struct cbw_snapshot *entry,
-                enum cbw_snapshot_state state, char path[SNAPTAB_TARGET_MAX])
+snaptab_partial_target (const struct cbw_snapshot *entry,
+                        char path[SNAPTAB_TARGET_MAX])
+{
+  const uint8_t *u = entry->uuid; /* the id is not known before it is live */
+
+  snprintf (path, SNAPTAB_TARGET_MAX, "%s.partial-%02x%02x%02x%02x",
+            entry->target, u[0], u[1], u[2], u[3]);
+}
+
+static bool
+is_target (const struct cbw_snapshot *entry, const char *path)
 {
   struct stat st;
 
-  /* A server may have ended between hiding the entry and moving the file,
-   * and a file of that name may be left from another segment.
-   */
-  snaptab_hidden_target (entry, path);
-  if (state != CBW_SNAPSHOT_HIDDEN || entry->target_kind != CBW_TARGET_RAW ||
-      lstat (path, &st) == -1 ||
-      st.st_dev != entry->target_device || st.st_ino != entry->target_inode)
-    snprintf (path, SNAPTAB_TARGET_MAX, "%s", entry->target);
+  return lstat (path, &st) == 0 && st.st_dev == entry->target_device &&
+    st.st_ino == entry->target_inode;
+}
+
+/* Has the file another name until the backup is complete?  A reservation
+ * does not say so yet.
+ */
+static bool
+is_partial (const struct cbw_snapshot *entry, enum cbw_snapshot_state state)
+{
+  return entry->target_flags & CBW_TARGET_PARTIAL ||
+    (state == CBW_SNAPSHOT_RESERVED && entry->options.backup);
+}
+
+/* A server may have ended between a change of the entry and the rename that
+ * goes with it, and files of those names may be left from another segment.
+ */
+void
+snaptab_target (const struct cbw_snapshot *entry,
+                enum cbw_snapshot_state state, char path[SNAPTAB_TARGET_MAX])
+{
+  if (entry->target_kind == CBW_TARGET_RAW) {
+    snaptab_hidden_target (entry, path);
+    if (state == CBW_SNAPSHOT_HIDDEN && is_target (entry, path))
+      return;
+    snaptab_partial_target (entry, path);
+    if (is_partial (entry, state) && !is_target (entry, entry->target) &&
+        atomic_load (&((struct cbw_snapshot *) entry)->fill.state) !=
+        CBW_FILL_COMPLETE)
+      return;
+  }
+  snprintf (path, SNAPTAB_TARGET_MAX, "%s", entry->target);
 }
 
 int

@@ -61,7 +61,14 @@ extern uint64_t snaptab_sum (const struct cbw_snapshot *entry);
 extern void snaptab_hidden_target (const struct cbw_snapshot *entry,
                                    char path[SNAPTAB_TARGET_MAX]);
 
-/* Where the target of an entry in this state is now. */
+/* Where the image of a backup is until it is whole: "TARGET.partial-XXXXXXXX",
+ * with hexadecimal digits of its uuid. */
+extern void snaptab_partial_target (const struct cbw_snapshot *entry,
+                                    char path[SNAPTAB_TARGET_MAX]);
+
+/* Where the target of an entry in this state is now: of the places where it
+ * may be, the one where its file is found.
+ */
 extern void snaptab_target (const struct cbw_snapshot *entry,
                             enum cbw_snapshot_state state,
                             char path[SNAPTAB_TARGET_MAX]);

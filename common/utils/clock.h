@@ -34,4 +34,15 @@ now_monotonic_ns (void)
   return clock_ns (CLOCK_MONOTONIC);
 }
 
+/* Milliseconds from now to that moment of now_monotonic_ns, rounded up, for
+ * poll; 0 if it has passed.
+ */
+static inline int
+clock_ms_until (uint64_t ns)
+{
+  const uint64_t now = now_monotonic_ns ();
+
+  return now < ns ? (int) ((ns - now) / NS_PER_MS) + 1 : 0;
+}
+
 #endif /* CBW_CLOCK_H */

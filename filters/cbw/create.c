@@ -46,8 +46,10 @@ describe (struct cbw_snapshot *fixed, const struct create_params *p,
   strncpy (fixed->name, p->name, sizeof fixed->name - 1);
   strncpy (fixed->target, p->target, sizeof fixed->target - 1);
   fixed->target_kind = target_kind (p->target);
+  /* Of a backup that is a file with a name of its own, in any case. */
   fixed->target_created = fixed->target_kind == CBW_TARGET_RAW &&
-    ((p->flags & CBW_CREATE_FORCE) || access (p->target, F_OK) == -1);
+    (p->options.backup || (p->flags & CBW_CREATE_FORCE) ||
+     access (p->target, F_OK) == -1);
   fixed->owner = p->owner;
   fixed->options = p->options;
   atomic_init (&fixed->state, CBW_SNAPSHOT_RESERVED);
@@ -166,7 +168,7 @@ create_snapshot (struct engine *engine, struct segment *segment,
 
  undo:
   if (created)
-    target_undo (&snap->fixed);
+    target_undo (&snap->fixed, snap->target);
   if (snap && snap->id != 0) {
     /* A copy that took too long may still use it. */
     id = snap->id;

@@ -39,7 +39,7 @@ leave (struct engine *engine, struct snapshot *snap, uint64_t hold_ns,
     return -1;
   if (snap && chain_find (engine->chain.current, id) >= 0) {
     table_hide (&engine->table, id);
-    target_move_aside (&snap->fixed);
+    target_move_aside (&snap->fixed, snap->target);
   }
   for (i = 0; i < nr_gone; ++i)
     retire_snapshot (engine, gone[i], snapshot_is_complete (gone[i]) &&
@@ -59,14 +59,14 @@ drop_snapshot (struct engine *engine, struct segment *segment, uint64_t id,
     LOCK_FOR_SCOPE (&engine->control);
     i = chain_find (engine->chain.current, id);
     snap = i >= 0 ? engine->chain.current->snaps[i] : NULL;
-    if (snap == NULL || snapshot_state (snap) == CBW_SNAPSHOT_HIDDEN) {
-      if (table_forget (&engine->table, id) || table_had (&engine->table, id))
-        return 0;               /* dropped before */
+    if (snap && snapshot_state (snap) != CBW_SNAPSHOT_HIDDEN) {
+      if (leave (engine, snap, hold_ns, e) == -1)
+        return -1;
+    }
+    else if (!table_forget (&engine->table, id) &&
+             !table_had (&engine->table, id)) /* else dropped before */
       return error_set (e, ENOENT, "%s: there is no snapshot with id %" PRIu64,
                         segment->path, id);
-    }
-    if (leave (engine, snap, hold_ns, e) == -1)
-      return -1;
   }
   closer_tidy (&engine->closer, END_WAIT);
   table_wait_ended (&engine->table, id, END_WAIT);
@@ -116,9 +116,6 @@ check_targets (struct engine *engine)
     target = chain->snaps[j]->target;
     /* Under the lock, so that none is dropped and moved aside meanwhile. */
     LOCK_FOR_SCOPE (&engine->control);
-    if (snapshot_state (chain->snaps[j]) == CBW_SNAPSHOT_HIDDEN &&
-        chain->snaps[j]->fixed.target_kind == CBW_TARGET_RAW)
-      continue;                 /* its target has been moved aside */
     if (target && target->ops->check (target, &e) == -1)
       chain_lose_target (chain, j, &e);
   }

@@ -15,6 +15,7 @@
 #include "piece.h"
 #include "rounding.h"
 #include "settle.h"
+#include "target.h"
 #include "threads.h"
 
 /* How long a piece is put off while guests copy. */
@@ -84,12 +85,14 @@ job_leave (struct fill *f, struct fill_job *job)
   job_put (job);
 }
 
-/* Everything is settled: sync the image, and only then say so. */
+/* Everything is settled: sync the image, give it its name, and only then say
+ * so.
+ */
 static void
 finish (struct fill *f, struct fill_job *job)
 {
   struct image *target = job->snap->target;
-  bool complete = false;
+  bool published = false, complete = false;
   struct error e;
   int r;
 
@@ -104,9 +107,16 @@ finish (struct fill *f, struct fill_job *job)
     error_set (&e, EIO, "its target is missing") :
     target->ops->flush (target, &e);
   if (r == 0) {
-    /* Last: a change that was not preserved would have broken it first. */
+    /* After the data: a change that was not preserved would have broken it
+     * first.  It is not published, and replaces nothing, unless it is right.
+     */
     atomic_thread_fence (memory_order_acquire);
-    complete = snapshot_complete (job->snap);
+    if (snapshot_state (job->snap) == CBW_SNAPSHOT_LIVE) {          /* F5 */
+      r = target_publish (&job->snap->fixed, target, &e);           /* F6 */
+      published = r == 0 &&
+        (job->snap->fixed.target_flags & CBW_TARGET_PARTIAL);
+    }
+    complete = r == 0 && snapshot_complete (job->snap, published);  /* F7 */
   }
   pthread_mutex_lock (&f->lock);
   job->finishing = false;

@@ -80,9 +80,10 @@ extern void drop_orphans (struct engine *engine, struct segment *segment,
 extern void check_targets (struct engine *engine);
 
 /* Bring back every snapshot of a segment taken over.  One whose target is
- * gone, or that lived through an unclean reboot, comes back broken.
- * Returns -1, with nothing changed, and EBADMSG if the table is damaged, or
- * EINVAL if the disk is smaller now than one of them.
+ * proved to be lost, or that lived through an unclean reboot, comes back
+ * broken.  Returns -1, with nothing changed, and EBADMSG if the table is
+ * damaged, EINVAL if the disk is smaller now than one of them, or another
+ * error if a target cannot be opened now that may be there.
  */
 extern int restore_snapshots (struct engine *engine, struct segment *segment,
                               uint64_t disk_size, struct error *e);

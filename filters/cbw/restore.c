@@ -8,8 +8,6 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "cleanup.h"
 #include "lifecycle.h"
@@ -124,21 +122,15 @@ find_snapshots (const struct segment *segment,
 }
 
 /* A reservation that never became live.  If there was no file before, the
- * target which stands there now is removed, provided it is surely ours:
- * a regular file without a single block.  The sum says nothing: the server
- * may have died while it noted in the entry which file it had made.
+ * target which stands there now is removed, provided it may be ours.  The sum
+ * says nothing: the server may have died while it noted in the entry which
+ * file it had made.
  */
 static void
 undo_reservation (const struct cbw_snapshot *copy)
 {
-  struct stat st;
-
-  if (is_terminated (copy) &&
-      copy->target_kind == CBW_TARGET_RAW && copy->target_created &&
-      lstat (copy->target, &st) == 0 &&
-      S_ISREG (st.st_mode) && st.st_blocks == 0 &&
-      (st.st_size == 0 || (uint64_t) st.st_size == copy->size))
-    unlink (copy->target);
+  if (is_terminated (copy) && copy->target_created)
+    target_undo_reserved (copy);
 }
 
 /* Is it of no use to anybody?  Of those that were dropped that is a backup,
@@ -208,11 +200,39 @@ check_policies (const struct writeback *w, const struct found *found,
   return 0;
 }
 
-/* Open the targets of all, or break them all.  -1 if one is in use. */
-static int
-restore_targets (struct writeback *writeback, const struct chain *chain,
-                 bool unclean_reboot, struct error *e)
+/* May a live snapshot read the target of j? */
+static bool
+is_target_needed (const struct chain *chain, size_t j)
 {
+  size_t k;
+
+  for (k = snapshot_is_backup (chain->snaps[j]) ? j : 0; k <= j; ++k)
+    if (snapshot_state (chain->snaps[k]) == CBW_SNAPSHOT_LIVE)
+      return true;
+  return false;
+}
+
+static int
+refuse_for_now (const struct segment *segment, const struct snapshot *snap,
+                struct error *e)
+{
+  const struct error why = *e;
+
+  return error_set (e, why.num, "%s.  Snapshot \"%s\" would be lost: put that "
+                    "right and start again.  If the target is gone for good, "
+                    "end all snapshots by removing %s", why.msg,
+                    snap->fixed.name, segment->path);
+}
+
+/* Open the targets of all, or break them all.  -1 if one that is needed may
+ * be there, and cannot be opened now: that is no reason to break it for good.
+ */
+static int
+restore_targets (const struct segment *segment, struct writeback *writeback,
+                 const struct chain *chain, bool clean, bool unclean_reboot,
+                 struct error *e)
+{
+  enum target_opened r;
   struct snapshot *snap;
   size_t j;
 
@@ -221,11 +241,12 @@ restore_targets (struct writeback *writeback, const struct chain *chain,
     if (unclean_reboot)
       snapshot_break (snap, CBW_BROKEN_REBOOT, EIO, 0,
                       "the host went down without a clean shutdown");
-    snap->target = target_reopen (&snap->fixed, snap->entry->target_words,
-                                  snap->cluster_size, e);
-    if (snap->target == NULL && e->num == EBUSY)
-      return -1;                /* just now: no reason to break it for good */
-    if (snap->target == NULL)
+    r = target_reopen (&snap->fixed, snap->entry->target_words,
+                       snapshot_state (snap), clean, snap->cluster_size,
+                       &snap->target, e);
+    if (r == TARGET_NOT_NOW && is_target_needed (chain, j))
+      return refuse_for_now (segment, snap, e);
+    if (r != TARGET_OPENED)
       chain_lose_target (chain, j, e);
     if (writeback_wrap (writeback, snap, true, e) == -1)
       return -1;
@@ -303,8 +324,8 @@ restore_snapshots (struct engine *engine, struct segment *segment,
     return -1;
   segment_boot_id (boot_id);
   if (engine->chain.current &&
-      restore_targets (&engine->writeback, engine->chain.current,
-                       h->clean != 1 &&
+      restore_targets (segment, &engine->writeback, engine->chain.current,
+                       h->clean == 1, h->clean != 1 &&
                        memcmp (boot_id, h->boot_id, sizeof boot_id) != 0,
                        e) == -1)
     return -1;

@@ -17,6 +17,7 @@
 #include "cleanup.h"
 #include "clock.h"
 #include "flush.h"
+#include "nbd.h"
 #include "rounding.h"
 #include "segment-server.h"
 #include "server.h"
@@ -25,9 +26,9 @@
 /* The least that is waited, so that threads which do end have time to. */
 #define PATIENCE_MIN (NS_PER_SEC / 2)
 
-/* Something has not ended.  This is the one place where requests to targets
- * that are NBD servers are to be interrupted, so that whoever waits for one
- * ends; nothing that can be flushed is to be flushed any more.
+/* Something has not ended.  What waits for an NBD server is made to fail: in
+ * the chain, or about to be opened or closed.  Nothing that can be flushed is
+ * to be flushed any more.
  */
 static void
 give_up_targets (struct engine *engine)
@@ -43,6 +44,7 @@ give_up_targets (struct engine *engine)
                     "an NBD server, may be what it has waited for",
                     snap->fixed.name);
   }
+  image_nbd_interrupt_all ();
 }
 
 /* It cannot be left in order. */

@@ -261,12 +261,13 @@ snapshot_punch (struct snapshot *snap, uint64_t start, uint64_t end)
 }
 
 bool
-snapshot_complete (struct snapshot *snap)
+snapshot_complete (struct snapshot *snap, bool published)
 {
   struct cbw_fill *fill = &snap->entry->fill;
 
   LOCK_FOR_SCOPE (&state_lock);
-  if (snapshot_state (snap) != CBW_SNAPSHOT_LIVE)
+  if (snapshot_state (snap) != CBW_SNAPSHOT_LIVE &&
+      !(published && snapshot_state (snap) == CBW_SNAPSHOT_HIDDEN))
     return false;
   fill->end_ns = now_realtime_ns ();
   atomic_store (&fill->state, CBW_FILL_COMPLETE);

@@ -130,8 +130,10 @@ extern uint64_t snapshot_next_settled (const struct snapshot *snap,
 
 /* The backup's target is whole and synced.  False if the snapshot is not
  * live any more: then the target may not be what it was thought to be.
+ * Where it was live after that, and the image was given its name
+ * ("published"), a drop comes too late to take that back.
  */
-extern bool snapshot_complete (struct snapshot *snap);
+extern bool snapshot_complete (struct snapshot *snap, bool published);
 
 /* The snapshot is lost, for the reason given: say so in the segment and
  * the log.  Nothing happens unless it is live: the first error is the one

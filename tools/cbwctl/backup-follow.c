@@ -276,6 +276,18 @@ end (struct follow *f, enum seen seen, bool cancelled)
   return failed (f, "failed", text);
 }
 
+/* Nobody waits any more: the backup continues without us. */
+static int
+detached (const struct follow *f)
+{
+  struct error e;
+
+  error_set (&e, EINTR, "%s: the terminal is gone; the backup continues: "
+             "cbwctl backup %s %s waits for it", f->client->segment.path,
+             f->client->segment.path, f->entry.name);
+  return report_error (&e);
+}
+
 int
 backup_follow (struct client *client, const struct backup *backup, bool json)
 {
@@ -302,6 +314,8 @@ backup_follow (struct client *client, const struct backup *backup, bool json)
     }
     cancelled = term_wait (INTERVAL);
   }
+  if (cancelled && term_hung_up ())
+    return detached (&f);
   draw (&f);
   return end (&f, seen, cancelled);
 }

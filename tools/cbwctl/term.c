@@ -19,7 +19,7 @@
 #define ENTER_SCREEN "\033[?1049h\033[?25l" /* alternate, no cursor */
 #define LEAVE_SCREEN "\033[?25h\033[?1049l"
 
-static volatile sig_atomic_t ended, stopped, resized;
+static volatile sig_atomic_t ended, hung_up, stopped, resized;
 static sigset_t outside;        /* the signal mask while we wait */
 static struct termios cooked;
 static bool raw, screen;
@@ -80,8 +80,19 @@ note_signal (int sig)
   switch (sig) {
   case SIGTSTP: stopped = 1; break;
   case SIGWINCH: resized = 1; break;
+  case SIGHUP: hung_up = 1;     /* and: */
+    __attribute__ ((fallthrough));
   default: ended = 1;
   }
+}
+
+/* Who started us with nohup does not want to be told of it. */
+static bool
+is_ignored (int sig)
+{
+  struct sigaction sa;
+
+  return sigaction (sig, NULL, &sa) == 0 && sa.sa_handler == SIG_IGN;
 }
 
 /* Signals are let in only while we wait, so none is missed. */
@@ -97,6 +108,8 @@ term_catch_signals (void)
 
   sigemptyset (&set);
   for (i = 0; i < sizeof signals / sizeof signals[0]; ++i) {
+    if (signals[i] == SIGHUP && is_ignored (SIGHUP))
+      continue;
     sigaction (signals[i], &sa, NULL);
     sigaddset (&set, signals[i]);
   }
@@ -173,4 +186,10 @@ term_wait (uint64_t ns)
   }
   resized = 0;
   return ended;
+}
+
+bool
+term_hung_up (void)
+{
+  return hung_up;
 }

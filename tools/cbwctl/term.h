@@ -36,4 +36,7 @@ extern void term_catch_signals (void);
  */
 extern bool term_wait (uint64_t ns);
 
+/* Was one of those signals SIGHUP: has the terminal gone? */
+extern bool term_hung_up (void);
+
 #endif /* CBW_TERM_H */
