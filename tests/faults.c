@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /* The filter is killed at every call that it makes of the C library
- * (fault.c, preloaded) while it makes or drops a snapshot, copies, makes a
- * backup, ends or starts, and is started again.  What was asked for is then done if the
- * client is still there; if not, it is done or it is not, and never half.
+ * (fault.c, preloaded) while it makes or drops a snapshot, copies, makes or
+ * cancels a backup, ends or starts, and is started again.  What was asked for
+ * is then done if the client is still there; if not, it is done or it is not,
+ * and never half.
  *
  *   faults dir=DIR size=BYTES
  *
@@ -19,12 +20,12 @@
 #include <pthread.h>
 #include <signal.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
+#include <sys/wait.h>
 
+#include "backup-image.h"
 #include "control.h"
+#include "live-backup.h"
 #include "live-model.h"
-#include "slots.h"
-#include "snaptab.h"
 #include "unit.h"
 
 #define CS 4096
@@ -103,14 +104,19 @@ prepare (void)
 /* ---- What is tried ---- */
 
 enum what {
-  CREATE, CREATE_FORCED, DROP, DROP_TWO, CHANGE, BACKUP, BACKUP_ALONE,
-  BACKUP_FORCED, STOP, START
+  CREATE, CREATE_FORCED, DROP, DROP_TWO, CHANGE,
+  BACKUP, BACKUP_ALONE,         /* from its beginning to its end */
+  BACKUP_FORCED,                /* over a file */
+  BACKUP_REST,                  /* begun before, then the guest wrote */
+  CANCEL,                       /* the same */
+  STOP, START
 };
 
 struct trial {
   enum what what;
   unsigned which;               /* snapshot to be dropped */
   struct snap *snap;
+  struct backup *backup;
   struct change change;
   struct client *client;
   int result;
@@ -118,64 +124,49 @@ struct trial {
   _Atomic (bool) finished;
 };
 
-/* The image is the disk, as nobody has changed that since. */
 static void
-check_image (const struct trial *t)
+check_image (const struct backup *b)
 {
-  unsigned char *data = malloc (model.size);
-  const int fd = open (t->snap->target, O_RDONLY);
+  char why[256];
 
-  REQUIRE (fd >= 0, "%s: %m", t->snap->target);
-  CHECK (data != NULL);
-  REQUIRE (read (fd, data, model.size) == (ssize_t) model.size &&
-           memcmp (data, model.disk, model.size) == 0, "%s: is not the disk",
-           t->snap->target);
-  close (fd);
-  free (data);
+  REQUIRE (image_same (b->image, b->data, model.size, why, sizeof why),
+           "the image: %s", why);
 }
 
 /* The old file, or the new image, and nothing else. */
 static void
-check_replaced (const struct trial *t)
+check_replaced (const struct backup *b)
 {
-  char data[4];
-  const int fd = open (t->snap->target, O_RDONLY);
-  struct stat st;
+  char why[256];
 
-  REQUIRE (fd >= 0 && fstat (fd, &st) == 0, "%s: %m", t->snap->target);
-  if (st.st_size != 3)
-    check_image (t);
-  else
-    REQUIRE (read (fd, data, 4) == 3 && memcmp (data, "old", 3) == 0,
-             "%s: was changed", t->snap->target);
-  close (fd);
+  REQUIRE (backup_image_is_old (b) ||
+           image_same (b->image, model.disk, model.size, why, sizeof why),
+           "the image: %s", why);
 }
 
-/* From its begin to its end, through any number of servers; the image is
- * compared when it is said to be complete, not later.
+/* To its end, through any number of servers; the image is compared when it is
+ * said to be complete, not later.
  */
 static void
 back_up (struct trial *t)
 {
-  const struct control_snapshot s = {
-    .name = t->snap->name, .target = t->snap->target,
-    .options = { .backup = 1 },
-    .flags = t->what == BACKUP_FORCED ? CBW_CREATE_FORCE : 0,
-  };
-  struct snapshot_info info;
-  const struct cbw_fill *fill;
-  uint64_t held_ns;
+  struct backup *b = t->backup;
+  enum backup_stand stand;
 
-  t->result = control_create (t->client, &s, &held_ns, &t->error);
+  if (t->what == BACKUP_REST)
+    t->result = control_job (t->client, b->id, CBW_JOB_SPEED, 0, &t->error);
+  else {
+    t->result = backup_begin (b, t->client, 0, &t->error);
+    if (t->result == 0)
+      backup_add (b, model.disk);
+  }
   if (t->result == -1)
     return;
-  REQUIRE (snaptab_find (map (), s.name, &info), "%s: it is not there",
-           s.name);
-  fill = &map_snapshot (map (), info.index)->fill;
-  while (atomic_load (&((struct cbw_fill *) fill)->state) == CBW_FILL_RUNNING)
+  while ((stand = backup_look (map (), b->index, b->id)) == BACKUP_RUNS)
     live_sleep_us (200);
-  check_image (t);
-  t->result = control_drop_id (t->client, info.id, 0, &t->error);
+  REQUIRE (stand == BACKUP_COMPLETE, "the backup has failed");
+  check_image (b);
+  t->result = control_drop_id (t->client, b->id, 0, &t->error);
 }
 
 static void *
@@ -193,8 +184,11 @@ run (void *opaque)
   case DROP: case DROP_TWO:
     t->result = control_drop (t->client, t->snap->name, 0, &t->error);
     break;
-  case BACKUP: case BACKUP_ALONE: case BACKUP_FORCED:
+  case BACKUP: case BACKUP_ALONE: case BACKUP_FORCED: case BACKUP_REST:
     back_up (t);
+    break;
+  case CANCEL:
+    t->result = control_drop_id (t->client, t->backup->id, 0, &t->error);
     break;
   case CHANGE:
     t->change.acknowledged =
@@ -217,6 +211,19 @@ old_file (const char *path)
   close (fd);
 }
 
+/* It rests after its first cluster; some others are there since the guest has
+ * overwritten them.
+ */
+static void
+begin_slowly (struct backup *b)
+{
+  struct error e;
+
+  REQUIRE (backup_begin (b, &model.patient, 1, &e) == 0, "%s", e.msg);
+  backup_add (b, model.disk);
+  write_disk (2, 9);
+}
+
 static void
 get_ready (struct trial *t)
 {
@@ -224,12 +231,11 @@ get_ready (struct trial *t)
   case BACKUP_ALONE: case BACKUP_FORCED:
     drop_all (&seed);
     /* fallthrough */
-  case BACKUP:
-    t->snap = snap_new ();
-    snprintf (t->snap->target, sizeof t->snap->target, "%s/image", model.dir);
-    unlink (t->snap->target);
-    if (t->what == BACKUP_FORCED)
-      old_file (t->snap->target);
+  case BACKUP: case BACKUP_REST: case CANCEL:
+    t->backup = &backups.list[0];
+    backup_new (t->backup, false, t->what == BACKUP_FORCED, 0);
+    if (t->what == BACKUP_REST || t->what == CANCEL)
+      begin_slowly (t->backup);
     break;
   case CREATE_FORCED:
     t->snap = snap_new ();
@@ -310,13 +316,45 @@ check_drop (struct trial *t, bool certain)
   snap_remove (t->snap);
 }
 
+/* Nobody needs its image. */
+static void
+check_backup (struct backup *b)
+{
+  check_image (b);
+  image_scribble (b->image, model.size, seed);
+  compare_all ();
+  unlink (b->image);
+  free (b->data);
+  b->running = false;
+}
+
+static void
+check_cancel (struct backup *b, bool certain)
+{
+  struct trial rest = {
+    .what = BACKUP_REST, .backup = b, .client = &model.patient
+  };
+
+  if (!backup_is_listed (b)) {
+    backup_cancelled (b);
+    return;
+  }
+  REQUIRE (!certain, "%s: it was cancelled, and is there", b->name);
+  back_up (&rest);
+  REQUIRE (rest.result == 0, "%s", rest.error.msg);
+  check_backup (b);
+}
+
 static void
 check (struct trial *t, bool certain)
 {
   live_wait_slots (map (), 0);
   switch (t->what) {
   case CREATE: case CREATE_FORCED: check_create (t, certain); break;
-  case BACKUP: case BACKUP_ALONE: case BACKUP_FORCED: check_image (t); break;
+  case BACKUP: case BACKUP_ALONE: case BACKUP_FORCED: case BACKUP_REST:
+    check_backup (t->backup);
+    break;
+  case CANCEL: check_cancel (t->backup, certain); break;
   case DROP: case DROP_TWO: check_drop (t, certain); break;
   case CHANGE: apply (&t->change); break;
   default: break;
@@ -345,19 +383,6 @@ killed (struct trial *t)
   return true;
 }
 
-/* The client that waits goes away with its filter, and the next filter
- * will find that its request belongs to nobody.
- */
-static void
-give_up (const struct client *c)
-{
-  unsigned i;
-
-  for (i = 0; i < CBW_NR_SLOTS; ++i)
-    slot_abandon (&c->segment.map, i, c->owner);
-  slots_wake_all (&c->segment.map);
-}
-
 static void
 restart (void)
 {
@@ -369,35 +394,86 @@ restart (void)
  * before that.
  */
 static bool
-try_request (struct trial *t, int n, bool patient)
+try_answered (struct trial *t, int n)
 {
   pthread_t thread;
   bool r;
 
-  t->client = patient ? &model.patient : &model.impatient;
+  t->client = &model.patient;
   atomic_store (countdown, n);
   CHECK (pthread_create (&thread, NULL, run, t) == 0);
   r = killed (t);
   atomic_store (countdown, 0);
   if (r && t->what == BACKUP_FORCED)
-    check_replaced (t);
-  if (r) {
-    if (!patient && t->what != CHANGE)
-      give_up (t->client);
-    if (!patient || t->what == CHANGE) {
-      pthread_join (thread, NULL);
-      restart ();
-    }
-    else {
-      restart ();
-      pthread_join (thread, NULL);
-    }
-  }
-  else
-    pthread_join (thread, NULL);
-  REQUIRE (t->what == CHANGE || (r && !patient) || t->result == 0, "%s",
-           t->error.msg);
+    check_replaced (t->backup);
+  if (r && t->what != CHANGE)
+    restart ();
+  pthread_join (thread, NULL);
+  if (r && t->what == CHANGE)
+    restart ();
+  REQUIRE (t->what == CHANGE || t->result == 0, "%s", t->error.msg);
   return r;
+}
+
+/* A client of its own asks for it; it ends with an exit status of 0 if that
+ * was done.
+ */
+static pid_t
+run_client (struct trial *t)
+{
+  const pid_t pid = fork ();
+  struct client client;
+  struct error e;
+
+  REQUIRE (pid != -1, "fork: %m");
+  if (pid > 0)
+    return pid;
+  REQUIRE (client_attach (&client, model.patient.segment.path, "lost", false,
+                          0, &e) == 0, "%s", e.msg);
+  t->client = &client;
+  run (t);
+  _exit (t->result == 0 ? 0 : 1);
+}
+
+/* The client dies with the filter, and the next filter will find that its
+ * request belongs to nobody.
+ */
+static bool
+try_lost (struct trial *t, int n)
+{
+  pid_t client, ended = 0;
+  int status = 0;
+  bool r = false;
+
+  atomic_store (countdown, n);
+  client = run_client (t);
+  while (!r && ended == 0) {
+    ended = waitpid (client, &status, WNOHANG);
+    r = server_killed (&model.filter);
+    live_sleep_us (200);
+  }
+  if (ended == 0) {
+    kill (client, SIGKILL);
+    waitpid (client, &status, 0);
+  }
+  else if (!r && atomic_load (countdown) <= 0) {
+    /* The last point is behind the reply. */
+    REQUIRE (!server_await (&model.filter), "the filter ended");
+    r = true;
+  }
+  atomic_store (countdown, 0);
+  if (r)
+    restart ();
+  else
+    REQUIRE (WIFEXITED (status) && WEXITSTATUS (status) == 0,
+             "it was not done");
+  return r;
+}
+
+static bool
+try_request (struct trial *t, int n, bool answered)
+{
+  return answered ? try_answered (t, n) : try_lost (t, n);
 }
 
 static bool
@@ -461,6 +537,7 @@ trials (const char *name, enum what what, unsigned which, bool patient)
     drop_all (&seed);
     nr_kills += more;
   }
+  fflush (stdout);
   printf ("%s, %s: %d points\n", name, patient ? "answered" : "lost", n - 2);
   REQUIRE (n > 2, "it was never killed");
 }
@@ -496,6 +573,9 @@ main (int argc, char **argv)
   trials ("backup", BACKUP, 0, true);
   trials ("backup without others", BACKUP_ALONE, 0, true);
   trials ("backup over a file", BACKUP_FORCED, 0, true);
+  trials ("the rest of a backup", BACKUP_REST, 0, true);
+  trials ("cancel a backup", CANCEL, 0, true);
+  trials ("cancel a backup", CANCEL, 0, false);
   trials ("stop", STOP, 0, true);
   trials ("start", START, 0, true);
   printf ("killed %u times\n", nr_kills);

@@ -19,6 +19,9 @@
  */
 #define PATIENCE (60 * NS_PER_SEC)
 
+/* What a file holds that is to be replaced. */
+#define OLD "old"
+
 struct backups backups;
 
 /* ---- What is there ---- */
@@ -103,24 +106,44 @@ backups_check (void)
     }
 }
 
+bool
+backup_image_is_old (const struct backup *b)
+{
+  char why[256];
+
+  return image_same (b->image, (const unsigned char *) OLD, strlen (OLD), why,
+                     sizeof why);
+}
+
 void
-backup_cancelled (struct backup *b)
+backup_refused (struct backup *b)
 {
   const uint64_t give_up = now_monotonic_ns () + PATIENCE;
   char found[256];
 
+  if (b->force) {
+    REQUIRE (backup_image_is_old (b), "%s was not replaced, and is another",
+             b->image);
+    unlink (b->image);
+  }
+  while (image_left (model.dir, b->image, found, sizeof found)) {
+    REQUIRE (now_monotonic_ns () < give_up, "backup %s does not take place, "
+             "and has left %s", b->name, found);
+    live_sleep_us (1000);
+  }
+}
+
+void
+backup_cancelled (struct backup *b)
+{
   REQUIRE (!backup_is_listed (b), "backup %s was cancelled, and is there",
            b->name);
   /* It may have been complete in the last moment. */
-  if (access (b->image, F_OK) == 0) {
+  if (access (b->image, F_OK) == 0 && !backup_image_is_old (b)) {
     complete (b);
     return;
   }
-  while (image_left (model.dir, b->image, found, sizeof found)) {
-    REQUIRE (now_monotonic_ns () < give_up, "backup %s was cancelled, and "
-             "has left %s", b->name, found);
-    live_sleep_us (1000);
-  }
+  backup_refused (b);
   forget (b);
   backups.cancelled++;
 }
@@ -128,9 +151,10 @@ backup_cancelled (struct backup *b)
 /* ---- Making one ---- */
 
 void
-backup_new (struct backup *b, bool again, uint64_t dice)
+backup_new (struct backup *b, bool again, bool force, uint64_t dice)
 {
   const uint64_t n = model.next_name++;
+  int fd;
 
   memset (b, 0, sizeof *b);
   b->dice = dice;
@@ -142,6 +166,12 @@ backup_new (struct backup *b, bool again, uint64_t dice)
     snprintf (b->name, sizeof b->name, "b%" PRIu64, n);
   snprintf (b->image, sizeof b->image, "%s/b%" PRIu64 IMAGE_SUFFIX,
             model.dir, n);
+  b->force = force;
+  if (force) {
+    fd = open (b->image, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    CHECK (fd >= 0 && write (fd, OLD, strlen (OLD)) == (ssize_t) strlen (OLD));
+    close (fd);
+  }
 }
 
 int
@@ -150,7 +180,7 @@ backup_begin (struct backup *b, struct client *client, uint64_t speed,
 {
   const struct control_snapshot s = {
     .name = b->name, .target = b->image, .options = { .backup = 1 },
-    .speed = speed,
+    .speed = speed, .flags = b->force ? CBW_CREATE_FORCE : 0,
   };
   uint64_t held_ns;
 

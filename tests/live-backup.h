@@ -21,6 +21,7 @@
 struct backup {
   bool running;
   bool left;                    /* a complete image is left behind */
+  bool force;                   /* it replaces a file */
   char name[CBW_NAME_MAX];
   char image[CBW_TARGET_MAX];
   unsigned char *data;          /* the disk at the cut */
@@ -38,13 +39,21 @@ struct backups {
 extern struct backups backups;
 
 /* One that may be begun, if b is neither running nor left: its name, perhaps
- * that of a result which nobody asked for ("again"), and its image.
+ * that of a result which nobody asked for ("again"), and its image.  "force":
+ * there is a file that it is to replace.
  */
-extern void backup_new (struct backup *b, bool again, uint64_t dice);
+extern void backup_new (struct backup *b, bool again, bool force,
+                        uint64_t dice);
+
+/* Is that file still there, as it was? */
+extern bool backup_image_is_old (const struct backup *b);
 
 /* Begin it, as "client"; 0, or -1 with the error set. */
 extern int backup_begin (struct backup *b, struct client *client,
                          uint64_t speed, struct error *e);
+
+/* It was not begun: there is nothing but that file, which is removed. */
+extern void backup_refused (struct backup *b);
 
 /* It was begun when the disk was this. */
 extern void backup_add (struct backup *b, const unsigned char *data);

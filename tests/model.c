@@ -268,11 +268,13 @@ step_backup (void)
     b->left = false;
   }
   else {
-    backup_new (b, again, dice);
+    backup_new (b, again, dice % 5 == 0, dice);
     if (backup_begin (b, &model.patient, speed, &e) == 0)
       backup_add (b, model.disk);
-    else
+    else {
+      backup_refused (b);
       check_refused (b->name, again, b->image, &e);
+    }
   }
 }
 
@@ -333,7 +335,7 @@ burst_choose (struct burst *b, bool end_filter)
   else if (b->control == DROP)
     b->snap = &model.snaps[dice % model.nr_snaps];
   else if (b->control == BACKUP)
-    backup_new (backup, false, dice);
+    backup_new (backup, false, dice % 5 == 0, dice);
   b->backup = backup;
 }
 
@@ -474,6 +476,8 @@ burst_resolve_control (struct burst *b, const unsigned char *before)
   /* The request may still be under way, unowned. */
   live_wait_slots (map (), 0);
   there = of_backup ? backup_is_listed (b->backup) : is_listed (name);
+  if (b->control == BACKUP && !there)
+    backup_refused (b->backup);
   if (b->result == -1 && b->error.num == ESHUTDOWN)
     nr.lost++;
   else if (b->result == -1 && makes)

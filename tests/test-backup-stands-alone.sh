@@ -166,8 +166,17 @@ nothing_left
 target_fault none
 
 # They do not pile up, whether or not somebody asks how they went.
+stop_server snap
+stop_server disk
+rm "$shm"
+random_file "$tmp/disk" 256k
+cp "$tmp/disk" "$tmp/is-old"
+serve
+start_snap "$shm"
+cbwctl create "$shm" old --target="$tmp/old2.cow" >/dev/null
 for i in $(seq 60); do
     cbwctl backup "$shm" "n$i" --to="$tmp/n$i.img" --detach
+    nbdsh -u "$disk" -c "h.pwrite (b'%d' % ($i % 10) * 4096, $i * 4096)"
     wait_for 20 status_is "not any (s.get ('job', {}).get ('status') ==
                           'running' for s in snaps.values ())" ||
         fail "backup $i does not end"
