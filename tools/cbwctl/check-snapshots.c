@@ -157,10 +157,14 @@ check_unique (struct check *c)
 static bool
 is_target_needed (const struct check *c, size_t j)
 {
+  const struct cbw_snapshot *copy = &c->entries[j].copy;
   size_t k;
 
-  if (c->entries[j].copy.error_reason == CBW_BROKEN_TARGET)
+  if (copy->error_reason == CBW_BROKEN_TARGET ||
+      copy->fill.state == CBW_FILL_COMPLETE) /* that is the user's */
     return false;
+  if (copy->options.backup)     /* nobody else looks through it */
+    return check_state (&c->entries[j]) == CBW_SNAPSHOT_LIVE;
   for (k = j + 1; k-- > 0;)
     if (check_state (&c->entries[k]) == CBW_SNAPSHOT_LIVE)
       return true;

@@ -263,7 +263,7 @@ status_state_name (const struct status_snapshot *snap)
 {
   switch (snap->info.state) {
   case CBW_SNAPSHOT_RESERVED: return "reserved";
-  case CBW_SNAPSHOT_LIVE: return "live";
+  case CBW_SNAPSHOT_LIVE: return snap->info.complete ? "complete" : "live";
   case CBW_SNAPSHOT_BROKEN: return "broken";
   default: return "hidden";
   }
