@@ -161,16 +161,22 @@ test_bad_reads (void)
   bad_read (beside_it, "the connection to the server was lost");
 }
 
+/* Where some say that a hole is, there is one. */
+static void
+with_a_hole (struct fake *f)
+{
+  memset (f->store + COUNT, 0, 1000);
+}
+
 /* A reply may come in any pieces, in any order. */
 static void
 good_read (void (*handle) (struct fake_request *))
 {
-  struct fake *f = fake_start (path, handle, NULL);
+  struct fake *f = fake_start (path, handle, with_a_hole);
   struct image *image = open_fake ();
   unsigned char *buf = malloc (COUNT);
   struct error e;
 
-  memset (f->store + COUNT, 0, 1000); /* where some say that a hole is */
   memset (buf, 0xee, COUNT);
   if (image->ops->pread (image, buf, COUNT, COUNT, &e) == -1)
     unit_fail (__FILE__, __LINE__, e.msg);

@@ -375,3 +375,10 @@ nbd_keeper_check (struct nbd_image *nbd, struct error *e)
   *e = nbd->why;
   return -1;
 }
+
+int
+nbd_keeper_writable (const struct nbd_image *nbd, struct error *e)
+{
+  return nbd->flags & IMAGE_NBD_READONLY ?
+    error_set (e, EPERM, "%s: was opened for reading", nbd->name) : 0;
+}

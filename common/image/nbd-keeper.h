@@ -111,4 +111,8 @@ extern int nbd_keeper_flush (struct nbd_image *nbd, struct error *e);
 /* -1 with the error set if the image is lost.  Does not wait. */
 extern int nbd_keeper_check (struct nbd_image *nbd, struct error *e);
 
+/* -1 with the error set if the image was opened for reading. */
+extern int nbd_keeper_writable (const struct nbd_image *nbd,
+                                struct error *e);
+
 #endif /* CBW_NBD_KEEPER_H */

@@ -110,6 +110,19 @@ nbd_range_zero (const struct nbd_use *use, uint64_t count, uint64_t offset,
 }
 
 int
+nbd_range_zero_fast (const struct nbd_use *use, uint64_t count,
+                     uint64_t offset, bool *done, struct error *e)
+{
+  int r = EOPNOTSUPP;
+
+  if (use->link->info.can_fast_zero)
+    r = nbd_conn_zero (nbd_link_pick (use->link), count, offset, true);
+  *done = r == 0;
+  return r == 0 || r == EOPNOTSUPP ? 0 :
+    failed (use, r, "zero", count, offset, e);
+}
+
+int
 nbd_range_trim (const struct nbd_use *use, uint64_t count, uint64_t offset,
                 struct error *e)
 {

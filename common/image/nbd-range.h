@@ -59,6 +59,13 @@ extern int nbd_range_write (const struct nbd_use *use, const void *buf,
 extern int nbd_range_zero (const struct nbd_use *use, uint64_t count,
                            uint64_t offset, struct error *e);
 
+/* The same, if the server has a fast way, of which it takes care itself:
+ * *done is false if it has not.
+ */
+extern int nbd_range_zero_fast (const struct nbd_use *use, uint64_t count,
+                                uint64_t offset, bool *done,
+                                struct error *e);
+
 /* A hint: nothing is done where the server has no command for it. */
 extern int nbd_range_trim (const struct nbd_use *use, uint64_t count,
                            uint64_t offset, struct error *e);

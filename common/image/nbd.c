@@ -9,17 +9,10 @@
 #include <string.h>
 
 #include "cleanup.h"
-#include "iszero.h"
 #include "nbd-keeper.h"
 #include "nbd-range.h"
 #include "nbd.h"
 #include "rounding.h"
-
-/* What is read of an export to see if it holds data: so many bytes of so
- * many extents.
- */
-#define SAMPLE_SIZE (UINT64_C (1) << 20)
-#define SAMPLES_MAX 64
 
 static int
 image_nbd_pread (struct image *image, void *buf, size_t count,
@@ -45,21 +38,13 @@ image_nbd_pread (struct image *image, void *buf, size_t count,
 }
 
 static int
-check_writable (const struct nbd_image *nbd, struct error *e)
-{
-  if (nbd->flags & IMAGE_NBD_READONLY)
-    return error_set (e, EPERM, "%s: was opened for reading", nbd->name);
-  return 0;
-}
-
-static int
 image_nbd_pwrite (struct image *image, const void *buf, size_t count,
                   uint64_t offset, struct error *e)
 {
   CLEANUP_FREE char *whole = NULL;
   uint64_t rest;
 
-  if (check_writable ((struct nbd_image *) image, e) == -1)
+  if (nbd_keeper_writable ((struct nbd_image *) image, e) == -1)
     return -1;
   NBD_USE_LINK (use, image, e);
   /* A disk's last cluster need not be whole blocks: zeroes behind it. */
@@ -84,7 +69,7 @@ image_nbd_zero (struct image *image, uint64_t offset, uint64_t count,
 {
   uint64_t n;
 
-  if (check_writable ((struct nbd_image *) image, e) == -1)
+  if (nbd_keeper_writable ((struct nbd_image *) image, e) == -1)
     return -1;
   NBD_USE_LINK (use, image, e);
   for (; count > 0; count -= min_u64 (count, n), offset += n) {
@@ -125,7 +110,7 @@ image_nbd_punch (struct image *image, uint64_t offset, uint64_t count,
 {
   uint64_t block, start, end;
 
-  if (check_writable ((struct nbd_image *) image, e) == -1)
+  if (nbd_keeper_writable ((struct nbd_image *) image, e) == -1)
     return -1;
   NBD_USE_LINK (use, image, e);
   nbd_keeper_forget (use.nbd, offset, count);
@@ -239,36 +224,6 @@ void
 image_nbd_remember (struct image *image, _Atomic (uint64_t) *words)
 {
   ((struct nbd_image *) image)->log.words = words;
-}
-
-int
-image_nbd_content (struct image *image, uint64_t size, struct error *e)
-{
-  CLEANUP_FREE char *sample = malloc (SAMPLE_SIZE);
-  enum image_nbd_content content = IMAGE_NBD_ZERO;
-  uint64_t offset, length, n;
-  unsigned samples = 0;
-  bool zero;
-
-  if (sample == NULL)
-    return error_set_errno (e, ENOMEM, "sample");
-  NBD_USE_LINK (use, image, e);
-  size = round_up (size, use.link->info.minimum_block);
-  for (offset = 0; offset < size && samples < SAMPLES_MAX; offset += length) {
-    if (nbd_range_extent (&use, size - offset, offset, &length, &zero,
-                          e) == -1)
-      return -1;
-    if (zero)
-      continue;
-    n = min_u64 (length, SAMPLE_SIZE);
-    if (nbd_range_read (&use, sample, n, offset, e) == -1)
-      return -1;
-    if (!is_zero (sample, n))
-      return IMAGE_NBD_DATA;
-    content = IMAGE_NBD_UNKNOWN;
-    samples++;
-  }
-  return content;
 }
 
 void

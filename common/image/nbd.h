@@ -115,10 +115,19 @@ enum image_nbd_content {
 /* What do the first "size" bytes hold?  Servers that do not know call
  * everything data; so where one does not say that there are zeroes, the
  * beginning is read, but not all of it.  -1 with the error set if that
- * cannot be done.
+ * cannot be done within two minutes.
  */
 extern int image_nbd_content (struct image *image, uint64_t size,
                               struct error *e);
+
+/* What the first "size" bytes hold is not needed any more: make them such that
+ * image_nbd_content does not find data.  They are trimmed; where they are data
+ * all the same zeroes are written.  "image" may have an NBD image beneath,
+ * which is punched through it.  Nobody writes to it meanwhile.  It takes as
+ * long as the server needs for that, unless it is interrupted.
+ */
+extern int image_nbd_empty (struct image *image, uint64_t size,
+                            struct error *e);
 
 /* The image is new and reads as zeroes: as with IMAGE_NBD_ZEROES.  Before
  * others use it.

@@ -169,6 +169,7 @@ target_discard (const struct cbw_snapshot *entry, struct image *image)
     snaptab_target (entry, CBW_SNAPSHOT_HIDDEN, path);
     image_raw_discard (path, &id, entry->size);
   }
-  else if (image)               /* if not, nobody is to be told */
-    image->ops->punch (image, 0, entry->size, &e);
+  /* Without an image there is nobody to be told. */
+  else if (image && image_nbd_empty (image, entry->size, &e) == -1)
+    nbdkit_debug ("cbw: %s", e.msg);
 }
