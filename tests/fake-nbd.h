@@ -20,7 +20,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define FAKE_SIZE (UINT64_C (1) << 20) /* unless the test sets another */
+#define FAKE_SIZE (UINT64_C (8) << 20) /* unless the test sets another */
 
 /* Transmission flags, all of which are offered unless the test clears some. */
 #define FAKE_CAN_FLUSH 0x4u

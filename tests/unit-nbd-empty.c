@@ -48,14 +48,16 @@ empty (struct image *image)
  * call all data.  Requests to zero or to trim do as "flags" say.
  */
 static _Atomic (unsigned) fast, declined;
-static _Atomic (bool) trims, declines, knows;
+static _Atomic (bool) trims, declines, knows, crumbs;
 
 static void
 serve (struct fake_request *rq)
 {
   unsigned char *store = rq->fake->store;
 
-  if (rq->type == FAKE_STATUS && knows) {
+  if (rq->type == FAKE_STATUS && crumbs)
+    fake_status (rq, 2, (const uint32_t[]) { 1, 3, 1, 0 });
+  else if (rq->type == FAKE_STATUS && knows) {
     uint32_t n = 512;
     const bool zero = is_zero (store + rq->offset, n);
 
@@ -95,7 +97,7 @@ begin (unsigned without)
 {
   missing = without;
   fast = declined = 0;
-  trims = declines = knows = false;
+  trims = declines = knows = crumbs = false;
   return fake_start (path, serve, configure);
 }
 
@@ -183,6 +185,18 @@ test_write (void)
   end (f);
 }
 
+/* It has extents of single bytes: they take no request each. */
+static void
+test_crumbs (void)
+{
+  struct fake *f = begin (0);
+
+  crumbs = true;
+  empty (open_fake (0));
+  CHECK_EQ (f->requests[FAKE_ZERO], 8);
+  end (f);
+}
+
 static void
 test_refused (void)
 {
@@ -229,6 +243,7 @@ main (void)
   RUN (test_fast_zero_declined);
   RUN (test_zero);
   RUN (test_write);
+  RUN (test_crumbs);
   RUN (test_refused);
   RUN (test_forgotten);
   free (uri);

@@ -183,6 +183,13 @@ image_nbd_empty (struct image *image, uint64_t size, struct error *e)
     if (nbd_range_extent (&use, size - offset, offset, &length, &zero,
                           e) == -1)
       return -1;
+    /* Nothing is needed any more, so a short one need not be told apart from
+     * those after it.
+     */
+    if (length < SAMPLE_SIZE) {
+      length = min_u64 (size - offset, SAMPLE_SIZE);
+      zero = false;
+    }
     if (!zero && empty_extent (&em, offset, length, e) == -1)
       return -1;
   }

@@ -7,7 +7,7 @@
  * - A cluster that is dirty in snapshot j was written while j was the
  *   newest.  If the nearest snapshot that is j or older and live had it,
  *   it needed the old data, unless it may not be read there, and j or one
- *   between them got it: a done bit.
+ *   between them, which is no backup of another, got it: a done bit.
  *   Dirty bits are set after done bits, so they are read first.
  *   A host that went down keeps no such order.
  *
@@ -76,6 +76,8 @@ next_not_done (const struct check *c, size_t k, size_t j, uint64_t start,
   do {
     before = next;
     for (i = k; i <= j; ++i) {
+      if (i > k && c->entries[i].copy.options.backup)
+        continue;               /* k does not look through it */
       done = bitmap_of (c, &c->entries[i], CBW_BITMAP_DONE);
       if (next < min_u64 (end, done.nbits))
         next = bitmap_next_clear (&done, next, min_u64 (end, done.nbits));
