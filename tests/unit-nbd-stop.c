@@ -19,9 +19,7 @@
 
 static char *dir, *path, *uri;
 
-/* "Soon" is less than the three seconds that closing may take; this leaves room
- * for a slow machine.
- */
+/* The three seconds that closing may take, and room for a slow machine. */
 #define SOON (8 * NS_PER_SEC)
 
 static struct image *

@@ -48,8 +48,8 @@ extern int nbd_child_ended (struct nbd_child *child, int *status);
 
 /* Tell it to end, and wait until it has; but no longer than ten seconds.
  * It may have much to write back, so it is not killed by force: one that
- * hangs is left to itself.  But from when *hurry is true it has one second, and
- * is killed then, with its process group, and waited for another second.
+ * hangs is left to itself.  But from when *hurry is true it has one second;
+ * then it is killed, with its process group, and waited for one second more.
  */
 extern void nbd_child_stop (struct nbd_child *child);
 

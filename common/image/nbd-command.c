@@ -154,7 +154,8 @@ nbd_command_init (struct nbd_conn *c, struct nbd_command *cmd)
 }
 
 int
-nbd_command_finish (struct nbd_conn *c, struct nbd_command *cmd, int64_t cookie)
+nbd_command_finish (struct nbd_conn *c, struct nbd_command *cmd,
+                    int64_t cookie)
 {
   if (cookie == -1) {
     cmd->err = nbd_handle_ended (c->nbd) ? ENOTCONN : nbd_get_errno ();

@@ -175,7 +175,7 @@ try_flush (struct nbd_image *nbd)
   if (r == 0)
     nbd_log_flushed (&nbd->log, upto);
   else if (r == ENOTCONN || r == ESHUTDOWN || r == ENOMEM)
-    nbd->down = true;           /* the log tells what it has, when it is back */
+    nbd->down = true;           /* the log tells what it has when it is back */
   else {
     error_set_errno (&e, r, "%s: the server cannot flush what was written",
                      nbd->name);
