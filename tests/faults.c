@@ -462,8 +462,10 @@ try_lost (struct trial *t, int n)
     r = true;
   }
   atomic_store (countdown, 0);
-  if (r)
+  if (r) {
     restart ();
+    live_wait_slots (map (), 0);
+  }
   else
     REQUIRE (WIFEXITED (status) && WEXITSTATUS (status) == 0,
              "it was not done");
