@@ -463,12 +463,24 @@ env_backup (struct env *env, bool paused)
   return i;
 }
 
+/* The closer has nothing to do any more. */
+static bool
+is_closed (struct env *env)
+{
+  struct closer *c = &env->engine.closer;
+
+  LOCK_FOR_SCOPE (&c->lock);
+  return c->idle == c->threads.started && c->queued == 0;
+}
+
 void
 env_drop (struct env *env, unsigned i)
 {
   struct error e;
 
   CHECK (drop_snapshot (&env->engine, &env->segment, ENV_ID (i), 0, &e) == 0);
+  while (!is_closed (env))
+    usleep (50);
 }
 
 void
