@@ -415,11 +415,11 @@ try_answered (struct trial *t, int n)
   return r;
 }
 
-/* A client of its own asks for it; it ends with an exit status of 0 if that
- * was done.
+/* A client of its own asks for it, when it has armed point n; it ends with an
+ * exit status of 0 if that was done.
  */
 static pid_t
-run_client (struct trial *t)
+run_client (struct trial *t, int n)
 {
   const pid_t pid = fork ();
   struct client client;
@@ -431,6 +431,7 @@ run_client (struct trial *t)
   REQUIRE (client_attach (&client, model.patient.segment.path, "lost", false,
                           0, &e) == 0, "%s", e.msg);
   t->client = &client;
+  atomic_store (countdown, n);
   run (t);
   _exit (t->result == 0 ? 0 : 1);
 }
@@ -445,8 +446,7 @@ try_lost (struct trial *t, int n)
   int status = 0;
   bool r = false;
 
-  atomic_store (countdown, n);
-  client = run_client (t);
+  client = run_client (t, n);
   while (!r && ended == 0) {
     ended = waitpid (client, &status, WNOHANG);
     r = server_killed (&model.filter);
@@ -462,8 +462,10 @@ try_lost (struct trial *t, int n)
     r = true;
   }
   atomic_store (countdown, 0);
-  if (r)
+  if (r) {
     restart ();
+    live_wait_slots (map (), 0);
+  }
   else
     REQUIRE (WIFEXITED (status) && WEXITSTATUS (status) == 0,
              "it was not done");

@@ -21,6 +21,7 @@
  *   guest_errors=1  changes may fail with EIO or ENOSPC; then nothing has
  *                   changed
  *   view_errors=1   the snapshot may break: its readers get EIO
+ *   backups=SEGMENT make backups meanwhile, and compare the images
  */
 
 #include <config.h>
@@ -34,18 +35,20 @@
 #include "clock.h"
 #include "rounding.h"
 #include "segment.h"
+#include "stress-backup.h"
 #include "stress-model.h"
 #include "unit.h"
 
 #define CONNECT_SECONDS 60
 
 static struct {
-  const char *disk, *snap, *until;
+  const char *disk, *snap, *until, *backups;
   uint64_t size, seed, seconds, writers, readers, blank, max, reconnect;
   uint64_t guest_errors, view_errors;
 } opt = { .seconds = 2, .writers = 4, .readers = 3, .max = 4 << 20 };
 
 static struct model model;
+static pthread_rwlock_t changing; /* see struct stress_backups */
 static uint64_t deadline;
 static _Atomic (uint64_t) nr_errors, nr_changes, nr_reads, nr_reconnects, slowest_ns;
 
@@ -303,6 +306,7 @@ writer (void *opaque)
 
   peer_start (p);
   while (go_on () && model.areas[p->index].nr > 0) {
+    pthread_rwlock_rdlock (&changing);
     random_range (p, &count, &offset);
     dice = unit_random (&p->seed) % 20;
     if (dice == 0 && nbd_can_flush (p->nbd) == 1) {
@@ -315,6 +319,7 @@ writer (void *opaque)
     }
     else
       random_change (p, count, offset);
+    pthread_rwlock_unlock (&changing);
   }
   peer_end (p);
   return NULL;
@@ -443,9 +448,27 @@ compare_all (const char *uri, const char *what, bool old)
   peer_end (&p);
 }
 
+/* Those who wait for all writers come first, or they would wait for ever. */
+static void
+init_changing (void)
+{
+  pthread_rwlockattr_t attr;
+
+  pthread_rwlockattr_init (&attr);
+  pthread_rwlockattr_setkind_np
+    (&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+  pthread_rwlock_init (&changing, &attr);
+  pthread_rwlockattr_destroy (&attr);
+}
+
 static int
 run (void)
 {
+  struct stress_backups backups = {
+    .segment = opt.backups, .snap = opt.snap, .model = &model,
+    .seed = opt.seed, .go_on = go_on, .change = &changing,
+  };
+  pthread_t backup_thread;
   const unsigned nr = opt.writers + opt.readers;
   struct peer *peers = calloc (nr, sizeof *peers);
   pthread_t *threads = calloc (nr, sizeof *threads);
@@ -453,6 +476,10 @@ run (void)
 
   CHECK (opt.size > 0 && opt.max > 0 && peers != NULL && threads != NULL);
   deadline = now_monotonic_ns () + opt.seconds * NS_PER_SEC;
+  init_changing ();
+  if (opt.backups)
+    CHECK (pthread_create (&backup_thread, NULL, stress_backups_run,
+                           &backups) == 0);
   for (i = 0; i < nr; ++i) {
     peers[i] = i < opt.writers ?
       (struct peer) { .uri = opt.disk, .what = "writer", .index = i } :
@@ -465,6 +492,11 @@ run (void)
   }
   for (i = 0; i < nr; ++i)
     pthread_join (threads[i], NULL);
+  if (opt.backups) {
+    pthread_join (backup_thread, NULL);
+    printf ("%" PRIu64 " backups complete, %" PRIu64 " cancelled\n",
+            backups.complete, backups.cancelled);
+  }
   printf ("%" PRIu64 " changes, the slowest took %" PRIu64 " ms; %" PRIu64
           " reads; %" PRIu64 " reconnections\n", nr_changes,
           slowest_ns / NS_PER_MS, nr_reads, nr_reconnects);
@@ -504,7 +536,8 @@ parse (const char *arg)
 {
   static const struct { const char *key; const char **s; uint64_t *n; } t[] = {
     { "disk=", &opt.disk, NULL }, { "snap=", &opt.snap, NULL },
-    { "until=", &opt.until, NULL }, { "size=", NULL, &opt.size },
+    { "until=", &opt.until, NULL }, { "backups=", &opt.backups, NULL },
+    { "size=", NULL, &opt.size },
     { "seed=", NULL, &opt.seed }, { "seconds=", NULL, &opt.seconds },
     { "writers=", NULL, &opt.writers }, { "readers=", NULL, &opt.readers },
     { "blank=", NULL, &opt.blank }, { "max=", NULL, &opt.max },

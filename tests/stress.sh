@@ -5,6 +5,8 @@
 # another run of it.
 
 stress=$PWD/stress
+# Backups come and go, so the newest is not always the one that is meant.
+snap="nbd+unix:///snapshot?socket=$tmp/snap.sock"
 seed=${CBW_STRESS_SEED:-1}
 seconds=${CBW_STRESS_SECONDS:-2}
 kills=$(( 4 * seconds ))
@@ -33,7 +35,7 @@ run_stress ()
     check_copy &
     copy=$!
     "$stress" run disk="$disk" snap="$snap" size="$size" seed="$seed" \
-              seconds="$seconds" "$@"
+              seconds="$seconds" backups="$shm" "$@"
     wait $copy || fail "during the stress"
     check_copy
     "$stress" idle "$shm"
@@ -45,7 +47,7 @@ run_stress ()
 start_stress ()
 {
     "$stress" run disk="$disk" snap="$snap" size="$size" seed="$seed" \
-              reconnect=1 until="$tmp/stop" "$@" >"$tmp/stress.log" 2>&1 &
+              reconnect=1 until="$tmp/stop" backups="$shm" "$@" >"$tmp/stress.log" 2>&1 &
     run=$!
 }
 

@@ -42,10 +42,10 @@ round ()
     case $policy in
         break-snapshot)
             "$stress" run disk="$disk" snap="$snap" size="$size" seed="$seed" \
-                      seconds=1 view_errors=1 ;;
+                      seconds=1 view_errors=1 backups="$shm" ;;
         *)
             "$stress" run disk="$disk" snap="$snap" size="$size" seed="$seed" \
-                      seconds="$seconds" guest_errors=1 ;;
+                      seconds="$seconds" guest_errors=1 backups="$shm" ;;
     esac
     : >"$tmp/stop"
     wait $trouble
