@@ -154,17 +154,25 @@ check_copied (struct check *c, const struct check_entry *entry)
                clusters + moved, bytes);
 }
 
-/* A complete backup is complete. */
+/* A complete backup is complete: each cluster is done or dirty. */
 static void
 check_complete (struct check *c, const struct check_entry *entry)
 {
+  const struct bitmap done = bitmap_of (c, entry, CBW_BITMAP_DONE);
   const struct bitmap dirty = bitmap_of (c, entry, CBW_BITMAP_DIRTY);
+  uint64_t cluster = 0, next;
 
-  if (entry->copy.fill.state == CBW_FILL_COMPLETE &&
-      !bitmap_all_set (&dirty, 0, dirty.nbits))
+  if (entry->copy.fill.state != CBW_FILL_COMPLETE)
+    return;
+  for (;; cluster = next) {
+    cluster = bitmap_next_clear (&done, cluster, done.nbits);
+    next = bitmap_next_clear (&dirty, cluster, dirty.nbits);
+    if (next == cluster)
+      break;
+  }
+  if (cluster < done.nbits)
     check_add (&c->problems, "backup \"%s\": it is said to be complete, but "
-               "its image lacks cluster %" PRIu64, entry->copy.name,
-               bitmap_next_clear (&dirty, 0, dirty.nbits));
+               "its image lacks cluster %" PRIu64, entry->copy.name, cluster);
 }
 
 void
