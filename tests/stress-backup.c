@@ -46,10 +46,10 @@ die (const struct work *w, const char *fmt, ...)
 }
 
 static void
-rest (const struct work *w, uint64_t since)
+rest (const struct work *w, uint64_t since, const char *what)
 {
   if (now_monotonic_ns () > since + PATIENCE)
-    die (w, "this takes too long");
+    die (w, "%s takes too long", what);
   usleep (2000);
 }
 
@@ -77,7 +77,7 @@ begin (struct work *w, uint64_t speed)
   while (control_create (&w->client, &s, &held_ns, &e) == -1) {
     if (e.num != EBUSY)
       die (w, "%s", e.msg);
-    rest (w, since);
+    rest (w, since, "to begin it");
   }
   if (!snaptab_find (map (w), w->name, &info))
     die (w, "it was begun, and is not there");
@@ -107,14 +107,27 @@ try_read_view (struct work *w)
   return r;
 }
 
+static enum backup_stand
+look (const struct work *w)
+{
+  const enum backup_stand stand = backup_look (map (w), w->index, w->id);
+
+  if (stand == BACKUP_FAILED)
+    die (w, "it has failed");
+  return stand;
+}
+
 /* Through whatever happens to the servers. */
 static void
 read_view (struct work *w)
 {
   const uint64_t since = now_monotonic_ns ();
 
-  while (!try_read_view (w))
-    rest (w, since);
+  while (!try_read_view (w)) {
+    if (look (w) != BACKUP_RUNS)
+      die (w, "it is gone before it could be read");
+    rest (w, since, "to read its view");
+  }
 }
 
 /* Between two changes, so that it is known what the disk holds. */
@@ -142,8 +155,9 @@ job (struct work *w, enum cbw_job_action action, uint64_t speed)
 {
   struct error e;
 
+  /* It may be complete already. */
   if (control_job (&w->client, w->id, action, speed, &e) == -1 &&
-      e.num != EALREADY && e.num != ENOENT)
+      ((e.num != EALREADY && e.num != ENOENT) || look (w) == BACKUP_RUNS))
     die (w, "%s", e.msg);
 }
 
@@ -157,7 +171,7 @@ drop (struct work *w)
   while (control_drop_id (&w->client, w->id, 0, &e) == -1) {
     if (e.num != EBUSY)
       die (w, "%s", e.msg);
-    rest (w, since);
+    rest (w, since, "to drop it");
   }
 }
 
@@ -182,12 +196,9 @@ static void
 await (struct work *w)
 {
   const uint64_t since = now_monotonic_ns ();
-  enum backup_stand stand;
 
-  while ((stand = backup_look (map (w), w->index, w->id)) == BACKUP_RUNS)
-    rest (w, since);
-  if (stand == BACKUP_FAILED)
-    die (w, "it has failed");
+  while (look (w) == BACKUP_RUNS)
+    rest (w, since, "its end");
   check_image (w);
 }
 
@@ -206,7 +217,7 @@ cancel (struct work *w)
   snprintf (dir, sizeof dir, "%.*s", (int) (slash - w->b->segment),
             w->b->segment);
   while (image_left (dir, w->image, found, sizeof found))
-    rest (w, since);
+    rest (w, since, "to remove its image");
   w->b->cancelled++;
 }
 
