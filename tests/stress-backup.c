@@ -117,17 +117,20 @@ look (const struct work *w)
   return stand;
 }
 
-/* Through whatever happens to the servers. */
-static void
+/* Through whatever happens to the servers.  False if it is complete, as the
+ * guests have overwritten the whole disk.
+ */
+static bool
 read_view (struct work *w)
 {
   const uint64_t since = now_monotonic_ns ();
 
   while (!try_read_view (w)) {
     if (look (w) != BACKUP_RUNS)
-      die (w, "it is gone before it could be read");
+      return false;
     rest (w, since, "to read its view");
   }
+  return true;
 }
 
 /* Between two changes, so that it is known what the disk holds. */
@@ -140,12 +143,22 @@ begin_quietly (struct work *w, uint64_t speed)
   pthread_rwlock_unlock (w->b->change);
 }
 
-/* Among changes, and so slowly that there is time to read it. */
+/* Among changes, and so slowly that there is time to read it: only the view
+ * tells what the disk was at the cut.  If there was no time, the image does.
+ */
 static void
 begin_unquietly (struct work *w)
 {
+  int fd;
+
   begin (w, 1);
-  read_view (w);
+  if (read_view (w))
+    return;
+  fd = open (w->image, O_RDONLY | O_CLOEXEC);
+  if (fd == -1 || read (fd, w->data, w->b->model->size) !=
+      (ssize_t) w->b->model->size)
+    die (w, "the image cannot be read: %m");
+  close (fd);
 }
 
 /* ---- Its end ---- */
