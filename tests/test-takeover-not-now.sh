@@ -64,8 +64,10 @@ exec 5<"$tmp/dir/target"
 refuses "$tmp/dir/target: is in use by"
 exec 5<&-
 
-# Too few files may be open: wherever that strikes, nothing is broken.
-for n in $(seq 5 40); do
+# Too few files may be open: wherever that strikes, nothing is broken.  (A
+# sanitizer wants to open some, too.)
+limits=$([ "$SANITIZERS" != no ] || seq 5 40)
+for n in $limits; do
     ( ulimit -n $n
       eval "timeout -k 5 30 $(nbdkit_command) -U - --filter='$filter' \
             file '$tmp/disk' cbw-shm='$shm' --run true" \
@@ -73,7 +75,8 @@ for n in $(seq 5 40); do
     cbwctl status "$shm" --json |
         json "j['snapshots'][0]['state'] == 'live'"
 done
-expect_in "$tmp/few.log" "$tmp/dir/target: cannot open the target: Too many"
+[ -z "$limits" ] ||
+    expect_in "$tmp/few.log" "$tmp/dir/target: cannot open the target: Too many"
 is_whole
 
 # Its file system is not mounted; with a directory of that name, and without.

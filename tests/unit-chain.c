@@ -23,10 +23,14 @@
 #ifdef __SANITIZE_THREAD__
 #define STRIDE 13
 #define WALKS 4
+#elif defined __SANITIZE_ADDRESS__
+#define STRIDE 3
+#define WALKS 30
 #else
 #define STRIDE 1
 #define WALKS 30
 #endif
+#define DROP_STRIDE (17 * STRIDE) /* each starts threads, and ends them */
 
 static struct env env;
 
@@ -307,8 +311,8 @@ test_drop_in_all_small_chains (void)
   for (n = 0; n < 3; ++n) {
     combinations = t[n].nr == 4 ? 81 : 27;
     for (combination = 0; combination < combinations; ++combination)
-      for (bits = combination % STRIDE;
-           bits < 1u << (t[n].nr * t[n].clusters); bits += STRIDE)
+      for (bits = combination % DROP_STRIDE;
+           bits < 1u << (t[n].nr * t[n].clusters); bits += DROP_STRIDE)
         for (d = 0; d < t[n].nr; ++d) {
           if (state_of (combination, d) == CBW_SNAPSHOT_HIDDEN)
             continue;

@@ -145,9 +145,10 @@ check_targets (struct engine *engine)
   size_t j;
 
   for (j = 0; chain && j < chain->len; ++j) {
+    /* Without a lock, as it may take long.  One that is dropped meanwhile is
+     * broken for nobody: those that could look through it have gone before.
+     */
     target = chain->snaps[j]->target;
-    /* Under the lock, so that none is dropped and moved aside meanwhile. */
-    LOCK_FOR_SCOPE (&engine->control);
     if (target && target->ops->check (target, &e) == -1)
       chain_lose_target (chain, j, &e);
   }

@@ -47,6 +47,9 @@ job_fail (struct fill *f, struct fill_job *job)
   if (!snapshot_is_complete (job->snap)) {
     fill_of (job)->end_ns = now_realtime_ns ();
     atomic_store (&fill_of (job)->state, CBW_FILL_FAILED);
+    /* Guests need not copy for it any more, nor fail because of it. */
+    snapshot_break (job->snap, CBW_BROKEN_COPY, fill_of (job)->error_num,
+                    fill_of (job)->error_offset, "the backup has failed");
   }
   job_end (f, job);
 }
