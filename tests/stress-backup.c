@@ -46,10 +46,10 @@ die (const struct work *w, const char *fmt, ...)
 }
 
 static void
-rest (const struct work *w, uint64_t since)
+rest (const struct work *w, uint64_t since, const char *what)
 {
   if (now_monotonic_ns () > since + PATIENCE)
-    die (w, "this takes too long");
+    die (w, "%s takes too long", what);
   usleep (2000);
 }
 
@@ -77,7 +77,7 @@ begin (struct work *w, uint64_t speed)
   while (control_create (&w->client, &s, &held_ns, &e) == -1) {
     if (e.num != EBUSY)
       die (w, "%s", e.msg);
-    rest (w, since);
+    rest (w, since, "to begin it");
   }
   if (!snaptab_find (map (w), w->name, &info))
     die (w, "it was begun, and is not there");
@@ -107,14 +107,30 @@ try_read_view (struct work *w)
   return r;
 }
 
-/* Through whatever happens to the servers. */
-static void
+static enum backup_stand
+look (const struct work *w)
+{
+  const enum backup_stand stand = backup_look (map (w), w->index, w->id);
+
+  if (stand == BACKUP_FAILED)
+    die (w, "it has failed");
+  return stand;
+}
+
+/* Through whatever happens to the servers.  False if it is complete, as the
+ * guests have overwritten the whole disk.
+ */
+static bool
 read_view (struct work *w)
 {
   const uint64_t since = now_monotonic_ns ();
 
-  while (!try_read_view (w))
-    rest (w, since);
+  while (!try_read_view (w)) {
+    if (look (w) != BACKUP_RUNS)
+      return false;
+    rest (w, since, "to read its view");
+  }
+  return true;
 }
 
 /* Between two changes, so that it is known what the disk holds. */
@@ -127,12 +143,22 @@ begin_quietly (struct work *w, uint64_t speed)
   pthread_rwlock_unlock (w->b->change);
 }
 
-/* Among changes, and so slowly that there is time to read it. */
+/* Among changes, and so slowly that there is time to read it: only the view
+ * tells what the disk was at the cut.  If there was no time, the image does.
+ */
 static void
 begin_unquietly (struct work *w)
 {
+  int fd;
+
   begin (w, 1);
-  read_view (w);
+  if (read_view (w))
+    return;
+  fd = open (w->image, O_RDONLY | O_CLOEXEC);
+  if (fd == -1 || read (fd, w->data, w->b->model->size) !=
+      (ssize_t) w->b->model->size)
+    die (w, "the image cannot be read: %m");
+  close (fd);
 }
 
 /* ---- Its end ---- */
@@ -142,8 +168,9 @@ job (struct work *w, enum cbw_job_action action, uint64_t speed)
 {
   struct error e;
 
+  /* It may be complete already. */
   if (control_job (&w->client, w->id, action, speed, &e) == -1 &&
-      e.num != EALREADY && e.num != ENOENT)
+      ((e.num != EALREADY && e.num != ENOENT) || look (w) == BACKUP_RUNS))
     die (w, "%s", e.msg);
 }
 
@@ -157,7 +184,7 @@ drop (struct work *w)
   while (control_drop_id (&w->client, w->id, 0, &e) == -1) {
     if (e.num != EBUSY)
       die (w, "%s", e.msg);
-    rest (w, since);
+    rest (w, since, "to drop it");
   }
 }
 
@@ -182,12 +209,9 @@ static void
 await (struct work *w)
 {
   const uint64_t since = now_monotonic_ns ();
-  enum backup_stand stand;
 
-  while ((stand = backup_look (map (w), w->index, w->id)) == BACKUP_RUNS)
-    rest (w, since);
-  if (stand == BACKUP_FAILED)
-    die (w, "it has failed");
+  while (look (w) == BACKUP_RUNS)
+    rest (w, since, "its end");
   check_image (w);
 }
 
@@ -206,7 +230,7 @@ cancel (struct work *w)
   snprintf (dir, sizeof dir, "%.*s", (int) (slash - w->b->segment),
             w->b->segment);
   while (image_left (dir, w->image, found, sizeof found))
-    rest (w, since);
+    rest (w, since, "to remove its image");
   w->b->cancelled++;
 }
 

@@ -53,13 +53,20 @@ start_stress ()
 
 stress_goes_on ()
 {
-    kill -0 $run || fail "the stress ended: $(cat "$tmp/stress.log")"
+    kill -0 $run 2>/dev/null || stress_failed
+}
+
+stress_failed ()
+{
+    cat "$tmp/stress.log" >&2
+    cbwctl status "$shm" >&2 || :
+    fail "during the stress"
 }
 
 end_stress ()
 {
     touch "$tmp/stop"
-    wait $run || fail "during the stress: $(cat "$tmp/stress.log")"
+    wait $run || stress_failed
     cat "$tmp/stress.log"
     check_copy
     "$stress" idle "$shm"
