@@ -83,9 +83,11 @@ drop_snapshot (struct engine *engine, struct segment *segment, uint64_t id,
       /* It is no snapshot any more: it leaves when the gate closes. */
       if (snapshot_is_complete (snap))
         table_do_not_keep (&engine->table, id);
-      if (leave (engine, snap, hold_ns, &left, e) == -1 &&
-          !snapshot_is_complete (snap))
-        return -1;
+      if (leave (engine, snap, hold_ns, &left, e) == -1) {
+        if (!snapshot_is_complete (snap))
+          return -1;
+        snapshot_hide (snap);   /* so that the next server forgets it, too */
+      }
     }
     else if (!table_forget (&engine->table, id) &&
              !table_had (&engine->table, id)) /* else dropped before */
