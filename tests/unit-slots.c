@@ -102,6 +102,35 @@ test_round (void)
   end ();
 }
 
+/* A thread waits for its reply; the slot is taken back, and another thread of
+ * the same client claims it.  The first must not touch it: the second could
+ * not submit it, and would wait for ever.
+ */
+static void
+test_claimed_again (void)
+{
+  unsigned cursor = 0;
+  int i;
+
+  start ();
+  i = slot_claim (m, me, false);
+  CHECK (i >= 0);
+  slot_submit (m, i, me);
+  CHECK_EQ (slot_take (m, &cursor), i);
+  slot_complete (m, i);
+  CHECK (slot_finish (m, i, me)); /* as the server does it */
+  cursor = 0;
+  CHECK_EQ (slot_claim (m, me, false), i);
+  CHECK (slot_wait (m, i, me, NS_PER_MS) == SLOT_WAIT_LOST);
+  slot_submit (m, i, me);
+  CHECK_EQ (state (i), SLOT_SUBMITTED);
+  CHECK_EQ (slot_take (m, &cursor), i);
+  slot_complete (m, i);
+  CHECK (slot_finish (m, i, me));
+  CHECK_EQ (count_used (), 0);
+  end ();
+}
+
 static void
 test_full (void)
 {
@@ -766,6 +795,7 @@ main (void)
   dir = unit_tmpdir ();
   CHECK (asprintf (&path, "%s/shm", dir) != -1);
   RUN (test_round);
+  RUN (test_claimed_again);
   RUN (test_full);
   RUN (test_kept_for_control);
   RUN (test_finish);

@@ -122,7 +122,11 @@ slot_wait (const struct cbw_map *m, unsigned i, uint32_t owner,
 
   for (;;) {
     word = atomic_load_explicit (&slot->state, memory_order_acquire);
-    if (word_owner (word) != owner || word_state (word) == SLOT_FREE)
+    /* The caller has submitted the slot.  So in CLAIMED it belongs to another
+     * thread of the client, which expects to find its word unchanged.
+     */
+    if (word_owner (word) != owner || word_state (word) == SLOT_FREE ||
+        word_state (word) == SLOT_CLAIMED)
       return SLOT_WAIT_LOST;
     if (word_state (word) == SLOT_DONE)
       return SLOT_WAIT_DONE;

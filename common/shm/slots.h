@@ -142,7 +142,9 @@ enum slot_wait {
   SLOT_WAIT_LOST,               /* the slot is not ours any more */
 };
 
-/* Wait for the reply in slot i for at most timeout_ns. */
+/* Wait for the reply in slot i, which the caller has submitted, for at most
+ * timeout_ns.
+ */
 extern enum slot_wait slot_wait (const struct cbw_map *m, unsigned i,
                                  uint32_t owner, uint64_t timeout_ns);
 
