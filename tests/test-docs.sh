@@ -60,6 +60,23 @@ compare "$filter_pod" "$filter_src/params.c"
 help_parameters "$plugin" >"$tmp/help"
 compare "$plugin_pod" "$plugin_src/params.c"
 
+# The tree in docs/architecture.md names every source file, and no other.
+sed -n '/^## The tree/,/^## Threads/p' "$top_srcdir/docs/architecture.md" \
+    >"$tmp/tree"
+for file in $(cd "$top_srcdir" &&
+              find common filters plugins tools -name '*.[ch]'); do
+    name=${file##*/}
+    grep -qE "(^|[^a-z0-9-])${name%.[ch]}([^a-z0-9-]|\$)" "$tmp/tree" ||
+        fail "the tree in docs/architecture.md does not name $file"
+done
+for name in $(grep -oE '[a-z0-9_]+(-[a-z0-9]+)*\.[ch]' "$tmp/tree") \
+            $(sed -nE 's/^ +([a-z0-9]+(-[a-z0-9]+)+) .*/\1.[ch]/p' \
+                  "$tmp/tree"); do
+    [ -n "$(cd "$top_srcdir" &&
+            find common filters plugins tools -name "$name")" ] ||
+        fail "docs/architecture.md names $name, which does not exist"
+done
+
 # Every page leads to what is said about security.
 for page in README.md docs/architecture.md docs/segment.md \
             docs/nbdkit-cbw-segment.pod tools/cbwctl/cbwctl.pod \

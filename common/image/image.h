@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
-/* The target of a snapshot: the temporary image which holds old data.
+/* An image: the target of a snapshot, which holds old data, or of a backup.
  *
  * One vtable hides what kind of image it is.
  *

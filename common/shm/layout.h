@@ -120,7 +120,7 @@ struct cbw_header {
   uint32_t source_local;        /* 1: a write to the source ends with the
                                  * server's process (plugin.h) */
 
-  /* Only the filter, under its chain lock. */
+  /* Only the filter, which holds its control lock. */
   _Alignas (CBW_CACHE_LINE)
   uint64_t next_snapshot_id;    /* ids are never used twice; 0 is none */
 

@@ -8,8 +8,8 @@
  * bitmaps; a backup is added here when it is made, and when a server takes
  * over.  The threads are started with the first.
  *
- * Guests come first: while one copies for a change of its own only one of
- * the threads goes on, and that pauses for a moment before each piece.
+ * Guests come first: while one copies for a change of its own, only two of
+ * the threads work; the others look again a moment later.
  *
  * The lock is a leaf, and is not held while anything is copied.
  */
