@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
+/* Parsing and copying the address of an NBD server (nbd-address.h).  An
+ * NBD image (nbd.c) is made from one, and its keeper owns the copy.
+ */
+
 #include <config.h>
 
 #include <errno.h>

@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
+/* Comparing a new connection's export with the image that it must be.  The
+ * keeper calls this after each connect, before the link is used by others.
+ */
+
 #include <config.h>
 
 #include <errno.h>

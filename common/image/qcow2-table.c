@@ -1,5 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
+/* Reading a qcow2 image's snapshot table.  The plugin's qcow2 side calls this.
+ *
+ * The table may change between two reads.  So each attempt reads the header
+ * again after the table, and the table counts only if the pointer to it has
+ * not changed.
+ */
+
 #include <config.h>
 
 #include <endian.h>

@@ -1,5 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
+/* Attaching to a segment, and taking an entry of its client table.  The plugin
+ * and cbwctl call this.  The lock on the entry's byte comes first: only its
+ * holder writes the entry.
+ */
+
 #include <config.h>
 
 #include <errno.h>

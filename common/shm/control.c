@@ -1,5 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
+/* Control requests as the callers want them: arguments in, a reply or an error
+ * out.  cbwctl and the plugin's own snapshots use these functions.  They check
+ * only what would not fit into a request; the server checks all the rest.
+ */
+
 #include <config.h>
 
 #include <errno.h>

@@ -1,5 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
+/* Computing the layout of a segment, and checking the layout that a file
+ * claims.  Attaching computes the layout anew, and refuses a file that says
+ * something else.
+ */
+
 #include <config.h>
 
 #include <errno.h>

@@ -1,5 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
+/* Reading the snapshot table.  Clients call this, and so does a server that
+ * takes a segment over.  The entry is copied once, the copy is checked, and
+ * only the copy is used.
+ */
+
 #include <config.h>
 
 #include <errno.h>

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
+/* Setting errors.  A message that is too long is cut, never an error itself.
+ */
+
 #include <config.h>
 
 #include <errno.h>

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
+/* The futex system call.  The C library has no wrapper for it. */
+
 #include <config.h>
 
 #include <errno.h>

@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
+/* Finding data that is all zeroes.  Copies call this for every cluster, so it
+ * leaves the work to memcmp.
+ */
+
 #include <config.h>
 
 #include <string.h>

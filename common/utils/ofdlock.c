@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
+/* Open-file-description locks, on top of fcntl. */
+
 #include <config.h>
 
 #include <errno.h>

@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
+/* Parsing numbers that users write.  The parameters of the filter and the
+ * plugin, and the options of cbwctl, use the same functions.
+ */
+
 #include <config.h>
 
 #include <ctype.h>

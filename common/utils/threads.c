@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
+/* Starting threads, and waiting for them with a deadline.  A thread that does
+ * not end by then is left alone: nothing that it uses may be freed.
+ */
+
 #include <config.h>
 
 #include <errno.h>

@@ -1,5 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
+/* The index of the write-back buffer: free cells, a queue for each image, and
+ * a hash table from cluster to cell.  writeback.c and drain.c call this, with
+ * their lock held.
+ */
+
 #include <config.h>
 
 #include <errno.h>

@@ -1,5 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
+/* Carrying out control requests.  A control thread calls this (service.c).
+ *
+ * The request is copied out of the shared buffer once; the copy is checked and
+ * used.  Nothing is read from the buffer again.
+ */
+
 #include <config.h>
 
 #include <errno.h>

@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
+/* One backup's progress: which piece is next, when, and what an error does.
+ * fill.c calls all of these functions, with the lock of struct fill held.
+ */
+
 #include <config.h>
 
 #include <errno.h>

@@ -1,5 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
+/* The threads that fill the targets of backups.  They take the next piece of
+ * the oldest backup that is ready, settle it without the lock (settle.c), and
+ * record the result.
+ */
+
 #include <config.h>
 
 #include <errno.h>
@@ -21,7 +26,7 @@
 /* How long a piece is put off while guests copy. */
 #define COURTESY NS_PER_MS
 
-/* How many threads go on meanwhile: never none, or a busy guest could keep
+/* How many threads work all the same: never none, or a busy guest could keep
  * a backup from ever ending.
  */
 #define FILL_THREADS_BUSY 2

@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
+/* Parsing the filter's parameters, for cbw.c.  Nothing is opened or made here;
+ * what is wrong is said before nbdkit starts to serve.
+ */
+
 #include <config.h>
 
 #include <stdbool.h>

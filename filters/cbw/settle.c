@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
+/* Settling a range of a backup, for the threads of fill.c.  The bits are set
+ * after the data is in the target, and before the claim is released.
+ */
+
 #include <config.h>
 
 #include <errno.h>

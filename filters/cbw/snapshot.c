@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
+/* The life of one snapshot, and its counters.  Its state goes forward only:
+ * broken and hidden are final.
+ */
+
 #include <config.h>
 
 #include <pthread.h>

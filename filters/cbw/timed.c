@@ -1,5 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
+/* Worker threads that copy for guests' threads which must not wait for ever.
+ * copy.c calls this where a snapshot has a time limit.  A guest's thread and
+ * its worker share a job, and whichever leaves last frees it.
+ */
+
 #include <config.h>
 
 #include <errno.h>

@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
+/* The extents of a snapshot, from the source's and the targets'.  Service
+ * threads call this.  The order of its steps is that of a read (view.c).
+ */
+
 #include <config.h>
 
 #include <errno.h>

@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
+/* Walking over a range of a snapshot by holder.  Reads and extents use this.
+ * Each step looks at the bits once.
+ */
+
 #include <config.h>
 
 #include "rounding.h"

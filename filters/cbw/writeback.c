@@ -1,5 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
+/* The image that stands before a target and puts its writes into the buffer.
+ * The engine's copies and reads come here through the image's operations.
+ * docs/concurrency.md, section 16, has the argument.
+ */
+
 #include <config.h>
 
 #include <errno.h>

@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
+/* The ranges that a client has read, as disjoint intervals in order, for
+ * discard=read (shm-backend.c).  The caller holds the lock.
+ */
+
 #include <config.h>
 
 #include <stdlib.h>

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
+/* Parsing the plugin's parameters, for snapshot-access.c. */
+
 #include <config.h>
 
 #include <stdlib.h>

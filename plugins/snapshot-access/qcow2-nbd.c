@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
+/* The command line of a qemu-nbd that serves one internal snapshot.  Names are
+ * quoted for QEMU's option syntax, where a comma is written twice.
+ */
+
 #include <config.h>
 
 #include <errno.h>

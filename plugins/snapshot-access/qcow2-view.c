@@ -1,5 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
+/* Requests to a qcow2 image's snapshot: they go to qemu-nbd, and count only if
+ * the snapshot is still in the table afterwards.  A request that fails is tried
+ * once more with a new qemu-nbd.
+ */
+
 #include <config.h>
 
 #include <errno.h>

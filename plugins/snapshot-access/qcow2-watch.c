@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
+/* Watching one snapshot of a qcow2 image, for qcow2-view.c.  A look compares
+ * the pointer to the table first, and reads the table only if that has changed.
+ */
+
 #include <config.h>
 
 #include <errno.h>

@@ -1,5 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
+/* Following a backup until it ends: progress, messages, the result as JSON,
+ * and the exit status.  The server makes the backup; this code only looks at
+ * its entry, so it may end at any time without harm.
+ */
+
 #include <config.h>
 
 #include <errno.h>

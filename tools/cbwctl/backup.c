@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
+/* cbwctl backup: starts a backup, controls one, or follows one. */
+
 #include <config.h>
 
 #include <errno.h>

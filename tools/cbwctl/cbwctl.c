@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
+/* cbwctl: finds the command, and has what the commands share. */
+
 #include <config.h>
 
 #include <errno.h>

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
+/* cbwctl check: the snapshot table, entry by entry. */
+
 #include <config.h>
 
 #include <errno.h>

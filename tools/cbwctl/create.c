@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
+/* cbwctl create: takes a snapshot.  The options that backup has too are parsed
+ * here for both.
+ */
+
 #include <config.h>
 
 #include <errno.h>

@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
+/* cbwctl drop: drops snapshots.  All names are looked up first, so that a typing
+ * mistake drops nothing.
+ */
+
 #include <config.h>
 
 #include <errno.h>

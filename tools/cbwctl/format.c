@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
+/* Values as text, for everything that cbwctl prints. */
+
 #include <config.h>
 
 #include <inttypes.h>

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
+/* cbwctl map: the map as a picture, in rows of characters. */
+
 #include <config.h>
 
 #include <errno.h>

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
+/* cbwctl status: gathers the values from a segment.  Prints nothing. */
+
 #include <config.h>
 
 #include <errno.h>

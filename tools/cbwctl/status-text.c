@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
+/* cbwctl status: shows the values as text for a person. */
+
 #include <config.h>
 
 #include <inttypes.h>

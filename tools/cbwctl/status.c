@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
+/* cbwctl status: options, and the choice of how to show the status. */
+
 #include <config.h>
 
 #include <errno.h>

@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
+/* The terminal: its size, colours, keys and signals.  term_leave puts back what
+ * term_enter has changed.
+ */
+
 #include <config.h>
 
 #include <langinfo.h>
