@@ -296,7 +296,7 @@ qcow2_table_unchanged (int fd, const struct qcow2_table *t, uint32_t i,
    */
   if (read_pointer (fd, bytes, e) == -1)
     return -1;
-  if (memcmp (bytes, t->pointer, QCOW2_POINTER_SIZE) != 0)
+  if (memcmp (bytes, t->pointer, QCOW2_POINTER_SIZE) != 0)          /* Q2 */
     return 0;
   for (at = 0; at < end; at += n) {
     n = min_u64 (end - at, sizeof bytes);
@@ -304,7 +304,7 @@ qcow2_table_unchanged (int fd, const struct qcow2_table *t, uint32_t i,
     if (r == -1)
       return error_set_errno (e, errno, "cannot read the snapshot table at "
                               "offset %" PRIu64, t->offset);
-    if ((size_t) r < n || memcmp (bytes, t->bytes + at, n) != 0)
+    if ((size_t) r < n || memcmp (bytes, t->bytes + at, n) != 0)    /* Q3 */
       return 0;
   }
   return 1;

@@ -116,7 +116,7 @@ raw_pread (struct image *image, void *buf, size_t count, uint64_t offset,
     count -= (size_t) r;
     offset += (uint64_t) r;
   }
-  /* Last: another's write may have made a truncated file longer again, but
+  /* R4': another's write may have made a truncated file longer again, but
    * not as long as it was, see raw_pwrite.  And a page that was dropped
    * unwritten is read as it is on disk.
    */

@@ -294,7 +294,7 @@ cbw_pwrite (nbdkit_next *next, void *handle, const void *buf, uint32_t count,
     return -1;
   {
     LOCK_FOR_SCOPE (serial);
-    r = next->pwrite (next, buf, count, offset, flags, err);
+    r = next->pwrite (next, buf, count, offset, flags, err);        /* W5 */
   }
   end_change (handle, &c, r == 0 ? 0 : *err);
   return r;
@@ -320,7 +320,7 @@ cbw_zero (nbdkit_next *next, void *handle, uint32_t count, uint64_t offset,
     return -1;
   {
     LOCK_FOR_SCOPE (serial);
-    r = next->zero (next, count, offset, flags, err);
+    r = next->zero (next, count, offset, flags, err);               /* W5 */
   }
   end_change (h, &c, r == 0 ? 0 : *err);
   return r;
@@ -337,7 +337,7 @@ cbw_trim (nbdkit_next *next, void *handle, uint32_t count, uint64_t offset,
     return -1;
   {
     LOCK_FOR_SCOPE (serial);
-    r = next->trim (next, count, offset, flags, err);
+    r = next->trim (next, count, offset, flags, err);               /* W5 */
   }
   end_change (handle, &c, r == 0 ? 0 : *err);
   return r;

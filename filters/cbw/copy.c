@@ -203,7 +203,7 @@ copy_next (struct copier *c, struct copy_job *job, uint64_t *start,
     result = copy_failed (job, mine, &e, err);
   else if (unchanged) {
     *start = mine->need.end;
-    unchanged_keep (c, job);
+    unchanged_keep (c, job);                                        /* U1 */
     if (job->nr_claims == COPY_UNCHANGED_MAX)
       stop_comparing (c, job, start);
     return COPY_DONE;

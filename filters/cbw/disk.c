@@ -61,7 +61,7 @@ context_open (struct disk *d, struct source_info *info)
     return NULL;
   }
   LOCK_FOR_SCOPE (d->serial);
-  c->next = nbdkit_next_context_open (d->backend, 1, "", true);
+  c->next = nbdkit_next_context_open (d->backend, 1, "", true);     /* G1 */
   if (c->next == NULL) {
     free (c);
     return NULL;
@@ -79,8 +79,8 @@ disk_lend (struct disk *d, nbdkit_next *next, uint64_t size)
   LOCK_FOR_SCOPE (&d->lock);
   if (disk_next (d) != NULL && size <= disk_size (d))
     return false;
-  atomic_store_explicit (&d->next, next, memory_order_release);
-  atomic_store_explicit (&d->size, size, memory_order_release);
+  atomic_store_explicit (&d->next, next, memory_order_release);     /* G2 */
+  atomic_store_explicit (&d->size, size, memory_order_release);     /* G3 */
   return true;
 }
 

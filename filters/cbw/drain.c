@@ -199,11 +199,12 @@ drain_run (struct writeback *w, struct run *run, unsigned char *buf)
   struct error e;
 
   while (c < run->end && !stop) {
-    reader = find_reader (w, run, c, &end);
+    reader = find_reader (w, run, c, &end);                         /* B2 */
     if (reader != stalled)
       set_stalled (&stalled, NULL);
     snapshot_unref (reader);    /* it may go while we write */
-    if (reader == NULL || write_cells (w, run, c, end, buf, &e) == 0) {
+    if (reader == NULL ||
+        write_cells (w, run, c, end, buf, &e) == 0) {               /* B3 */
       c = end;
       continue;
     }
@@ -244,7 +245,7 @@ end_run (struct writeback *w, const struct run *run, bool done)
       }
       if (!run->written[i])
         unwritten += writeback_bytes (run->wi, run->start + i);
-      cells_release (&w->cells, run->cells[i]);
+      cells_release (&w->cells, run->cells[i]);                     /* B4 */
     }
     run->wi->threads--;
     if (done)
@@ -280,7 +281,7 @@ drain_thread (void *opaque)
       w->idle--;
       continue;
     }
-    take_run (w, wi, &run);
+    take_run (w, wi, &run);                                         /* B1 */
     if (wi->queue.first && w->idle > 0) /* another, if it may */
       pthread_cond_signal (&w->work);
     pthread_mutex_unlock (&w->lock);

@@ -109,7 +109,7 @@ release_complete (struct engine *engine, uint64_t hold_ns)
 
   {
     LOCK_FOR_SCOPE (&engine->control);
-    r = leave (engine, NULL, hold_ns, &left, &e);
+    r = leave (engine, NULL, hold_ns, &left, &e);                   /* F8 */
   }
   if (r == -1)
     nbdkit_debug ("cbw: %s", e.msg); /* again in a moment */

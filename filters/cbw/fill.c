@@ -110,7 +110,7 @@ finish (struct fill *f, struct fill_job *job)
   job_begin (f, job);
   r = target == NULL ?
     error_set (&e, EIO, "its target is missing") :
-    target->ops->flush (target, &e);
+    target->ops->flush (target, &e);                                /* F4 */
   if (r == 0) {
     /* After the data: a change that was not preserved would have broken it
      * first.  It is not published, and replaces nothing, unless it is right.

@@ -96,9 +96,9 @@ static void
 note (struct cbw_inflight *record, uint64_t offset, uint64_t count,
       enum cbw_inflight_state state)
 {
-  record->offset = offset;
+  record->offset = offset;                                          /* I2 */
   record->count = count;
-  set_state (record, state);
+  set_state (record, state);                                        /* I3 */
 }
 
 static int
@@ -231,7 +231,7 @@ inflight_begin (struct inflight *f, uint64_t offset, uint64_t count,
   *record = NULL;
   if (f->records == NULL || f->local)
     return 0;
-  while ((*record = claim (f)) == NULL)
+  while ((*record = claim (f)) == NULL)                             /* I1 */
     if (nbdkit_nanosleep (0, INFLIGHT_INTERVAL) == -1)
       return ESHUTDOWN;
   note (*record, offset, count, CBW_INFLIGHT_UNDER_WAY);
@@ -264,12 +264,12 @@ inflight_end (struct inflight *f, struct cbw_inflight *record, int err)
   if (record == NULL)
     return;
   if (is_over (err)) {
-    set_state (record, CBW_INFLIGHT_FREE);
+    set_state (record, CBW_INFLIGHT_FREE);                          /* I4 */
     return;
   }
   /* Counted first: whoever merges it takes it off the number. */
   suspects = atomic_fetch_add (&f->nr_suspects, 1);
-  set_state (record, CBW_INFLIGHT_SUSPECT);
+  set_state (record, CBW_INFLIGHT_SUSPECT);                         /* I4 */
   if (suspects >= SUSPECTS_KEPT)
     tidy (f);
 }

@@ -24,7 +24,7 @@ proof_begin (struct proof *p, const struct source *disk, uint64_t offset,
 {
   p->count = count;
   p->before = malloc (count);
-  /* What is there already would prove nothing. */
+  /* P1.  What is there already would prove nothing. */
   if (p->before && (source_pread (disk, p->before, count, offset) != 0 ||
                     memcmp (p->before, data, count) == 0)) {
     free (p->before);
@@ -40,12 +40,12 @@ look (const struct proof *p, const struct source *disk,
       const struct source *own, uint64_t offset, const void *data,
       unsigned char *now)
 {
-  if (source_pread (disk, now, p->count, offset) != 0)
+  if (source_pread (disk, now, p->count, offset) != 0)              /* P2 */
     return PROOF_NONE;
   /* Somebody has changed it, which would be nobody's if it were apart. */
   if (memcmp (now, p->before, p->count) != 0)
     return PROOF_ONE_DISK;
-  if (source_pread (own, now, p->count, offset) != 0 ||
+  if (source_pread (own, now, p->count, offset) != 0 ||             /* P3 */
       memcmp (now, data, p->count) != 0)
     return PROOF_NONE;
   return PROOF_APART;
@@ -63,7 +63,7 @@ proof_end (struct proof *p, const struct source *disk,
 
   if (before == NULL || failed || (now = malloc (p->count)) == NULL)
     return PROOF_NONE;
-  for (i = 0; r == PROOF_APART && i < PROOF_LOOKS; ++i) {
+  for (i = 0; r == PROOF_APART && i < PROOF_LOOKS; ++i) {           /* P4 */
     if (i > 0 && nbdkit_nanosleep (0, PROOF_PAUSE) == -1)
       return PROOF_NONE;
     r = look (p, disk, own, offset, data, now);

@@ -220,11 +220,11 @@ settle_range (struct settle *s, uint64_t start, uint64_t end, bool hole,
 
   s->bytes = 0;
   while (r == 0 && copy_claim_free (s->copier, s->snap, start, end,
-                                    &mine)) {
+                                    &mine)) {                       /* F1 */
     start = mine.need.end;
-    chain = chain_get (s->chain);
+    chain = chain_get (s->chain);                                   /* F2 */
     r = settle_claimed (s, chain, &mine, hole, e);
-    copy_claim_release (s->copier, &mine);
+    copy_claim_release (s->copier, &mine);                          /* F3 */
     chain_put (chain);          /* which may close images: that takes time */
   }
   return r;

@@ -139,19 +139,19 @@ try_extents (struct engine *e, const struct source *source, uint64_t id,
   limit = offset + min_u64 (before->snaps[k]->size - offset, count + beyond);
   if (can_extents &&
       walk_source_hull (before, k, offset, offset + count, &from, &to)) {
-    from_source = source_extents (source,
+    from_source = source_extents (source,                           /* R1 */
                                   (uint32_t) min_u64 (to - from, UINT32_MAX),
                                   from, limit, false, &err);
     if (from_source == NULL)
       return err;
   }
-  r = view_again (e, id, &after, &k);
+  r = view_again (e, id, &after, &k);                               /* R2 */
   if (r != 0)
     return r;
   /* A guest writes there what was there already, and might fail: then the
    * source may have holes where there was data.
    */
-  certain = copy_first_uncertain (&e->copier, offset, limit - offset);
+  certain = copy_first_uncertain (&e->copier, offset, limit - offset); /* RS */
   if (certain > offset)
     limit = certain;            /* the client asks for the rest */
   else if (from_source) {
@@ -161,22 +161,22 @@ try_extents (struct engine *e, const struct source *source, uint64_t id,
   }
 
   accessible = count_accessible (after->snaps[k], limit - offset, offset);
-  walk_start (&w, after, k, offset, limit);
+  walk_start (&w, after, k, offset, limit);                         /* R3 */
   while (!full && walk_next (&w)) {
     if (!w.accessible)
       full = !list_add (&l, w.to - w.from, CBW_EXTENT_HOLE);
     else if (walk_in_source (&w))
       list_add_source (&l, from_source, &cursor, w.from, w.to, &full);
     else {
-      r = list_add_target (&l, walk_target (&w), w.from, w.to, &full);
+      r = list_add_target (&l, walk_target (&w), w.from, w.to, &full); /* R4 */
       if (r != 0)
         return r;
     }
   }
   *nr = l.nr;
-  r = view_end (after, k);
+  r = view_end (after, k);                                          /* R5 */
   if (r == 0 &&
-      count_accessible (after->snaps[k], limit - offset, offset) !=
+      count_accessible (after->snaps[k], limit - offset, offset) != /* R6 */
       accessible)
     return -1;
   return r;

@@ -95,13 +95,13 @@ view_read (struct engine *e, const struct source *source, uint64_t id,
   from_source = walk_source_hull (before, k, offset, offset + count, &from,
                                   &to);
   if (from_source)
-    source_err = source_pread (source, p + (from - offset),
+    source_err = source_pread (source, p + (from - offset),         /* R1 */
                                (uint32_t) (to - from), from);
   r = view_again (e, id, &after, &k);                               /* R2 */
   if (r != 0)
     return r;
   if (from_source && source_err == 0)
-    copy_overlay (&e->copier, p + (from - offset), from, to - from);
+    copy_overlay (&e->copier, p + (from - offset), from, to - from); /* RS */
 
   walk_start (&w, after, k, offset, offset + count);                /* R3 */
   while (walk_next (&w)) {
@@ -113,7 +113,7 @@ view_read (struct engine *e, const struct source *source, uint64_t id,
     }
     else if (walk_target (&w) == NULL)
       return EIO;
-    else if (walk_target (&w)->ops->pread (walk_target (&w),
+    else if (walk_target (&w)->ops->pread (walk_target (&w),        /* R4 */
                                            p + (w.from - offset),
                                            w.to - w.from, w.from,
                                            &error) == -1) {
@@ -121,8 +121,8 @@ view_read (struct engine *e, const struct source *source, uint64_t id,
       return EIO;
     }
   }
-  r = view_end (after, k);
-  return r == 0 && !is_accessible (after->snaps[k], count, offset) ?
+  r = view_end (after, k);                                          /* R5 */
+  return r == 0 && !is_accessible (after->snaps[k], count, offset) ? /* R6 */
     EPERM : r;
 }
 
@@ -164,8 +164,8 @@ view_discard (struct engine *e, uint64_t id, uint64_t count, uint64_t offset)
   if (start >= end)
     return 0;
 
-  bitmap_clear (&snap->access, start, end);
-  copy_wait (&e->copier, start, end);
+  bitmap_clear (&snap->access, start, end);                         /* D1 */
+  copy_wait (&e->copier, start, end);                               /* D2 */
 
   /* The newer ones, too: it may have been the last to look through them,
    * also through one that has come since we began.
@@ -174,6 +174,6 @@ view_discard (struct engine *e, uint64_t id, uint64_t count, uint64_t offset)
   chain = chain_get (&e->chain);
   for (j = k = (size_t) chain_find (chain, id); chain && j < chain->len; ++j)
     if (j == k || snapshot_state (chain->snaps[j]) != CBW_SNAPSHOT_BROKEN)
-      chain_punch (chain, j, start, end);
+      chain_punch (chain, j, start, end);                           /* D3 */
   return 0;
 }

@@ -62,7 +62,7 @@ writeback_less (struct writeback_image *wi, uint32_t n)
 
 /* ---- The image ---- */
 
-/* Old data of whole clusters, but for the disk's last. */
+/* W2: old data of whole clusters, but for the disk's last. */
 static int
 capture (struct image *image, const void *buf, size_t count, uint64_t offset,
          struct error *e)
@@ -112,7 +112,7 @@ read_cell (struct writeback_image *wi, uint64_t cluster, void *buf,
 
   {
     LOCK_FOR_SCOPE (&w->lock);
-    cell = cells_find (&w->cells, wi, cluster);
+    cell = cells_find (&w->cells, wi, cluster);                     /* R4 */
     if (cell == NULL)
       return false;
     cell_pin (cell);

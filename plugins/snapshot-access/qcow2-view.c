@@ -171,7 +171,7 @@ try_request (struct qcow2_view *v, const struct request *r, bool *again,
     return -1;
   }
   ret = r->buf ?
-    s->image->ops->pread (s->image, r->buf, r->count, r->offset, e) :
+    s->image->ops->pread (s->image, r->buf, r->count, r->offset, e) : /* Q1 */
     ask_extents (s->image, r, e);
   *again = ret == -1 && e->num != 0;
   server_put (v, s, *again);
