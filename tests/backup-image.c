@@ -9,9 +9,9 @@
 #include <sys/stat.h>
 
 #include "backup-image.h"
-#include "rounding.h"
-#include "snaptab.h"
+#include "segment/snaptab.h"
 #include "unit.h"
+#include "utils/rounding.h"
 
 #define PIECE 65536
 

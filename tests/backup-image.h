@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "layout.h"
+#include "segment/layout.h"
 
 enum backup_stand {
   BACKUP_RUNS,                  /* or rests */

@@ -5,12 +5,12 @@
 #include <errno.h>
 #include <stdarg.h>
 
-#include "cleanup.h"
 #include "engine-env.h"
-#include "lifecycle.h"
-#include "rounding.h"
+#include "lifecycle/lifecycle.h"
 #include "unit.h"
-#include "view.h"
+#include "utils/cleanup.h"
+#include "utils/rounding.h"
+#include "view/view.h"
 
 /* ---- nbdkit's functions ---- */
 

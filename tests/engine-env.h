@@ -18,10 +18,10 @@
 
 #include <nbdkit-filter.h>
 
-#include "engine.h"
-#include "image.h"
-#include "layout.h"
-#include "segment.h"
+#include "guest/engine.h"
+#include "image/image.h"
+#include "segment/layout.h"
+#include "segment/segment.h"
 
 struct hook {
   void (*_Atomic run) (void *opaque); /* NULL: nothing to call */

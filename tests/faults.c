@@ -23,9 +23,9 @@
 #include <sys/wait.h>
 
 #include "backup-image.h"
-#include "control.h"
 #include "live-backup.h"
 #include "live-model.h"
+#include "request/control.h"
 #include "unit.h"
 
 #define CS 4096

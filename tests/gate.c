@@ -27,12 +27,12 @@
 #include <pthread.h>
 #include <signal.h>
 
-#include "cleanup.h"
-#include "client.h"
-#include "clock.h"
-#include "control.h"
 #include "live.h"
+#include "request/client.h"
+#include "request/control.h"
 #include "unit.h"
+#include "utils/cleanup.h"
+#include "utils/clock.h"
 
 #define LANES 16
 #define LANE_BLOCKS 12

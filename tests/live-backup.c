@@ -8,11 +8,11 @@
 #include <fcntl.h>
 
 #include "backup-image.h"
-#include "clock.h"
-#include "control.h"
 #include "live-backup.h"
-#include "snaptab.h"
+#include "request/control.h"
+#include "segment/snaptab.h"
 #include "unit.h"
+#include "utils/clock.h"
 
 /* How long a backup may take, at any speed, and what it leaves when it is
  * cancelled may stay there.

@@ -5,12 +5,12 @@
 #include <errno.h>
 #include <signal.h>
 
-#include "clock.h"
-#include "control.h"
 #include "live-model.h"
-#include "rounding.h"
-#include "snaptab.h"
+#include "request/control.h"
+#include "segment/snaptab.h"
 #include "unit.h"
+#include "utils/clock.h"
+#include "utils/rounding.h"
 
 struct model model;
 

@@ -7,8 +7,8 @@
 #ifndef CBW_LIVE_MODEL_H
 #define CBW_LIVE_MODEL_H
 
-#include "client.h"
 #include "live.h"
+#include "request/client.h"
 
 struct snap {
   char name[CBW_NAME_MAX];

@@ -15,9 +15,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "clock.h"
 #include "live.h"
-#include "snaptab.h"
+#include "segment/snaptab.h"
+#include "utils/clock.h"
 
 #define PATIENCE (60 * NS_PER_SEC)
 

@@ -16,7 +16,7 @@
 
 #include <libnbd.h>
 
-#include "layout.h"
+#include "segment/layout.h"
 
 /* Say what is wrong, and end. */
 __attribute__ ((format (printf, 1, 2), noreturn))

@@ -23,12 +23,12 @@
 #include <pthread.h>
 #include <signal.h>
 
-#include "clock.h"
-#include "control.h"
 #include "live-backup.h"
 #include "live-model.h"
-#include "rounding.h"
+#include "request/control.h"
 #include "unit.h"
+#include "utils/clock.h"
+#include "utils/rounding.h"
 
 #define NR_REGIONS 6            /* changes in flight at once */
 #define NR_OWNERS 4

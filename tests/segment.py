@@ -8,7 +8,7 @@
     segment.py flip FILE OFFSET [BIT]
     segment.py flip-entry FILE OFFSET [BIT]   (of snapshot entry 0)
 
-The offsets are those of common/shm/layout.h, version 3.
+The offsets are those of common/segment/layout.h, version 3.
 """
 
 import struct

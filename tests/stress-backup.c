@@ -11,12 +11,12 @@
 #include <libnbd.h>
 
 #include "backup-image.h"
-#include "clock.h"
-#include "control.h"
-#include "rounding.h"
-#include "snaptab.h"
+#include "request/control.h"
+#include "segment/snaptab.h"
 #include "stress-backup.h"
 #include "unit.h"
+#include "utils/clock.h"
+#include "utils/rounding.h"
 
 /* How long a server may be away, or anything take. */
 #define PATIENCE (60 * NS_PER_SEC)

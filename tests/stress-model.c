@@ -4,9 +4,9 @@
 
 #include <fcntl.h>
 
-#include "rounding.h"
 #include "stress-model.h"
 #include "unit.h"
+#include "utils/rounding.h"
 
 #define AREA_MAX (3 << 20)
 

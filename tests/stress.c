@@ -32,12 +32,12 @@
 
 #include <libnbd.h>
 
-#include "clock.h"
-#include "rounding.h"
-#include "segment.h"
+#include "segment/segment.h"
 #include "stress-backup.h"
 #include "stress-model.h"
 #include "unit.h"
+#include "utils/clock.h"
+#include "utils/rounding.h"
 
 #define CONNECT_SECONDS 60
 

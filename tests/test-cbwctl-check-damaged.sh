@@ -18,7 +18,7 @@ PY
 stop_server disk
 cp "$shm" "$tmp/good"
 
-# As common/shm/layout.h has them, for this disk.
+# As common/segment/layout.h has them, for this disk.
 cat >"$tmp/damage.py" <<'PY'
 import struct, sys
 path, what = sys.argv[1], sys.argv[2]

@@ -8,7 +8,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
-#include "access.h"
+#include "lifecycle/access.h"
 #include "unit.h"
 
 #define CS 4096

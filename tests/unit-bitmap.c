@@ -4,8 +4,8 @@
 
 #include <pthread.h>
 
-#include "bitmap.h"
 #include "unit.h"
+#include "utils/bitmap.h"
 
 #define NBITS 300               /* not a multiple of 64 */
 

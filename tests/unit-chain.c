@@ -11,10 +11,10 @@
 #include <pthread.h>
 
 #include "engine-env.h"
-#include "lifecycle.h"
-#include "rounding.h"
+#include "lifecycle/lifecycle.h"
 #include "unit.h"
-#include "view.h"
+#include "utils/rounding.h"
+#include "view/view.h"
 
 #define CS 4096
 #define NR_MAX 4                /* snapshots of the exhaustive tests */

@@ -8,13 +8,13 @@
 
 #include <errno.h>
 
-#include "clock.h"
-#include "commands.h"
 #include "engine-env.h"
-#include "segment-server.h"
-#include "slots.h"
-#include "snaptab.h"
+#include "segment/segment-server.h"
+#include "segment/slots.h"
+#include "segment/snaptab.h"
+#include "service/commands.h"
 #include "unit.h"
+#include "utils/clock.h"
 
 #define CS 4096
 #define SIZE (10 * CS)

@@ -5,8 +5,8 @@
 #include <config.h>
 
 #include "coverage.h"
-#include "rounding.h"
 #include "unit.h"
+#include "utils/rounding.h"
 
 #define CS 16
 #define SIZE (40 * CS + 5)

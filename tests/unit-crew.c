@@ -9,9 +9,9 @@
 #include <errno.h>
 #include <pthread.h>
 
-#include "cleanup.h"
-#include "crew.h"
+#include "service/crew.h"
 #include "unit.h"
+#include "utils/cleanup.h"
 
 #define TASKS 80
 #define LONG (100 * NS_PER_SEC)

@@ -4,8 +4,8 @@
 
 #include <errno.h>
 
-#include "error.h"
 #include "unit.h"
+#include "utils/error.h"
 
 static void
 test_message (void)

@@ -9,9 +9,9 @@
 #include <errno.h>
 #include <pthread.h>
 
-#include "clock.h"
 #include "engine-env.h"
 #include "unit.h"
+#include "utils/clock.h"
 
 #define K 1024
 #define CS (4 * K)

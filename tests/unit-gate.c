@@ -5,9 +5,9 @@
 #include <pthread.h>
 #include <stdbool.h>
 
-#include "clock.h"
-#include "gate.h"
+#include "guest/gate.h"
 #include "unit.h"
+#include "utils/clock.h"
 
 static struct gate gate;
 static _Atomic (bool) passed;

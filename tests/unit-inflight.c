@@ -13,15 +13,15 @@
 #include <semaphore.h>
 #include <stdatomic.h>
 
-#include "cleanup.h"
 #include "engine-env.h"
-#include "inflight.h"
-#include "lifecycle.h"
-#include "segment-server.h"
-#include "snaptab.h"
-#include "suspects.h"
+#include "guest/inflight.h"
+#include "guest/suspects.h"
+#include "lifecycle/lifecycle.h"
+#include "segment/segment-server.h"
+#include "segment/snaptab.h"
 #include "unit.h"
-#include "view.h"
+#include "utils/cleanup.h"
+#include "view/view.h"
 
 #define CS (64 * 1024)
 #define CLUSTERS 200            /* more than may be copied at once */

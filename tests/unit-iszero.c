@@ -2,8 +2,8 @@
 
 #include <config.h>
 
-#include "iszero.h"
 #include "unit.h"
+#include "utils/iszero.h"
 
 #define MAX 200
 

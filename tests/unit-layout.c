@@ -4,7 +4,7 @@
 
 #include <errno.h>
 
-#include "layout.h"
+#include "segment/layout.h"
 #include "unit.h"
 
 static struct cbw_header

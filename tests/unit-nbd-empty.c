@@ -10,9 +10,9 @@
 #include <stdatomic.h>
 
 #include "fake-nbd.h"
-#include "iszero.h"
-#include "nbd.h"
+#include "image/nbd/nbd.h"
 #include "unit.h"
+#include "utils/iszero.h"
 
 #define PART (FAKE_SIZE / 4)
 

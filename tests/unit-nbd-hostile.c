@@ -11,11 +11,11 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#include "clock.h"
 #include "fake-nbd.h"
-#include "nbd-conn.h"
-#include "nbd.h"
+#include "image/nbd/nbd-conn.h"
+#include "image/nbd/nbd.h"
 #include "unit.h"
+#include "utils/clock.h"
 
 #define COUNT UINT32_C (65536)
 

@@ -10,8 +10,8 @@
 #include <stdatomic.h>
 
 #include "fake-nbd.h"
-#include "nbd-cover.h"
-#include "nbd.h"
+#include "image/nbd/nbd-cover.h"
+#include "image/nbd/nbd.h"
 #include "unit.h"
 
 #define COUNT UINT32_C (65536)

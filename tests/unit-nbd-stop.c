@@ -12,10 +12,10 @@
 #include <signal.h>
 #include <stdatomic.h>
 
-#include "clock.h"
 #include "fake-nbd.h"
-#include "nbd.h"
+#include "image/nbd/nbd.h"
 #include "unit.h"
+#include "utils/clock.h"
 
 static char *dir, *path, *uri;
 

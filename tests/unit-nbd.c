@@ -12,11 +12,11 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
-#include "clock.h"
-#include "nbd-keeper.h"
-#include "nbd.h"
-#include "rounding.h"
+#include "image/nbd/nbd-keeper.h"
+#include "image/nbd/nbd.h"
 #include "unit.h"
+#include "utils/clock.h"
+#include "utils/rounding.h"
 
 #define SIZE (UINT64_C (8) << 20)
 #define THREADS 16

@@ -9,11 +9,11 @@
 #include <errno.h>
 #include <pthread.h>
 
-#include "clock.h"
 #include "engine-env.h"
-#include "lifecycle.h"
+#include "lifecycle/lifecycle.h"
 #include "unit.h"
-#include "view.h"
+#include "utils/clock.h"
+#include "view/view.h"
 
 #define K 1024
 #define CS (64 * K)

@@ -9,9 +9,9 @@
 
 #include <pthread.h>
 
-#include "cleanup.h"
-#include "pool.h"
+#include "service/pool.h"
 #include "unit.h"
+#include "utils/cleanup.h"
 
 #define LATER (POOL_STUCK_AFTER + NS_PER_MS)
 #define LONG (100 * NS_PER_SEC)

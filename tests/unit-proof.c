@@ -8,8 +8,8 @@
 
 #include <errno.h>
 
+#include "below/proof.h"
 #include "engine-env.h"
-#include "proof.h"
 #include "unit.h"
 
 #define CS 4096

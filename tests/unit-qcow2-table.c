@@ -13,9 +13,9 @@
 #include <stdatomic.h>
 #include <sys/mman.h>
 
-#include "qcow2-table.h"
-#include "rounding.h"
+#include "image/qcow2/qcow2-table.h"
 #include "unit.h"
+#include "utils/rounding.h"
 
 #define CLUSTER 65536u
 #define DISK (UINT64_C (1) << 30)

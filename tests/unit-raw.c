@@ -15,9 +15,9 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-#include "cleanup.h"
-#include "raw.h"
+#include "image/raw/raw.h"
 #include "unit.h"
+#include "utils/cleanup.h"
 
 #define SIZE (10 * 65536 + 123)
 

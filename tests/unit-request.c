@@ -10,13 +10,13 @@
 #include <limits.h>
 #include <pthread.h>
 
-#include "client.h"
-#include "clock.h"
-#include "futex.h"
-#include "request.h"
-#include "segment-server.h"
-#include "slots.h"
+#include "request/client.h"
+#include "request/request.h"
+#include "segment/segment-server.h"
+#include "segment/slots.h"
 #include "unit.h"
+#include "utils/clock.h"
+#include "utils/futex.h"
 
 #define CS 4096
 #define SIZE (1 << 20)

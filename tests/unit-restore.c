@@ -11,11 +11,11 @@
 #include <sys/stat.h>
 
 #include "engine-env.h"
-#include "lifecycle.h"
-#include "segment-server.h"
-#include "snaptab.h"
+#include "lifecycle/lifecycle.h"
+#include "segment/segment-server.h"
+#include "segment/snaptab.h"
 #include "unit.h"
-#include "view.h"
+#include "view/view.h"
 
 #define CS 4096
 #define SIZE (10 * CS - 5)

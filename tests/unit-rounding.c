@@ -2,8 +2,8 @@
 
 #include <config.h>
 
-#include "rounding.h"
 #include "unit.h"
+#include "utils/rounding.h"
 
 static void
 test_power_of_2 (void)

@@ -9,8 +9,8 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
-#include "liveness.h"
-#include "segment-server.h"
+#include "segment/liveness.h"
+#include "segment/segment-server.h"
 #include "unit.h"
 
 #define SIZE (10 << 20)

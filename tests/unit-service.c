@@ -9,14 +9,14 @@
 #include <errno.h>
 #include <fcntl.h>
 
-#include "client.h"
-#include "clock.h"
 #include "engine-env.h"
-#include "liveness.h"
-#include "segment-server.h"
-#include "service.h"
-#include "slots.h"
+#include "request/client.h"
+#include "segment/liveness.h"
+#include "segment/segment-server.h"
+#include "segment/slots.h"
+#include "service/service.h"
 #include "unit.h"
+#include "utils/clock.h"
 
 #define CS 4096
 #define SIZE (64 * CS)

@@ -15,12 +15,12 @@
 #include <sys/prctl.h>
 #include <sys/wait.h>
 
-#include "clock.h"
-#include "futex.h"
-#include "liveness.h"
-#include "segment-server.h"
-#include "slots.h"
+#include "segment/liveness.h"
+#include "segment/segment-server.h"
+#include "segment/slots.h"
 #include "unit.h"
+#include "utils/clock.h"
+#include "utils/futex.h"
 
 static char *dir, *path;
 static struct segment segment;

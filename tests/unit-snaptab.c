@@ -8,7 +8,7 @@
 #include <sys/prctl.h>
 #include <sys/wait.h>
 
-#include "snaptab.h"
+#include "segment/snaptab.h"
 #include "unit.h"
 
 static struct cbw_map map;

@@ -8,9 +8,9 @@
 #include <pthread.h>
 #include <stdbool.h>
 
-#include "cleanup.h"
-#include "threads.h"
 #include "unit.h"
+#include "utils/cleanup.h"
+#include "utils/threads.h"
 
 /* Never, for a test. */
 #define LONG (1000 * NS_PER_SEC)

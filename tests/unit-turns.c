@@ -6,7 +6,7 @@
 
 #include <pthread.h>
 
-#include "turns.h"
+#include "service/turns.h"
 #include "unit.h"
 
 #define LARGE (256 * 1024)

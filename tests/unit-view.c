@@ -11,7 +11,7 @@
 
 #include "engine-env.h"
 #include "unit.h"
-#include "view.h"
+#include "view/view.h"
 
 #define K 1024
 #define CS (64 * K)

@@ -11,10 +11,10 @@
 #include <signal.h>
 #include <sys/mman.h>
 
-#include "clock.h"
 #include "engine-env.h"
 #include "unit.h"
-#include "view.h"
+#include "utils/clock.h"
+#include "view/view.h"
 
 #define CS 4096
 #define CLUSTERS 201

@@ -2,7 +2,7 @@
 
 #include <config.h>
 
-#include "bitmap.h"
+#include "utils/bitmap.h"
 
 /* The bits of word w that lie in [start, end). */
 static inline uint64_t

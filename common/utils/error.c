@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "error.h"
+#include "utils/error.h"
 
 int
 error_set (struct error *e, int num, const char *fmt, ...)

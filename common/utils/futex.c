@@ -10,8 +10,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "clock.h"
-#include "futex.h"
+#include "utils/clock.h"
+#include "utils/futex.h"
 
 int
 futex_wait (const _Atomic (uint32_t) *word, uint32_t expected,

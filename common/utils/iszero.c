@@ -8,7 +8,7 @@
 
 #include <string.h>
 
-#include "iszero.h"
+#include "utils/iszero.h"
 
 bool
 is_zero (const void *buf, size_t len)

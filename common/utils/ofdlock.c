@@ -8,7 +8,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include "ofdlock.h"
+#include "utils/ofdlock.h"
 
 static struct flock
 make_flock (short type, uint64_t start, uint64_t len)

@@ -11,8 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "clock.h"
-#include "parse.h"
+#include "utils/clock.h"
+#include "utils/parse.h"
 
 int
 parse_seconds (const char *text, uint64_t *ns, struct error *e)

@@ -5,7 +5,7 @@
 
 #include <stdint.h>
 
-#include "error.h"
+#include "utils/error.h"
 
 #define SECONDS_MAX 1000000000  /* fits 64 bits in nanoseconds */
 

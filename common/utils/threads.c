@@ -9,8 +9,8 @@
 #include <errno.h>
 #include <signal.h>
 
-#include "cleanup.h"
-#include "threads.h"
+#include "utils/cleanup.h"
+#include "utils/threads.h"
 
 int
 thread_start (pthread_t *thread, void *(*run) (void *), void *opaque)

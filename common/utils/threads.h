@@ -11,7 +11,7 @@
 #include <stdint.h>
 #include <time.h>
 
-#include "clock.h"
+#include "utils/clock.h"
 
 /* Start a thread with all signals blocked: they are the business of the
  * program's own threads.  Returns 0 or an errno, as pthread_create.

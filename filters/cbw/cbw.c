@@ -32,14 +32,14 @@
 
 #include <nbdkit-filter.h>
 
-#include "cleanup.h"
-#include "disk.h"
-#include "engine.h"
-#include "guest.h"
+#include "below/disk.h"
+#include "below/plugin.h"
+#include "below/source.h"
+#include "guest/engine.h"
+#include "guest/guest.h"
 #include "params.h"
-#include "plugin.h"
 #include "server.h"
-#include "source.h"
+#include "utils/cleanup.h"
 
 static struct params params = PARAMS_INIT;
 

@@ -12,13 +12,13 @@
 
 #include <nbdkit-filter.h>
 
-#include "layout.h"
-#include "nbd.h"
+#include "image/nbd/nbd.h"
 #include "params.h"
-#include "parse.h"
-#include "rounding.h"
-#include "segment.h"
-#include "snaptab.h"
+#include "segment/layout.h"
+#include "segment/segment.h"
+#include "segment/snaptab.h"
+#include "utils/parse.h"
+#include "utils/rounding.h"
 
 #define THREADS_MAX 64
 #define WRITEBACK_MIN (1024 * 1024)

@@ -8,7 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "layout.h"
+#include "segment/layout.h"
 
 struct params {
   char *shm;                    /* path of the segment, absolute */

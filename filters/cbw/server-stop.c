@@ -14,14 +14,14 @@
 
 #include <nbdkit-filter.h>
 
-#include "cleanup.h"
-#include "clock.h"
-#include "flush.h"
-#include "nbd.h"
-#include "rounding.h"
-#include "segment-server.h"
+#include "image/nbd/nbd.h"
+#include "lifecycle/flush.h"
+#include "segment/segment-server.h"
+#include "segment/slots.h"
 #include "server.h"
-#include "slots.h"
+#include "utils/cleanup.h"
+#include "utils/clock.h"
+#include "utils/rounding.h"
 
 /* The least that is waited, so that threads which do end have time to. */
 #define PATIENCE_MIN (NS_PER_SEC / 2)

@@ -16,15 +16,15 @@
 
 #include <nbdkit-filter.h>
 
-#include "access.h"
-#include "cleanup.h"
-#include "clock.h"
-#include "lifecycle.h"
-#include "nbd.h"
-#include "segment-server.h"
+#include "guest/suspects.h"
+#include "image/nbd/nbd.h"
+#include "lifecycle/access.h"
+#include "lifecycle/lifecycle.h"
+#include "segment/segment-server.h"
+#include "segment/snaptab.h"
 #include "server.h"
-#include "snaptab.h"
-#include "suspects.h"
+#include "utils/cleanup.h"
+#include "utils/clock.h"
 
 /* What can be told of an NBD server without the disk. */
 static int

@@ -9,11 +9,11 @@
 
 #include <stdbool.h>
 
-#include "engine.h"
+#include "below/source.h"
+#include "guest/engine.h"
 #include "params.h"
-#include "segment.h"
-#include "service.h"
-#include "source.h"
+#include "segment/segment.h"
+#include "service/service.h"
 
 struct server {
   struct engine engine;

@@ -9,9 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cleanup.h"
 #include "coverage.h"
-#include "rounding.h"
+#include "utils/cleanup.h"
+#include "utils/rounding.h"
 
 void
 coverage_init (struct coverage *c, uint64_t size, uint32_t cluster_size)

@@ -10,11 +10,11 @@
 #define NBDKIT_API_VERSION 2
 #include <nbdkit-plugin.h>
 
-#include "nbd.h"
+#include "image/nbd/nbd.h"
 #include "params.h"
-#include "parse.h"
-#include "segment.h"
-#include "snaptab.h"
+#include "segment/segment.h"
+#include "segment/snaptab.h"
+#include "utils/parse.h"
 
 static int
 set_seconds (const char *key, const char *value, uint64_t *ns)

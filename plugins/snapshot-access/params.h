@@ -8,7 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "clock.h"
+#include "utils/clock.h"
 
 /* May clients discard, and by what? */
 enum discard { DISCARD_NO, DISCARD_TRIM, DISCARD_READ };

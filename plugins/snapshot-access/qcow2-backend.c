@@ -13,12 +13,12 @@
 #include <unistd.h>
 
 #include "backend.h"
+#include "image/qcow2/qcow2-table.h"
 #include "qcow2-nbd.h"
-#include "qcow2-table.h"
 #include "qcow2-view.h"
 #include "qcow2-watch.h"
-#include "rounding.h"
-#include "utf8.h"
+#include "utils/rounding.h"
+#include "utils/utf8.h"
 
 /* nbdkit's limits. */
 #define MAX_EXPORTS 10000

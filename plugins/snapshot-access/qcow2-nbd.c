@@ -13,9 +13,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "cleanup.h"
-#include "nbd.h"
+#include "image/nbd/nbd.h"
 #include "qcow2-nbd.h"
+#include "utils/cleanup.h"
 
 #define QEMU_NBD "qemu-nbd"
 

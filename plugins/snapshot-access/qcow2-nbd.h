@@ -8,9 +8,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "error.h"
-#include "image.h"
-#include "qcow2-table.h"
+#include "image/image.h"
+#include "image/qcow2/qcow2-table.h"
+#include "utils/error.h"
 
 /* Is the program there to be run? */
 extern bool qcow2_nbd_installed (void);

@@ -14,10 +14,10 @@
 #include <stdbool.h>
 #include <stdlib.h>
 
-#include "cleanup.h"
 #include "qcow2-nbd.h"
 #include "qcow2-view.h"
 #include "qcow2-watch.h"
+#include "utils/cleanup.h"
 
 /* How often is a qemu-nbd started anew as the table changed meanwhile? */
 #define START_TRIES 5

@@ -20,8 +20,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "error.h"
-#include "qcow2-table.h"
+#include "image/qcow2/qcow2-table.h"
+#include "utils/error.h"
 
 struct qcow2_view;
 

@@ -16,8 +16,8 @@
 #include <stdint.h>
 #include <sys/stat.h>
 
-#include "error.h"
-#include "qcow2-table.h"
+#include "image/qcow2/qcow2-table.h"
+#include "utils/error.h"
 
 struct qcow2_watch {
   /* Never changed while it is open. */

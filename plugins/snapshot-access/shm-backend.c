@@ -13,16 +13,16 @@
 #include <unistd.h>
 
 #include "backend.h"
-#include "cleanup.h"
-#include "client.h"
-#include "clock.h"
-#include "control.h"
 #include "coverage.h"
-#include "liveness.h"
-#include "request.h"
-#include "rounding.h"
-#include "segment.h"
-#include "snaptab.h"
+#include "request/client.h"
+#include "request/control.h"
+#include "request/request.h"
+#include "segment/liveness.h"
+#include "segment/segment.h"
+#include "segment/snaptab.h"
+#include "utils/cleanup.h"
+#include "utils/clock.h"
+#include "utils/rounding.h"
 
 static struct params *params;
 static uint64_t own_id;         /* of the snapshot of our own, or 0 */

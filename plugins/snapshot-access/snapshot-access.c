@@ -11,7 +11,7 @@
 #include <string.h>
 
 #include "backend.h"
-#include "layout.h"
+#include "segment/layout.h"
 
 #define THREAD_MODEL NBDKIT_THREAD_MODEL_PARALLEL
 

@@ -16,14 +16,14 @@
 
 #include "backup.h"
 #include "cbwctl.h"
-#include "cleanup.h"
-#include "clock.h"
-#include "control.h"
 #include "format.h"
-#include "ofdlock.h"
-#include "rounding.h"
-#include "snaptab.h"
+#include "request/control.h"
+#include "segment/snaptab.h"
 #include "term.h"
+#include "utils/cleanup.h"
+#include "utils/clock.h"
+#include "utils/ofdlock.h"
+#include "utils/rounding.h"
 
 #define INTERVAL (25 * NS_PER_MS)
 #define BAR_COLUMNS 30

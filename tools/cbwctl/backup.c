@@ -11,12 +11,12 @@
 
 #include "backup.h"
 #include "cbwctl.h"
-#include "cleanup.h"
-#include "control.h"
 #include "create.h"
 #include "format.h"
-#include "parse.h"
-#include "snaptab.h"
+#include "request/control.h"
+#include "segment/snaptab.h"
+#include "utils/cleanup.h"
+#include "utils/parse.h"
 
 static const char help[] =
   "Usage: cbwctl backup SEGMENT [NAME] --to=FILE|URI [OPTIONS]\n"

@@ -10,9 +10,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "client.h"
-#include "error.h"
-#include "layout.h"
+#include "request/client.h"
+#include "segment/layout.h"
+#include "utils/error.h"
 
 /* A copy of a backup's entry, and where it is. */
 struct backup {

@@ -13,8 +13,8 @@
 #include <getopt.h>
 #include <stdint.h>
 
-#include "clock.h"
-#include "error.h"
+#include "utils/clock.h"
+#include "utils/error.h"
 
 #define EXIT_DONE 0
 #define EXIT_FAILED 1

@@ -20,7 +20,7 @@
 #include <inttypes.h>
 
 #include "check.h"
-#include "rounding.h"
+#include "utils/rounding.h"
 
 static struct bitmap
 bitmap_of (const struct check *c, const struct check_entry *entry,

@@ -11,8 +11,8 @@
 #include <sys/stat.h>
 
 #include "check.h"
-#include "nbd.h"
-#include "snaptab.h"
+#include "image/nbd/nbd.h"
+#include "segment/snaptab.h"
 
 static const char *
 name_of (const struct check_entry *entry)

@@ -19,11 +19,11 @@
 
 #include "cbwctl.h"
 #include "check.h"
-#include "cleanup.h"
 #include "format.h"
-#include "liveness.h"
-#include "rounding.h"
-#include "slots.h"
+#include "segment/liveness.h"
+#include "segment/slots.h"
+#include "utils/cleanup.h"
+#include "utils/rounding.h"
 
 /* How often to look at a segment that is in use. */
 #define TRIES 4

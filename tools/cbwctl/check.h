@@ -11,8 +11,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "layout.h"
-#include "segment.h"
+#include "segment/layout.h"
+#include "segment/segment.h"
 
 struct check_list {
   char **lines;

@@ -13,14 +13,14 @@
 #include <unistd.h>
 
 #include "cbwctl.h"
-#include "cleanup.h"
-#include "client.h"
-#include "control.h"
 #include "create.h"
 #include "format.h"
-#include "nbd.h"
-#include "parse.h"
-#include "snaptab.h"
+#include "image/nbd/nbd.h"
+#include "request/client.h"
+#include "request/control.h"
+#include "segment/snaptab.h"
+#include "utils/cleanup.h"
+#include "utils/parse.h"
 
 static const char help[] =
   "Usage: cbwctl create SEGMENT NAME [OPTIONS]\n"

@@ -11,12 +11,12 @@
 #include <stdio.h>
 
 #include "cbwctl.h"
-#include "cleanup.h"
-#include "client.h"
-#include "control.h"
 #include "create.h"
 #include "format.h"
-#include "snaptab.h"
+#include "request/client.h"
+#include "request/control.h"
+#include "segment/snaptab.h"
+#include "utils/cleanup.h"
 
 static const char help[] =
   "Usage: cbwctl drop SEGMENT NAME... [OPTIONS]\n"

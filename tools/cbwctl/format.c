@@ -10,9 +10,9 @@
 #include <string.h>
 #include <time.h>
 
-#include "clock.h"
 #include "format.h"
-#include "utf8.h"
+#include "utils/clock.h"
+#include "utils/utf8.h"
 
 const char *
 format_size (uint64_t bytes, char buf[FORMAT_MAX])

@@ -13,8 +13,8 @@
 
 #include "format.h"
 #include "map.h"
-#include "rounding.h"
 #include "term.h"
+#include "utils/rounding.h"
 
 #define LABEL_COLUMNS 11        /* the offset of each row */
 #define MAX_ROWS 16

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /* Old data goes to the newest snapshot only, so what snapshot k reads from
- * a target is what has a done bit in k or a newer one (filters/cbw/chain.h).
+ * a target is what has a done bit in k or a newer one
+ * (filters/cbw/snapshot/chain.h).
  */
 
 #include <config.h>
@@ -13,11 +14,11 @@
 #include <stdlib.h>
 
 #include "cbwctl.h"
-#include "cleanup.h"
 #include "format.h"
 #include "map.h"
-#include "rounding.h"
-#include "segment.h"
+#include "segment/segment.h"
+#include "utils/cleanup.h"
+#include "utils/rounding.h"
 
 /* The snapshots may change while we look. */
 #define TRIES 10

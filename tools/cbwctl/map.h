@@ -9,8 +9,8 @@
 
 #include <stdint.h>
 
-#include "bitmap.h"
-#include "snaptab.h"
+#include "segment/snaptab.h"
+#include "utils/bitmap.h"
 
 /* A cluster is one of these; the numbers are the "type" in listings. */
 enum map_type {

@@ -10,11 +10,11 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
-#include "clock.h"
-#include "liveness.h"
-#include "rounding.h"
-#include "segment.h"
+#include "segment/liveness.h"
+#include "segment/segment.h"
 #include "status.h"
+#include "utils/clock.h"
+#include "utils/rounding.h"
 
 static void
 collect_header (const struct segment *segment, struct status *s)

@@ -11,9 +11,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "clock.h"
 #include "format.h"
 #include "status.h"
+#include "utils/clock.h"
 
 static void
 add_uint (struct json_object *o, const char *key, uint64_t v)

@@ -8,9 +8,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "clock.h"
 #include "format.h"
 #include "status.h"
+#include "utils/clock.h"
 
 static uint64_t
 since (const struct status *s, uint64_t then_ns)

@@ -14,10 +14,10 @@
 #include <string.h>
 #include <wchar.h>
 
-#include "clock.h"
 #include "format.h"
 #include "status.h"
 #include "term.h"
+#include "utils/clock.h"
 
 #define NAME_COLUMNS 20
 #define NUMBERS_COLUMNS 52      /* around and behind the bar */

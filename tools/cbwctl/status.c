@@ -10,10 +10,10 @@
 #include <stdlib.h>
 
 #include "cbwctl.h"
-#include "cleanup.h"
-#include "clock.h"
-#include "segment.h"
+#include "segment/segment.h"
 #include "status.h"
+#include "utils/cleanup.h"
+#include "utils/clock.h"
 
 static const char help[] =
   "Usage: cbwctl status SEGMENT [OPTIONS]\n"

@@ -10,10 +10,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "error.h"
-#include "layout.h"
-#include "slots.h"
-#include "snaptab.h"
+#include "segment/layout.h"
+#include "segment/slots.h"
+#include "segment/snaptab.h"
+#include "utils/error.h"
 
 #define STATUS_SLOT_STATES (SLOT_DONE + 1)
 

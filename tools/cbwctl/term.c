@@ -17,8 +17,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "clock.h"
 #include "term.h"
+#include "utils/clock.h"
 
 #define ENTER_SCREEN "\033[?1049h\033[?25l" /* alternate, no cursor */
 #define LEAVE_SCREEN "\033[?25h\033[?1049l"

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+/* A raw file as target, for the files that share it:
+ *
+ *   raw.c         reads and writes it, and looks for lost write-back
+ *   raw-file.c    makes and opens it
+ *   raw-rename.c  renames, replaces and removes it
+ */
+
+#ifndef CBW_RAW_H
+#define CBW_RAW_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/stat.h>
+
+#include "image/image.h"
+
+/* A name of the file.  Earlier ones are kept until the image is closed, as
+ * a thread may be about to put one into a message.
+ */
+struct raw_name {
+  struct raw_name *earlier;
+  char path[];
+};
+
+struct raw_image {
+  struct image image;
+  int fd;
+  uint64_t size;                /* bytes */
+
+  /* Another open file of the same inode, for fdatasync.  Each open file is
+   * told of a write-back error once, by fdatasync or by raw_look_for_loss;
+   * so the thread that is told must be able to note it before another asks.
+   * fdatasync takes too long to hold loss_lock.
+   */
+  int flush_fd;
+
+  /* Held around writes.  The kernel lets one buffered write at a time into
+   * a file anyway, but has the others spin meanwhile: a sleeping lock
+   * leaves the CPU to those who read, which measured up to five times
+   * faster with many writers on few cores.
+   */
+  pthread_mutex_t write_lock;
+  _Atomic (unsigned) writers;   /* that have it, or wait for it */
+
+  /* Held while the name changes, and while it is compared with the file. */
+  pthread_mutex_t name_lock;
+  _Atomic (struct raw_name *) name;
+
+  /* The first write-back error, for good.  Held while the kernel is asked
+   * (nothing in there waits for I/O); "lost" is read without it.
+   */
+  pthread_mutex_t loss_lock;
+  _Atomic (bool) lost;
+  struct error loss;            /* fixed before "lost" */
+};
+
+extern const struct image_ops raw_ops;
+
+/* The image of a file that was opened twice, both taken over if it
+ * succeeds.  NULL with the error set.
+ */
+extern struct raw_image *raw_image_new (int *fd, int *flush_fd,
+                                        const char *path, uint64_t size,
+                                        struct error *e);
+
+extern void raw_close (struct image *image);
+
+/* The file's present name, for messages: valid until the image is closed. */
+static inline const char *
+raw_path (const struct raw_image *raw)
+{
+  return atomic_load ((_Atomic (struct raw_name *) *) &raw->name)->path;
+}
+
+/* The file has this name now; name_lock is held. */
+extern void raw_set_name (struct raw_image *raw, struct raw_name *name);
+extern struct raw_name *raw_name_new (const char *path);
+
+/* Did the kernel fail to write back anything that was written to the file?
+ * -1 with that error, the first time and ever after.  Waits for no I/O.
+ */
+extern int raw_look_for_loss (struct raw_image *raw, struct error *e);
+
+/* Is it a file that this program may have made: regular and of this user;
+ * with one name; and closed to other users?  -1 with the error set.
+ */
+extern int raw_check_owner (const struct stat *st, const char *path,
+                            struct error *e);
+extern int raw_check_names (const struct stat *st, const char *path,
+                            struct error *e);
+extern int raw_check_private (const struct stat *st, const char *path,
+                              struct error *e);
+
+/* Is the file open anywhere but in fd?  The kernel is asked for a lease,
+ * which it gives only if not.  While fd is open, or until raw_release, others
+ * who open it wait.  0; or -1 with EBUSY set, or with the reason why the file
+ * system cannot tell.
+ */
+extern int raw_lease (int fd, const char *path, struct error *e);
+extern void raw_release (int fd);
+
+#endif /* CBW_RAW_H */

@@ -1,0 +1,307 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+/* What only the server of a segment does: making it, taking it over, and
+ * saying in it who serves it.
+ */
+
+#include <config.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "segment/liveness.h"
+#include "segment/segment-file.h"
+#include "segment/segment-server.h"
+#include "segment/slots.h"
+#include "utils/cleanup.h"
+#include "utils/clock.h"
+#include "utils/rounding.h"
+
+static int
+error_busy (const char *path, const struct cbw_header *h, struct error *e)
+{
+  return error_set (e, EBUSY, "%s: is being served by process %" PRIu32
+                    "; stop that first, or choose another segment", path,
+                    h->server_pid);
+}
+
+/* There is no file: could one be made? */
+static int
+probe_directory (const char *path, struct error *e)
+{
+  CLEANUP_FREE char *dir = strdup (path);
+
+  if (dir == NULL)
+    return error_set_errno (e, ENOMEM, "%s", path);
+  strrchr (dir, '/')[1] = '\0';
+  if (access (dir, W_OK | X_OK) == -1)
+    return error_set_errno (e, errno, "%s: cannot make a segment in %s",
+                            path, dir);
+  return 0;
+}
+
+int
+segment_probe (const char *path, struct error *e)
+{
+  CLEANUP_CLOSE int fd = segment_file_open (path, O_RDWR, e);
+  struct cbw_header h;
+  uint64_t size;
+
+  if (fd == -1)
+    return e->num == ENOENT ? probe_directory (path, e) : -1;
+  if (segment_file_check (fd, path, SEGMENT_OURS_OR_ROOT_ASKS, &h, &size,
+                          e) == -1)
+    return -1;
+  return liveness_server (fd) ? error_busy (path, &h, e) : 0;
+}
+
+/* Make the file, up to the point where it could be published. */
+static int
+make_file (struct segment *s, uint64_t disk_size, uint32_t cluster_size,
+           uint32_t nr_cells, struct error *e)
+{
+  struct cbw_header h = {
+    .magic = CBW_MAGIC,
+    .version = CBW_VERSION,
+    .struct_sizes = CBW_STRUCT_SIZES,
+  };
+  uint64_t size;
+  int r;
+
+  layout_geometry (disk_size, cluster_size, nr_cells, &h.geometry);
+  h.geometry_sum = layout_sum (&h.geometry, sizeof h.geometry);
+  h.next_snapshot_id = 1;
+  if (getrandom (h.uuid, sizeof h.uuid, 0) != sizeof h.uuid)
+    return error_set_errno (e, errno, "%s: getrandom", s->path);
+
+  if (ftruncate (s->fd, 0) == -1 ||
+      pwrite (s->fd, &h, sizeof h, 0) != sizeof h)
+    return error_set_errno (e, errno, "%s: cannot write", s->path);
+
+  size = layout_file_size (&h.geometry, 0);
+  r = posix_fallocate (s->fd, 0, (off_t) size);
+  if (r != 0)
+    return error_set_errno (e, r, "%s: cannot allocate %" PRIu64 " KiB",
+                            s->path, size / 1024);
+  return 0;
+}
+
+/* How often to open the file anew that was removed or made meanwhile. */
+#define OPEN_TRIES 100
+
+/* Make the file.  Returns 1, 0 if there is one by now, or -1 with the error
+ * set.
+ */
+static int
+create_file (struct segment *s, struct error *e)
+{
+  s->fd = open (s->path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+  if (s->fd == -1 && errno == EEXIST)
+    return 0;
+  if (s->fd == -1)
+    return error_set_errno (e, errno, "%s: cannot make the segment", s->path);
+  if (fchmod (s->fd, 0600) == -1) /* a umask may have taken bits of it */
+    return error_set_errno (e, errno, "%s: fchmod", s->path);
+  return 1;
+}
+
+/* Open and lock the file, which is made if there is none.  Returns 1, 0 if
+ * it was removed, or made by somebody else, at that moment, or -1 with the
+ * error set.
+ */
+static int
+try_open_and_lock (struct segment *s, struct error *e)
+{
+  struct cbw_header h;
+  struct stat st;
+  uint64_t size;
+  int r;
+
+  s->fd = segment_file_open (s->path, O_RDWR, e);
+  if (s->fd == -1) {
+    r = e->num == ENOENT ? create_file (s, e) : -1;
+    if (r != 1)
+      return r;
+  }
+  switch (liveness_take_server (s->fd)) {
+  case 1: break;
+  case 0:
+    if (segment_file_check (s->fd, s->path, SEGMENT_OURS, &h, &size, e) == 0)
+      error_busy (s->path, &h, e);
+    return -1;
+  default:
+    return error_set_errno (e, errno, "%s: cannot lock", s->path);
+  }
+  /* Removed between open and lock, by a server that failed to start? */
+  return fstat (s->fd, &st) == -1 || st.st_nlink > 0;
+}
+
+/* As try_open_and_lock, and *size is the size, 0 if it is to be made. */
+static int
+open_and_lock (struct segment *s, uint64_t *size, struct error *e)
+{
+  struct cbw_header h;
+  unsigned tries;
+  int r;
+
+  for (tries = 0; (r = try_open_and_lock (s, e)) == 0; ++tries) {
+    if (s->fd >= 0)
+      close (s->fd);
+    s->fd = -1;
+    if (tries == OPEN_TRIES)
+      return error_set (e, EBUSY, "%s: somebody makes and removes it again "
+                        "and again; choose another segment", s->path);
+  }
+  if (r == -1 ||
+      segment_file_check (s->fd, s->path, SEGMENT_OURS, &h, size, e) == -1)
+    return -1;
+  if (layout_is_unfinished (&h, *size))
+    *size = 0;
+  return 0;
+}
+
+int
+segment_serve (struct segment *s, const char *path, uint64_t disk_size,
+               uint32_t cluster_size, uint32_t nr_cells, struct error *e)
+{
+  struct cbw_header h;
+  uint64_t size;
+  void *base;
+  int r;
+
+  s->path = strdup (path);
+  if (s->path == NULL)
+    return error_set_errno (e, ENOMEM, "%s", path);
+  if (open_and_lock (s, &size, e) == -1)
+    goto fail;
+  s->fresh = size == 0;
+  if (s->fresh &&
+      make_file (s, disk_size, cluster_size, nr_cells, e) == -1)
+    goto fail;
+  if (segment_file_header (s->fd, path, &h, &size, e) == -1 ||
+      layout_check (&h, size, path, e) == -1)
+    goto fail;
+  r = posix_fallocate (s->fd, 0, (off_t) size); /* it may be a sparse copy */
+  if (r != 0) {
+    error_set_errno (e, r, "%s: cannot allocate %" PRIu64 " KiB", path,
+                     size / 1024);
+    goto fail;
+  }
+
+  s->mapped = layout_file_size (&h.geometry, h.geometry.nr_snapshots);
+  base = mmap (NULL, s->mapped, PROT_READ | PROT_WRITE,
+               MAP_SHARED | MAP_NORESERVE, s->fd, 0);
+  if (base == MAP_FAILED) {
+    s->mapped = 0;
+    error_set_errno (e, errno, "%s: cannot map the segment of a disk of %"
+                     PRIu64 " bytes (would larger clusters do?)", path,
+                     h.geometry.disk_size);
+    goto fail;
+  }
+  s->map.base = base;
+  s->map.geometry = h.geometry;
+  return 0;
+
+ fail:
+  segment_close (s, s->fresh);
+  return -1;
+}
+
+/* Write the header's page to disk, if the segment has one. */
+static int
+write_header (const struct segment *s)
+{
+  return segment_is_volatile (s) ? 0 :
+    msync (map_header (&s->map), CBW_PAGE, MS_SYNC);
+}
+
+int
+segment_begin (struct segment *s, struct error *e)
+{
+  struct cbw_header *h = map_header (&s->map);
+  uint8_t boot_id[16];
+
+  /* In one go, and the same as before unless the host was rebooted: who is
+   * killed here must not make the next one believe that it was.
+   */
+  segment_boot_id (boot_id);
+  memcpy (h->boot_id, boot_id, sizeof h->boot_id);
+  h->clean = 0;
+  if (write_header (s) == -1)
+    return error_set_errno (e, errno, "%s: cannot be written back, so its "
+                            "snapshots would not be safe if this host went "
+                            "down", s->path);
+  slots_recover (&s->map);
+  return 0;
+}
+
+void
+segment_publish (struct segment *s)
+{
+  struct cbw_header *h = map_header (&s->map);
+
+  h->server_pid = (uint32_t) getpid ();
+  h->server_start_ns = now_realtime_ns ();
+  h->generation++;
+  atomic_store_explicit (&h->state, CBW_SERVER_RUNNING, memory_order_release);
+  write_header (s);             /* if not, that on disk is not clean, either */
+  slots_wake_all (&s->map);
+}
+
+int
+segment_allocate_bitmaps (struct segment *s, unsigned i, struct error *e)
+{
+  const struct cbw_geometry *g = &s->map.geometry;
+  const uint64_t offset = layout_file_size (g, i);
+  const bool used = segment_has_bitmaps (s, i);
+  int r;
+
+  /* Also where the file has the right length: it may be sparse there. */
+  r = posix_fallocate (s->fd, (off_t) offset, (off_t) (3 * g->bitmap_size));
+  if (r != 0)
+    return error_set_errno (e, r, "%s: cannot allocate %" PRIu64
+                            " KiB for bitmaps", s->path,
+                            3 * g->bitmap_size / 1024);
+  if (used)
+    memset (s->map.base + offset, 0, 3 * g->bitmap_size);
+  return 0;
+}
+
+/* All that the file has: not what is mapped behind its end. */
+static int
+write_back (struct segment *s)
+{
+  struct stat st;
+
+  if (segment_is_volatile (s))
+    return 0;
+  if (fstat (s->fd, &st) == -1)
+    return -1;
+  return msync (s->map.base, min_u64 ((uint64_t) st.st_size, s->mapped),
+                MS_SYNC);
+}
+
+int
+segment_stop (struct segment *s, struct error *e)
+{
+  struct cbw_header *h = map_header (&s->map);
+  int r = 0;
+
+  if (write_back (s) == -1)
+    r = error_set_errno (e, errno, "%s: cannot be written back, so its "
+                         "snapshots are lost if this host goes down",
+                         s->path);
+  else
+    h->clean = 1;
+  atomic_store_explicit (&h->state, CBW_SERVER_STOPPED, memory_order_release);
+  write_header (s);             /* the same */
+  ofdlock_release (s->fd, LIVENESS_SERVER_BYTE, 1);
+  slots_wake_all (&s->map);
+  return r;
+}

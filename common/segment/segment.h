@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+/* A segment file, mapped, as everybody knows it: attached as a client, or
+ * only looked at.  How the one process that serves it makes it or takes it
+ * over is in segment-server.h.
+ */
+
+#ifndef CBW_SEGMENT_H
+#define CBW_SEGMENT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "segment/layout.h"
+#include "utils/error.h"
+
+struct segment {
+  char *path;
+  int fd;                       /* holds our liveness lock */
+  struct cbw_map map;
+  size_t mapped;                /* bytes */
+  bool fresh;                   /* server: made now, not taken over */
+};
+
+#define SEGMENT_INIT { .fd = -1 }
+
+/* The path of the segment a user calls "name": a name without "/" is
+ * POSIX shared memory.  Returns a malloc'd string, or NULL with the error
+ * set if the name is not usable.
+ */
+extern char *segment_path (const char *name, struct error *e);
+
+/* Are the bitmaps of entry i inside the file? */
+extern bool segment_has_bitmaps (const struct segment *s, unsigned i);
+
+/* Is the segment on a file system that forgets everything at reboot? */
+extern bool segment_is_volatile (const struct segment *s);
+
+/* Attach as a client: read-only but for the shared window.  Errors:
+ * EAGAIN when no server has published it yet (also if there is no file),
+ * EPERM if another user owns the segment or may open it, and others.  All
+ * but EAGAIN are final.
+ */
+extern int segment_attach (struct segment *s, const char *path,
+                           struct error *e);
+
+/* Find out before the fork if segment_attach will succeed.  nbdkit -u
+ * changes the user in between, so root is not refused another user's.
+ */
+extern int segment_try_attach (struct segment *s, const char *path,
+                               struct error *e);
+
+/* Look at a segment, whether it is served or not: everything is mapped
+ * read-only, the bitmaps too, and nobody notices.  The mapping is as large
+ * as the file can become: ask segment_has_bitmaps before touching those of
+ * an entry.  Root may look at the segments of all users.  Errors: EAGAIN if
+ * it is not made yet, ENOENT, EPERM as of segment_attach, and others.
+ */
+extern int segment_look (struct segment *s, const char *path,
+                         struct error *e);
+
+/* Unmap, and close the file, which gives up the liveness lock.  Safe on
+ * SEGMENT_INIT and if called twice.  With "discard" the file is removed:
+ * for a fresh segment whose server failed to start.
+ */
+extern void segment_close (struct segment *s, bool discard);
+
+/* The id of the running boot of this host, 16 bytes; zeroes if unknown. */
+extern void segment_boot_id (uint8_t id[16]);
+
+#endif /* CBW_SEGMENT_H */

@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+/* One backup's progress: which piece is next, when, and what an error does.
+ * fill.c calls all of these functions, with the lock of struct fill held.
+ */
+
+#include <config.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include <nbdkit-filter.h>
+
+#include "backup/fill-job.h"
+#include "copy/piece.h"
+#include "utils/clock.h"
+#include "utils/rounding.h"
+
+/* How long what failed, or is claimed by guests, is left alone. */
+#define RETRY_ERROR NS_PER_SEC
+#define RETRY_CLAIMED NS_PER_MS
+
+/* A speed limit is kept within this time. */
+#define BURST_PER_SEC 8
+
+void
+job_put (struct fill_job *job)
+{
+  if (!job->ended || job->in_flight > 0)
+    return;
+  snapshot_unref (job->snap);
+  free (job);
+}
+
+void
+job_end (struct fill *f, struct fill_job *job)
+{
+  struct fill_job **p;
+
+  for (p = &f->jobs; *p != job; p = &(*p)->next)
+    ;
+  *p = job->next;
+  job->ended = true;
+}
+
+void
+job_fail (struct fill *f, struct fill_job *job)
+{
+  /* Broken only after it was complete?  That is final. */
+  if (!snapshot_is_complete (job->snap)) {
+    fill_of (job)->end_ns = now_realtime_ns ();
+    atomic_store (&fill_of (job)->state, CBW_FILL_FAILED);
+    /* Guests need not copy for it any more, nor fail because of it. */
+    snapshot_break (job->snap, CBW_BROKEN_COPY, fill_of (job)->error_num,
+                    fill_of (job)->error_offset, "the backup has failed");
+  }
+  job_end (f, job);
+}
+
+void
+job_record (struct fill_job *job, int num, bool is_read, uint64_t offset)
+{
+  struct cbw_fill *fill = fill_of (job);
+
+  if (atomic_load (&fill->errors) == 0) {
+    fill->error_num = num;
+    fill->error_is_read = is_read;
+    fill->error_offset = offset;
+    fill->error_ns = now_realtime_ns ();
+  }
+  atomic_fetch_add (&fill->errors, 1);
+}
+
+void
+job_lost (struct fill *f, struct fill_job *job)
+{
+  const struct cbw_snapshot *entry = job->snap->entry;
+
+  if (snapshot_state (job->snap) != CBW_SNAPSHOT_BROKEN) {
+    job_end (f, job);           /* dropped: nobody wants to know */
+    return;
+  }
+  job_record (job, entry->error_num, false, entry->error_offset);
+  job_fail (f, job);
+}
+
+void
+job_error (struct fill *f, struct fill_job *job, bool is_read,
+           uint64_t offset, const struct error *e)
+{
+  const struct cbw_options *options = &job->snap->fixed.options;
+  const bool full = e->num == ENOSPC || e->num == EDQUOT;
+  uint8_t policy = is_read ? options->on_source_error :
+    options->on_target_error;
+
+  if (policy == CBW_FILL_ENOSPC)
+    policy = full ? CBW_FILL_STOP : CBW_FILL_REPORT;
+  if (policy != CBW_FILL_IGNORE || atomic_load (&fill_of (job)->errors) == 0)
+    nbdkit_error ("cbw: backup \"%s\": at offset %" PRIu64 ": %s%s",
+                  job->snap->fixed.name, offset, e->msg,
+                  policy == CBW_FILL_STOP ? "; it waits to be resumed" :
+                  policy == CBW_FILL_IGNORE ? "; it will try again" : "");
+  job_record (job, e->num, is_read, offset);
+  job->failed = true;
+  if (policy == CBW_FILL_REPORT)
+    job_fail (f, job);
+  else if (policy == CBW_FILL_STOP)
+    atomic_store (&fill_of (job)->state, CBW_FILL_STOPPED);
+}
+
+/* Speed: a budget which grows with time, and may be overdrawn by a piece. */
+static void
+budget_update (struct fill_job *job, uint64_t speed, uint64_t now)
+{
+  const int64_t burst = (int64_t) max_u64 (speed / BURST_PER_SEC, 1);
+  const double grown = (double) (now - job->budget_ns) * (double) speed / 1e9;
+
+  if (speed == 0 || (double) job->budget + grown >= (double) burst) {
+    job->budget = burst;
+    job->budget_ns = now;
+    return;
+  }
+  /* Whole bytes, and the time that they took. */
+  job->budget += (int64_t) grown;
+  job->budget_ns += (uint64_t) ((double) (int64_t) grown * 1e9 /
+                                (double) speed);
+}
+
+/* When may the job's next piece be begun? */
+static uint64_t
+job_due (struct fill_job *job, uint64_t now)
+{
+  const uint64_t speed = atomic_load (&fill_of (job)->speed);
+  uint64_t due = job->not_before;
+
+  budget_update (job, speed, now);
+  if (speed != 0 && job->budget <= 0)
+    due = max_u64 (due, job->budget_ns + (uint64_t)
+                   ((double) (1 - job->budget) * 1e9 / (double) speed) + 1);
+  return due;
+}
+
+/* The pass has come to its end: begin another.  False if there is nothing
+ * to be begun now.
+ */
+static bool
+next_pass (struct fill_job *job, uint64_t now)
+{
+  const uint64_t n = snapshot_clusters (job->snap);
+
+  if (job->in_flight > 0)
+    return false;               /* the last of them looks again */
+  job->cursor = snapshot_next_unsettled (job->snap, 0, n);
+  job->data_until = 0;
+  if (job->cursor < n)
+    job->not_before = now + (job->failed ? RETRY_ERROR : RETRY_CLAIMED);
+  job->careful = job->failed;
+  job->failed = false;
+  return true;
+}
+
+bool
+job_ready (struct fill_job *job, uint64_t now, uint64_t *then)
+{
+  const uint64_t n = snapshot_clusters (job->snap);
+  uint64_t due;
+
+  if (atomic_load (&fill_of (job)->state) != CBW_FILL_RUNNING ||
+      job->finishing)
+    return false;
+  job->cursor = snapshot_next_unsettled (job->snap, job->cursor, n);
+  if (job->cursor == n && !next_pass (job, now))
+    return false;
+  due = job_due (job, now);
+  if (due <= now)
+    return true;
+  *then = min_u64 (*then, due);
+  return false;
+}
+
+uint64_t
+job_piece (const struct fill_job *job)
+{
+  const struct snapshot *snap = job->snap;
+  const uint64_t speed = atomic_load (&fill_of (job)->speed);
+  uint64_t n = job->careful ? 1 : piece_clusters (snap);
+
+  if (speed != 0)
+    n = min_u64 (n, max_u64 (speed / BURST_PER_SEC / snap->cluster_size, 1));
+  return n;
+}

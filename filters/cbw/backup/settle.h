@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+/* Settling clusters of a backup: seeing to it that its target holds the
+ * snapshot's data of them, wherever that is now.
+ *
+ *   holder          what is done                        bit set
+ *   the source      copied, as a guest's change would   done
+ *   a newer one     copied from its target              dirty
+ *   the backup      nothing: a guest has copied it      (done)
+ *
+ * So a cluster that is done or dirty is settled, and when all are, the
+ * target is a whole image.  docs/concurrency.md, section 15, says why
+ * done bits are not set in the second case.
+ *
+ * Clusters are claimed from the copier as a guest's change claims them, so
+ * that nothing is copied twice.  What a guest has claimed is left out, not
+ * waited for.
+ */
+
+#ifndef CBW_SETTLE_H
+#define CBW_SETTLE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "below/source.h"
+#include "copy/copy.h"
+#include "snapshot/chain.h"
+#include "utils/error.h"
+
+/* One thread's work on one backup. */
+struct settle {
+  struct chain_head *chain;
+  struct copier *copier;
+  const struct source *source;
+  struct snapshot *snap;        /* of the backup; the caller's reference */
+  void *buf;                    /* of piece_clusters (snap) clusters */
+
+  /* Set by settle_range. */
+  uint64_t bytes;               /* read */
+  bool error_is_read;           /* after an error: reading failed */
+  uint64_t error_offset;        /* bytes */
+};
+
+/* Where does the run of clusters from "start" on end which are holes for
+ * whoever holds them (*hole), or may be data?  A hint: it is asked without
+ * a claim.  start < result <= end.
+ */
+extern uint64_t settle_probe (const struct settle *s, uint64_t start,
+                              uint64_t end, bool *hole);
+
+/* Settle what is not of [start, end), which is no longer than a piece; or
+ * any length, with "hole", of which then only what is a hole is settled.
+ * 0, or -1 with the error set: ESHUTDOWN if the snapshot is not live any
+ * more, or reading the disk gave that.  What had been settled before stays so.
+ */
+extern int settle_range (struct settle *s, uint64_t start, uint64_t end,
+                         bool hole, struct error *e);
+
+#endif /* CBW_SETTLE_H */

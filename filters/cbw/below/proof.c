@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+/* Reading a guest's write back through another context: see proof.h, and
+ * docs/concurrency.md, section 19.
+ */
+
+#include <config.h>
+
+#include <stdlib.h>
+#include <string.h>
+
+#include <nbdkit-filter.h>
+
+#include "below/proof.h"
+#include "utils/cleanup.h"
+#include "utils/clock.h"
+
+#define PROOF_LOOKS 10
+#define PROOF_PAUSE (10 * NS_PER_MS)
+
+void
+proof_begin (struct proof *p, const struct source *disk, uint64_t offset,
+             uint32_t count, const void *data)
+{
+  p->count = count;
+  p->before = malloc (count);
+  /* P1.  What is there already would prove nothing. */
+  if (p->before && (source_pread (disk, p->before, count, offset) != 0 ||
+                    memcmp (p->before, data, count) == 0)) {
+    free (p->before);
+    p->before = NULL;
+  }
+}
+
+/* One look, in which "now" is a buffer.  PROOF_APART is no more than a
+ * suspicion: others may write there too.
+ */
+static enum proof_result
+look (const struct proof *p, const struct source *disk,
+      const struct source *own, uint64_t offset, const void *data,
+      unsigned char *now)
+{
+  if (source_pread (disk, now, p->count, offset) != 0)              /* P2 */
+    return PROOF_NONE;
+  /* Somebody has changed it, which would be nobody's if it were apart. */
+  if (memcmp (now, p->before, p->count) != 0)
+    return PROOF_ONE_DISK;
+  if (source_pread (own, now, p->count, offset) != 0 ||             /* P3 */
+      memcmp (now, data, p->count) != 0)
+    return PROOF_NONE;
+  return PROOF_APART;
+}
+
+enum proof_result
+proof_end (struct proof *p, const struct source *disk,
+           const struct source *own, uint64_t offset, const void *data,
+           bool failed)
+{
+  CLEANUP_FREE unsigned char *before = p->before;
+  CLEANUP_FREE unsigned char *now = NULL;
+  enum proof_result r = PROOF_APART;
+  unsigned i;
+
+  if (before == NULL || failed || (now = malloc (p->count)) == NULL)
+    return PROOF_NONE;
+  for (i = 0; r == PROOF_APART && i < PROOF_LOOKS; ++i) {           /* P4 */
+    if (i > 0 && nbdkit_nanosleep (0, PROOF_PAUSE) == -1)
+      return PROOF_NONE;
+    r = look (p, disk, own, offset, data, now);
+  }
+  return r;
+}

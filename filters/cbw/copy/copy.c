@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+/* What a guest's change does with the clusters that it claims. */
+
+#include <config.h>
+
+#include <errno.h>
+
+#include <nbdkit-filter.h>
+
+#include "copy/claims.h"
+#include "copy/copy.h"
+#include "copy/unchanged.h"
+#include "utils/clock.h"
+#include "utils/rounding.h"
+
+/* How long the server waits for what is stuck when it stops, in seconds, all
+ * in all: nbdkit -D cbw.stuck_wait=SECS.
+ */
+NBDKIT_DLL_PUBLIC int cbw_debug_stuck_wait = 25;
+
+/* A hole in the source is claimed by so much at a time if it must be
+ * written to the target.
+ */
+#define HOLE_SIZE (64 * 1024 * 1024)
+
+void
+copier_init (struct copier *c)
+{
+  pthread_mutex_init (&c->lock, NULL);
+  c->claims = NULL;
+  c->nr_claims = 0;
+  atomic_init (&c->guests, 0);
+  atomic_init (&c->unchanged, 0);
+  piece_pool_init (&c->buffers);
+  timed_init (&c->timed, &c->buffers);
+}
+
+uint64_t
+copier_patience_ns (void)
+{
+  return (uint64_t) cbw_debug_stuck_wait * NS_PER_SEC;
+}
+
+bool
+copier_stop (struct copier *c, uint64_t timeout_ns)
+{
+  return timed_stop (&c->timed, timeout_ns);
+}
+
+void
+copier_destroy (struct copier *c)
+{
+  timed_destroy (&c->timed);
+  piece_pool_destroy (&c->buffers);
+  pthread_mutex_destroy (&c->lock);
+}
+
+/* Does the claim begin with a hole in the source?  Then it is all that the
+ * claim covers afterwards, else that is a piece at most.
+ */
+static bool
+find_hole (struct copier *c, const struct copy_job *job,
+           struct copy_claim *mine)
+{
+  const struct snapshot *snap = mine->need.by;
+  const uint64_t cs = snap->cluster_size, offset = mine->need.start * cs;
+  const uint64_t len = snapshot_bytes (snap, mine->need.start,
+                                       mine->need.end);
+  const uint64_t zeroes = source_zeroes (job->source, len, offset);
+
+  if (zeroes < min_u64 (cs, len)) {
+    copy_claim_shrink (c, mine, mine->need.start + piece_clusters (snap));
+    return false;
+  }
+  if (zeroes < len)
+    copy_claim_shrink (c, mine, mine->need.start + zeroes / cs);
+  /* Where nothing is to be written, it takes no time. */
+  if (!snap->target->reads_zero)
+    copy_claim_shrink (c, mine, mine->need.start + max_u64 (HOLE_SIZE / cs, 1));
+  return true;
+}
+
+/* 0, or -1 with the error set; or *unchanged, and nothing was written. */
+static int
+copy_piece (struct copier *c, const struct copy_job *job,
+            struct snapshot *snap, uint64_t start, uint64_t end,
+            bool *unchanged, uint64_t *held, struct error *e)
+{
+  void *old = piece_read (&c->buffers, snap, job->source, start, end, e);
+  int r = 0;
+
+  if (old == NULL)
+    return -1;
+  *unchanged = unchanged_is (job, snap, old, start, end);
+  if (!*unchanged)
+    r = piece_write (snap, snap->target, old, start, end, held, e);
+  piece_put (&c->buffers, old);
+  return r;
+}
+
+/* The time limit is one for the whole of the guest's change, which began
+ * to wait at "since": however many pieces it has, and whomever else's
+ * copies it waited for.
+ */
+static int
+copy_claimed (struct copier *c, const struct copy_job *job,
+              const struct copy_claim *mine, bool hole, uint64_t since,
+              bool *unchanged, struct error *e)
+{
+  struct snapshot *snap = mine->need.by;
+  const uint64_t timeout_ns = snap->fixed.options.timeout_ns;
+  const uint64_t start = mine->need.start, end = mine->need.end;
+  uint64_t held = 0;
+  int r;
+
+  if (timeout_ns != 0 && !(hole && snap->target->reads_zero))
+    r = timed_copy (&c->timed, snap, start, end, hole, since, timeout_ns,
+                    &held, e);
+  else if (hole)
+    r = piece_zero (snap, start, end, e);
+  else
+    r = copy_piece (c, job, snap, start, end, unchanged, &held, e); /* W1 W2 */
+  if (r == 0 && !*unchanged)
+    piece_done (snap, start, end, held);                            /* W3 */
+  return r;
+}
+
+/* A copy failed: is the guest to wait for space? */
+static bool
+stalls (const struct copy_job *job, const struct chain_need *need, int num)
+{
+  return (num == ENOSPC || num == EDQUOT) &&
+    job->stalled_ns < need->by->fixed.options.stall_ns;
+}
+
+/* The copy that "mine" stands for failed.  Broken first, then released: a
+ * thread that waited must not think that the cluster is still to be copied,
+ * nor that it was.  Older snapshots may need it too: they have their own try.
+ * Returns as copy_range.
+ */
+static enum copy_result
+copy_failed (const struct copy_job *job, const struct copy_claim *mine,
+             const struct error *e, int *err)
+{
+  struct snapshot *by = mine->need.by;
+
+  *err = e->num;
+  if (e->num == ESHUTDOWN)      /* the server is stopping: so it fails too */
+    return COPY_FAILED;
+  if (stalls (job, &mine->need, e->num)) {
+    snapshot_stall (by, job->stalled_ns);
+    return COPY_STALL;
+  }
+  *err = snapshot_copy_failed (by, e->num, mine->need.start *
+                               by->cluster_size, e->msg);           /* W3' */
+  return *err == 0 ? COPY_DONE : COPY_FAILED;
+}
+
+/* Others' claims are to be waited for, or there are too many to be kept: begin
+ * anew, and copy what is unchanged, too.
+ */
+static void
+stop_comparing (struct copier *c, struct copy_job *job, uint64_t *start)
+{
+  unchanged_release (c, job);
+  job->compare = false;
+  *start = job->start;
+}
+
+/* One round of copy_range, from *start on: one claim, and what comes of it.
+ * *more tells if there may be others.
+ */
+static enum copy_result
+copy_next (struct copier *c, struct copy_job *job, uint64_t *start,
+           uint64_t since, bool *more, int *err)
+{
+  /* A hole may be as long as it likes: it takes no time. */
+  const uint64_t max = job->sparse ? UINT64_MAX :
+    piece_clusters (chain_newest (job->chain));
+  struct copy_claim *mine = &job->claims[job->nr_claims];
+  enum copy_result result = COPY_DONE;
+  bool hole, unchanged = false;
+  struct error e;
+
+  switch (claim_needed (c, job, *start, max, since, mine)) {
+  case CLAIM_NONE:
+    *more = false;
+    return COPY_DONE;
+  case CLAIM_LATE:
+    error_set (&e, ETIMEDOUT, "another copy of the same clusters took too "
+               "long");
+    return copy_failed (job, mine, &e, err);
+  case CLAIM_OTHERS:
+    stop_comparing (c, job, start);
+    return COPY_DONE;
+  case CLAIM_MINE:
+    break;
+  }
+  *start = mine->need.start;
+  hole = job->sparse && mine->need.by->target && find_hole (c, job, mine);
+  if (copy_claimed (c, job, mine, hole, since, &unchanged, &e) == -1)
+    result = copy_failed (job, mine, &e, err);
+  else if (unchanged) {
+    *start = mine->need.end;
+    unchanged_keep (c, job);                                        /* U1 */
+    if (job->nr_claims == COPY_UNCHANGED_MAX)
+      stop_comparing (c, job, start);
+    return COPY_DONE;
+  }
+  copy_claim_release (c, mine);
+  return result;
+}
+
+/* Has a live snapshot a time limit?  A copy after the guest's write could not
+ * keep it.
+ */
+static bool
+has_time_limit (const struct chain *chain)
+{
+  size_t i;
+
+  for (i = 0; i < chain->len; ++i)
+    if (chain->snaps[i]->fixed.options.timeout_ns != 0 &&
+        snapshot_state (chain->snaps[i]) == CBW_SNAPSHOT_LIVE)
+      return true;
+  return false;
+}
+
+enum copy_result
+copy_range (struct copier *c, struct copy_job *job, int *err)
+{
+  const uint64_t since = now_monotonic_ns ();
+  enum copy_result result = COPY_DONE;
+  uint64_t start = job->start;
+  bool more = true;
+
+  job->nr_claims = 0;
+  job->compare = job->data != NULL && !has_time_limit (job->chain);
+  atomic_fetch_add_explicit (&c->guests, 1, memory_order_relaxed);
+  while (more && result == COPY_DONE)
+    result = copy_next (c, job, &start, since, &more, err);
+  atomic_fetch_sub_explicit (&c->guests, 1, memory_order_relaxed);
+  if (result != COPY_DONE)
+    unchanged_release (c, job);
+  return result == COPY_DONE && job->nr_claims > 0 ? COPY_UNCHANGED : result;
+}
+

@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+/* Copying old data from the source to a target, before a guest's write
+ * reaches the source.
+ *
+ * Each cluster goes to the newest live snapshot that has it from the source
+ * (chain.h): usually that is one copy for all.  Where a backup is the newest,
+ * an older snapshot gets a copy of its own, as it does not look through the
+ * backup's image.
+ *
+ * A thread that copies puts the clusters it has claimed on the in-flight
+ * list.  Claims never overlap, so a cluster is copied once; a thread that
+ * needs a cluster which another is copying waits for that one copy, then
+ * finds it done.  A thread waits for others only while it has no claim: no
+ * cycle, no deadlock.
+ *
+ * The life of a cluster, under which lock, and who may touch it:
+ *
+ *   not done ----------> in flight -----------------> done
+ *     |    claim (lock)   |         set bit (release), then
+ *     |                   |         take off the list (lock)
+ *     |                   `-> unchanged: what the guest writes is there
+ *     |                       already; claimed until its write has ended
+ *     `--- a failed copy goes back to "not done", and so does an unchanged
+ *          one, unless the guest's write failed: then it is copied after all
+ */
+
+#ifndef CBW_COPY_H
+#define CBW_COPY_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "below/source.h"
+#include "copy/piece.h"
+#include "copy/timed.h"
+#include "snapshot/chain.h"
+
+/* Clusters [need.start, need.end) are being copied.  Others look at it under
+ * the copier's lock.
+ */
+struct copy_claim {
+  struct copy_claim *next;
+  uint64_t number;              /* of all claims so far */
+  uint64_t since_ns;            /* monotonic */
+  struct chain_need need;
+  const struct copy_job *unchanged; /* whose data is there already, or NULL */
+  bool copying;                 /* that has failed: it is copied after all */
+  pthread_cond_t released;
+};
+
+/* What a guest's change keeps claimed until it has ended; the claims cover
+ * this many pieces at most.
+ */
+#define COPY_UNCHANGED_MAX 8
+
+struct copier {
+  pthread_mutex_t lock;
+  struct copy_claim *claims;    /* in flight, under the lock */
+  uint64_t nr_claims;           /* how many there have been; the same */
+  _Atomic (unsigned) guests;    /* guests' changes that copy, or wait to */
+  _Atomic (unsigned) unchanged; /* claims of what guests do not change */
+  struct piece_pool buffers;
+  struct timed_pool timed;
+};
+
+extern void copier_init (struct copier *c);
+
+/* How long the end of the server waits for what is stuck. */
+extern uint64_t copier_patience_ns (void);
+
+/* Wait up to timeout_ns for copies that were given up.  Returns false if one
+ * is still under way, so that nothing of snapshots and source may be freed.
+ */
+extern bool copier_stop (struct copier *c, uint64_t timeout_ns);
+
+/* After that, if it returned true. */
+extern void copier_destroy (struct copier *c);
+
+/* What copy_range is to do; and what it leaves, until copy_end. */
+struct copy_job {
+  const struct chain *chain;
+  const struct source *source;
+  uint64_t start, end;          /* clusters of the newest snapshot */
+
+  /* Look for large holes in the source first, and do not read them: for
+   * guest trims and zeroes, which may cover most of a disk.
+   */
+  bool sparse;
+
+  /* What the guest is about to write at "offset", or NULL. */
+  const unsigned char *data;
+  uint64_t offset, count;
+
+  /* How long the guest's write has waited for space already; a snapshot
+   * with a longer cbw-full=stall makes copy_range return.
+   */
+  uint64_t stalled_ns;
+
+  bool compare;                 /* may old data be left out that is "data"? */
+  struct copy_claim claims[COPY_UNCHANGED_MAX]; /* of what is unchanged */
+  unsigned nr_claims;
+};
+
+enum copy_result {
+  COPY_DONE,                    /* no cluster needs a copy any more */
+  COPY_UNCHANGED,               /* but those which the guest does not change */
+  COPY_STALL,                   /* the target is full: wait for space */
+  COPY_FAILED,                  /* the guest's change must fail */
+};
+
+/* See to it that the clusters need no copy any more: no live snapshot has
+ * them from the source.  A copy that fails breaks the snapshot that needed
+ * it, or if its policy is break-guest-write, ends this: COPY_FAILED, and *err
+ * is the errno.  Clusters copied before stay done.
+ *
+ * After COPY_STALL leave the gate, wait a little, and try again.
+ * COPY_UNCHANGED: where "data" is what is there already nothing was copied.
+ * Then the job has claims, and must stay where it is, until copy_end.
+ *
+ * Called inside the gate.
+ */
+extern enum copy_result copy_range (struct copier *c, struct copy_job *job,
+                                    int *err);
+
+/* The guest's change has ended, still inside the gate.  If it failed, the
+ * source may hold anything where it was to be written: then what was left
+ * out is copied now, from the job's data.  A snapshot for which that fails is
+ * broken, whatever its policy.
+ */
+extern void copy_end (struct copier *c, struct copy_job *job, bool failed);
+
+/* A reader has read [offset, offset+count) from the source.  While a guest
+ * writes there what was there already, and its write might fail, the source
+ * may hold anything: put what was there over it.  "at" is the buffer.
+ */
+extern void copy_overlay (struct copier *c, void *at, uint64_t offset,
+                          uint64_t count);
+
+/* Where in [offset, offset+count) does the first part begin in which such a
+ * write is under way?  offset+count if there is none.
+ */
+extern uint64_t copy_first_uncertain (struct copier *c, uint64_t offset,
+                                      uint64_t count);
+
+/* What is the oldest copy under way waiting for?  Describes it for a person;
+ * false if there is none.
+ */
+extern bool copy_describe_oldest (struct copier *c, char *buf, size_t len);
+
+/* Wait until no copy of clusters [start, end) is in flight that is now:
+ * not for those that begin meanwhile, so that it ends; nor for guests' writes
+ * of what is there, which may take as long as they like.
+ */
+extern void copy_wait (struct copier *c, uint64_t start, uint64_t end);
+
+/* For a backup's fill: claim the first run of [start, end) which is not
+ * settled in "snap", and which nobody has claimed.  Returns false if there
+ * is none; waits for nobody.
+ */
+extern bool copy_claim_free (struct copier *c, struct snapshot *snap,
+                             uint64_t start, uint64_t end,
+                             struct copy_claim *mine);
+
+/* Give back what of the claim lies behind "end", or all of it. */
+extern void copy_claim_shrink (struct copier *c, struct copy_claim *mine,
+                               uint64_t end);
+extern void copy_claim_release (struct copier *c, struct copy_claim *mine);
+
+#endif /* CBW_COPY_H */

@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+/* Reading a piece from the source, and writing it to the target.  Copies and
+ * timed copies call this; the caller holds the claim on the piece's clusters.
+ */
+
+#include <config.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "copy/piece.h"
+#include "utils/cleanup.h"
+#include "utils/iszero.h"
+#include "utils/rounding.h"
+
+struct piece_buffer {
+  struct piece_buffer *next;
+};
+
+uint64_t
+piece_clusters (const struct snapshot *snap)
+{
+  return max_u64 (PIECE_SIZE / snap->cluster_size, 1);
+}
+
+void
+piece_pool_init (struct piece_pool *pool)
+{
+  pthread_mutex_init (&pool->lock, NULL);
+  pool->free = NULL;
+}
+
+void
+piece_pool_destroy (struct piece_pool *pool)
+{
+  struct piece_buffer *buffer;
+
+  while ((buffer = pool->free) != NULL) {
+    pool->free = buffer->next;
+    free (buffer);
+  }
+  pthread_mutex_destroy (&pool->lock);
+}
+
+/* A buffer for one piece, the one used last if there is one. */
+static void *
+buffer_get (struct piece_pool *pool, const struct snapshot *snap)
+{
+  struct piece_buffer *buffer;
+  void *p;
+
+  {
+    LOCK_FOR_SCOPE (&pool->lock);
+    buffer = pool->free;
+    if (buffer)
+      pool->free = buffer->next;
+  }
+  if (buffer == NULL &&
+      posix_memalign (&p, 4096,
+                      piece_clusters (snap) * snap->cluster_size) == 0)
+    buffer = p;
+  return buffer;
+}
+
+void
+piece_put (struct piece_pool *pool, void *buf)
+{
+  struct piece_buffer *buffer = buf;
+
+  LOCK_FOR_SCOPE (&pool->lock);
+  buffer->next = pool->free;
+  pool->free = buffer;
+}
+
+/* Write data to the target, if its quota allows.  *held grows by what the
+ * target holds more.
+ */
+static int
+write_data (const struct snapshot *snap, struct image *target,
+            const void *buf, uint64_t count, uint64_t offset,
+            uint64_t *held_here, struct error *e)
+{
+  struct cbw_snapshot *entry = snap->entry;
+  const uint64_t quota = snap->fixed.options.quota;
+  uint64_t held;
+
+  held = atomic_fetch_add_explicit (&entry->held_bytes, count,
+                                    memory_order_relaxed);
+  *held_here += count;
+  if (quota != 0 && held + count > quota) {
+    error_set (e, EDQUOT, "%s: would hold more than its quota of %" PRIu64
+               " bytes", snap->fixed.target, quota);
+    return -1;
+  }
+  return target->ops->pwrite (target, buf, count, offset, e);
+}
+
+/* Write a piece: neighbouring clusters in one go, and those of zeroes as
+ * such.
+ */
+static int
+write_runs (const struct snapshot *snap, struct image *target,
+            const unsigned char *buf, uint64_t offset, uint64_t len,
+            uint64_t *held, struct error *e)
+{
+  const uint64_t cs = snap->cluster_size;
+  bool zero = is_zero (buf, min_u64 (cs, len)), next = zero;
+  uint64_t start = 0, end;      /* a run of one kind, and then the next */
+  int r;
+
+  for (; start < len; start = end, zero = next) {
+    for (end = min_u64 (start + cs, len); end < len && next == zero;
+         end = min_u64 (end + cs, len)) {
+      next = is_zero (buf + end, min_u64 (cs, len - end));
+      if (next != zero)
+        break;
+    }
+    r = zero ?
+      image_zero (target, offset + start, end - start, e) :
+      write_data (snap, target, buf + start, end - start, offset + start,
+                  held, e);
+    if (r == -1)
+      return -1;
+  }
+  return 0;
+}
+
+void *
+piece_read (struct piece_pool *pool, const struct snapshot *snap,
+            const struct source *source, uint64_t start, uint64_t end,
+            struct error *e)
+{
+  void *buf;
+  int r;
+
+  if (snap->target == NULL) {
+    error_set (e, EIO, "the target of snapshot \"%s\" is missing",
+               snap->fixed.name);
+    return NULL;
+  }
+  buf = buffer_get (pool, snap);
+  if (buf == NULL) {
+    error_set_errno (e, ENOMEM, "buffer for a copy");
+    return NULL;
+  }
+  r = source_pread (source, buf, (uint32_t) snapshot_bytes (snap, start, end),
+                    start * snap->cluster_size);
+  if (r == 0)
+    return buf;
+  piece_put (pool, buf);
+  error_set_errno (e, r, "cannot read old data from the disk");
+  return NULL;
+}
+
+int
+piece_write (const struct snapshot *snap, struct image *target,
+             const void *buf, uint64_t start, uint64_t end, uint64_t *held,
+             struct error *e)
+{
+  *held = 0;
+  if (write_runs (snap, target, buf, start * snap->cluster_size,
+                  snapshot_bytes (snap, start, end), held, e) == 0)
+    return 0;
+  snapshot_give_back (snap, *held); /* it is to be written again */
+  return -1;
+}
+
+int
+piece_zero (const struct snapshot *snap, uint64_t start, uint64_t end,
+            struct error *e)
+{
+  return image_zero (snap->target, start * snap->cluster_size,
+                     snapshot_bytes (snap, start, end), e);
+}
+
+/* First the bits, then the counters, so that who reads them backwards never
+ * finds a counter too high.
+ */
+void
+piece_done (const struct snapshot *snap, uint64_t start, uint64_t end,
+            uint64_t held)
+{
+  struct cbw_snapshot *entry = snap->entry;
+
+  bitmap_set (&snap->done, start, end);
+  atomic_fetch_add (&entry->copied_clusters, end - start);
+  atomic_fetch_add (&entry->copied_bytes, held);
+}

@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+/* Worker threads that copy for guests' threads which must not wait for ever.
+ * copy.c calls this where a snapshot has a time limit.  A guest's thread and
+ * its worker share a job, and whichever leaves last frees it.
+ */
+
+#include <config.h>
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include <nbdkit-filter.h>
+
+#include "copy/timed.h"
+#include "utils/cleanup.h"
+#include "utils/clock.h"
+#include "utils/threads.h"
+
+/* A job belongs to the guest's thread and to the worker, until each has
+ * done with it.
+ */
+struct timed_job {
+  struct timed_job *next;
+  unsigned refs;                /* under the pool's lock */
+  struct snapshot *snap;        /* a reference */
+  uint64_t start, end;
+  bool hole;
+  _Atomic (bool) given_up;
+  bool finished;                /* the rest under the pool's lock */
+  pthread_cond_t done;
+  int r;
+  uint64_t held;
+  struct error e;
+};
+
+/* The lock is held; it is let go meanwhile, as who gives up the last
+ * reference to a snapshot closes its target, and that may take long.
+ */
+static void
+job_unref (struct timed_pool *pool, struct timed_job *job)
+{
+  if (--job->refs > 0)
+    return;
+  pthread_mutex_unlock (&pool->lock);
+  snapshot_unref (job->snap);
+  pthread_cond_destroy (&job->done);
+  free (job);
+  pthread_mutex_lock (&pool->lock);
+}
+
+/* Nobody waits for the job any more: if no worker has it, none need.  The
+ * lock is held.
+ */
+static void
+withdraw (struct timed_pool *pool, struct timed_job *job)
+{
+  struct timed_job **p;
+
+  for (p = &pool->first; *p && *p != job; p = &(*p)->next)
+    ;
+  if (*p == NULL)
+    return;
+  *p = job->next;
+  if (pool->last == &job->next)
+    pool->last = p;
+  pool->queued--;
+  job->refs--;
+}
+
+static struct timed_job *
+pop (struct timed_pool *pool)
+{
+  struct timed_job *job = pool->first;
+
+  if (job) {
+    pool->first = job->next;
+    if (pool->first == NULL)
+      pool->last = &pool->first;
+    pool->queued--;
+  }
+  return job;
+}
+
+/* Not given up when the old data has been read means that all of the read
+ * came before the guest went on.
+ */
+static int
+copy_piece (struct piece_pool *buffers, const struct source *source,
+            const struct timed_job *job, uint64_t *held, struct error *e)
+{
+  void *old = piece_read (buffers, job->snap, source, job->start, job->end,
+                          e);
+  int r;
+
+  if (old == NULL)
+    return -1;
+  atomic_thread_fence (memory_order_acquire);
+  r = atomic_load (&job->given_up) ?
+    error_set (e, ETIMEDOUT, "the copy was given up") :
+    piece_write (job->snap, job->snap->target, old, job->start, job->end,
+                 held, e);
+  piece_put (buffers, old);
+  return r;
+}
+
+static void
+worker (void *opaque)
+{
+  struct timed_pool *pool = opaque;
+  struct timed_job *job;
+  struct error e;
+  uint64_t held;
+  int r;
+
+  LOCK_FOR_SCOPE (&pool->lock);
+  for (;;) {
+    while ((job = pop (pool)) == NULL && !pool->stop) {
+      pool->idle++;
+      pthread_cond_wait (&pool->work, &pool->lock);
+      pool->idle--;
+    }
+    if (job == NULL)
+      break;
+
+    pthread_mutex_unlock (&pool->lock);
+    held = 0;
+    r = job->hole ? piece_zero (job->snap, job->start, job->end, &e) :
+      copy_piece (pool->buffers, &pool->source, job, &held, &e);
+    pthread_mutex_lock (&pool->lock);
+
+    job->r = r;
+    job->held = held;
+    if (r == -1)
+      job->e = e;
+    else if (atomic_load (&job->given_up)) /* nobody will mark it done */
+      snapshot_give_back (job->snap, held);
+    if (atomic_load (&job->given_up))
+      atomic_fetch_sub (&job->snap->late, 1);
+    job->finished = true;
+    pthread_cond_signal (&job->done);
+    job_unref (pool, job);
+  }
+}
+
+void
+timed_init (struct timed_pool *pool, struct piece_pool *buffers)
+{
+  *pool = (struct timed_pool) { .buffers = buffers };
+  pthread_mutex_init (&pool->lock, NULL);
+  cond_init (&pool->work);
+  pool->last = &pool->first;
+  thread_group_init (&pool->workers, worker, pool);
+}
+
+/* Start one more worker if the queue needs it.  The lock is held. */
+static void
+hire (struct timed_pool *pool)
+{
+  const unsigned n = pool->workers.started;
+
+  if (pool->queued > pool->idle && n < TIMED_THREADS_MAX)
+    thread_group_start (&pool->workers, n + 1);
+}
+
+int
+timed_copy (struct timed_pool *pool, struct snapshot *snap, uint64_t start,
+            uint64_t end, bool hole, uint64_t since, uint64_t timeout_ns,
+            uint64_t *held, struct error *e)
+{
+  const struct timespec until = deadline (since + timeout_ns);
+  struct timed_job *job = calloc (1, sizeof *job);
+  int r = 0;
+
+  if (job == NULL)
+    return error_set_errno (e, ENOMEM, "job for a copy");
+  job->refs = 2;
+  snapshot_ref (snap);
+  job->snap = snap;
+  job->start = start;
+  job->end = end;
+  job->hole = hole;
+  cond_init (&job->done);
+
+  LOCK_FOR_SCOPE (&pool->lock);
+  *pool->last = job;
+  pool->last = &job->next;
+  pool->queued++;
+  hire (pool);
+  pthread_cond_signal (&pool->work);
+  while (!job->finished && r == 0)
+    r = pthread_cond_timedwait (&job->done, &pool->lock, &until);
+
+  if (job->finished) {
+    r = job->r;
+    *held = job->held;
+    if (r == -1)
+      *e = job->e;
+  }
+  else {
+    atomic_store (&job->given_up, true);
+    withdraw (pool, job);
+    if (job->refs > 1)          /* a worker has it */
+      atomic_fetch_add (&snap->late, 1);
+    r = error_set (e, ETIMEDOUT, "%s: copying took longer than %g s",
+                   snap->fixed.target, (double) timeout_ns / NS_PER_SEC);
+  }
+  job_unref (pool, job);
+  return r;
+}
+
+void
+timed_quit (struct timed_pool *pool)
+{
+  unsigned n;
+
+  {
+    LOCK_FOR_SCOPE (&pool->lock);
+    if (pool->stop)
+      return;
+    pool->stop = true;
+    pthread_cond_broadcast (&pool->work);
+    n = pool->workers.started - pool->idle;
+  }
+  if (n > 0)
+    nbdkit_error ("cbw: waiting for %u copies that took too long", n);
+}
+
+bool
+timed_stop (struct timed_pool *pool, uint64_t timeout_ns)
+{
+  unsigned n;
+
+  timed_quit (pool);
+  n = thread_group_end (&pool->workers, timeout_ns);
+  if (n > 0) {
+    nbdkit_error ("cbw: %u copies are stuck; leaving them", n);
+    return false;
+  }
+  return true;
+}
+
+void
+timed_destroy (struct timed_pool *pool)
+{
+  pthread_cond_destroy (&pool->work);
+  pthread_mutex_destroy (&pool->lock);
+}

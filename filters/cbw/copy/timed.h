@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+/* Copies with a time limit: a worker thread copies, the guest's thread
+ * waits for it, and leaves it to itself when time is up.
+ *
+ * A worker that was left so goes on: its call into the source or target
+ * may never return, and cannot be taken back.  It works in a buffer of
+ * its own and holds a reference to its snapshot.  What it read before it
+ * was given up is old data, since the clusters were claimed until then; it
+ * does no harm if that still reaches the target, where no done bit speaks
+ * for it: those are set by the guest's thread, which has the claim.  What
+ * it read later may be new data, and is thrown away.
+ */
+
+#ifndef CBW_TIMED_H
+#define CBW_TIMED_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "below/source.h"
+#include "copy/piece.h"
+#include "snapshot/snapshot.h"
+#include "utils/error.h"
+#include "utils/threads.h"
+
+/* More workers than this are not started: if so many are stuck, further
+ * copies wait in the queue, and time out there.
+ */
+#define TIMED_THREADS_MAX 64
+
+struct timed_job;
+
+struct timed_pool {
+  struct piece_pool *buffers;
+  struct source source;         /* usable in threads of our own */
+
+  pthread_mutex_t lock;         /* for the rest */
+  pthread_cond_t work;          /* the queue has a job, or stop */
+  struct timed_job *first, **last; /* queue */
+  unsigned queued;              /* jobs in it */
+  struct thread_group workers;  /* started under the lock */
+  unsigned idle;                /* of them */
+  bool stop;
+};
+
+extern void timed_init (struct timed_pool *pool, struct piece_pool *buffers);
+
+/* Let the threads end, and say in the log if copies that were given up are
+ * waited for.
+ */
+extern void timed_quit (struct timed_pool *pool);
+
+/* Wait up to timeout_ns for those, and end the threads.  Returns false if some are still stuck: then
+ * nothing that they use may be freed.
+ */
+extern bool timed_stop (struct timed_pool *pool, uint64_t timeout_ns);
+
+/* After that, if it returned true. */
+extern void timed_destroy (struct timed_pool *pool);
+
+/* Copy clusters [start, end) of snap, or write zeroes for a "hole" that may
+ * be longer than a piece, but no longer than until timeout_ns after "since"
+ * (of now_monotonic_ns); then fail with ETIMEDOUT.  Returns as piece_write.
+ */
+extern int timed_copy (struct timed_pool *pool, struct snapshot *snap,
+                       uint64_t start, uint64_t end, bool hole,
+                       uint64_t since, uint64_t timeout_ns, uint64_t *held,
+                       struct error *e);
+
+#endif /* CBW_TIMED_H */

@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+/* Writes that change nothing, until they have ended. */
+
+#include <config.h>
+
+#include <string.h>
+
+#include "copy/unchanged.h"
+#include "utils/cleanup.h"
+#include "utils/rounding.h"
+
+/* The part of clusters [start, end) that the guest is about to write. */
+static bool
+overlap (const struct copy_job *job, const struct snapshot *snap,
+         uint64_t start, uint64_t end, uint64_t *from, uint64_t *to)
+{
+  const uint64_t offset = start * snap->cluster_size;
+
+  *from = max_u64 (offset, job->offset);
+  *to = min_u64 (offset + snapshot_bytes (snap, start, end),
+                 job->offset + job->count);
+  return *from < *to;
+}
+
+/* Is the old data just what the guest is about to write there?  Skip the
+ * comparison where the guest writes less than half of it: all of it would be
+ * read each time that the guest does so.
+ */
+bool
+unchanged_is (const struct copy_job *job, const struct snapshot *snap,
+              const unsigned char *old, uint64_t start, uint64_t end)
+{
+  uint64_t from, to;
+
+  return job->compare && overlap (job, snap, start, end, &from, &to) &&
+    to - from >= snapshot_bytes (snap, start, end) / 2 &&
+    memcmp (old + (from - start * snap->cluster_size),
+            job->data + (from - job->offset), to - from) == 0;
+}
+
+/* Keep a claim whose clusters the guest does not change. */
+void
+unchanged_keep (struct copier *c, struct copy_job *job)
+{
+  LOCK_FOR_SCOPE (&c->lock);
+  job->claims[job->nr_claims++].unchanged = job;
+  atomic_fetch_add (&c->unchanged, 1);
+}
+
+void
+unchanged_release (struct copier *c, struct copy_job *job)
+{
+  while (job->nr_claims > 0) {
+    copy_claim_release (c, &job->claims[--job->nr_claims]);
+    /* Last: a reader that finds no such claim finds the done bits. */
+    atomic_fetch_sub (&c->unchanged, 1);
+  }
+}
+
+/* Copy clusters, with the job's data over what the source holds there; all of
+ * it may be the job's.
+ */
+static int
+copy_over (struct copier *c, const struct copy_job *job,
+           const struct chain_need *need, uint64_t *held, struct error *e)
+{
+  const struct snapshot *snap = need->by;
+  const uint64_t offset = need->start * snap->cluster_size;
+  const uint64_t len = snapshot_bytes (snap, need->start, need->end);
+  uint64_t from, to;
+  char *old;
+  int r;
+
+  if (overlap (job, snap, need->start, need->end, &from, &to) &&
+      to - from == len)
+    return piece_write (snap, snap->target, job->data + (from - job->offset),
+                        need->start, need->end, held, e);
+  old = piece_read (&c->buffers, snap, job->source, need->start, need->end, e);
+  if (old == NULL)
+    return -1;
+  if (from < to)
+    memcpy (old + (from - offset), job->data + (from - job->offset),
+            to - from);
+  r = piece_write (snap, snap->target, old, need->start, need->end, held, e);
+  piece_put (&c->buffers, old);
+  return r;
+}
+
+/* Copy what was kept after all, to all who need it. */
+static void
+copy_kept (struct copier *c, const struct copy_job *job,
+           const struct copy_claim *mine)
+{
+  struct chain_need need;
+  struct error e;
+  uint64_t held;
+
+  while (chain_next_needed (job->chain, mine->need.start, mine->need.end,
+                            &need))
+    if (copy_over (c, job, &need, &held, &e) == 0)
+      piece_done (need.by, need.start, need.end, held);
+    else
+      snapshot_break (need.by, CBW_BROKEN_COPY, e.num,
+                      need.start * need.by->cluster_size, e.msg);
+}
+
+/* From now on the claims are of copies: those that wait for copies see that,
+ * or have seen before what they wait for (access, D1).
+ */
+static void
+begin_copying (struct copier *c, struct copy_job *job)
+{
+  unsigned i;
+
+  LOCK_FOR_SCOPE (&c->lock);
+  for (i = 0; i < job->nr_claims; ++i)
+    job->claims[i].copying = true;
+}
+
+void
+copy_end (struct copier *c, struct copy_job *job, bool failed)
+{
+  unsigned i;
+
+  if (failed)
+    begin_copying (c, job);
+  for (i = 0; failed && i < job->nr_claims; ++i)                    /* U2 */
+    copy_kept (c, job, &job->claims[i]);
+  unchanged_release (c, job);                                       /* U3 */
+}
+
+/* Is the claim one whose clusters are being written as they are, and part of
+ * the range?  Sets that part.  The lock is held.
+ */
+static bool
+uncertain_part (const struct copy_claim *claim, uint64_t offset,
+                uint64_t end, uint64_t *from, uint64_t *to)
+{
+  if (claim->unchanged == NULL ||
+      !overlap (claim->unchanged, chain_newest (claim->unchanged->chain),
+                claim->need.start, claim->need.end, from, to))
+    return false;
+  *from = max_u64 (*from, offset);
+  *to = min_u64 (*to, end);
+  return *from < *to;
+}
+
+void
+copy_overlay (struct copier *c, void *at, uint64_t offset, uint64_t count)
+{
+  const struct copy_claim *other;
+  uint64_t from, to;
+
+  if (atomic_load (&c->unchanged) == 0)
+    return;
+  LOCK_FOR_SCOPE (&c->lock);
+  for (other = c->claims; other; other = other->next)
+    if (uncertain_part (other, offset, offset + count, &from, &to))
+      memcpy ((char *) at + (from - offset), other->unchanged->data +
+              (from - other->unchanged->offset), to - from);
+}
+
+uint64_t
+copy_first_uncertain (struct copier *c, uint64_t offset, uint64_t count)
+{
+  const struct copy_claim *other;
+  uint64_t first = offset + count, from, to;
+
+  if (atomic_load (&c->unchanged) == 0)
+    return first;
+  LOCK_FOR_SCOPE (&c->lock);
+  for (other = c->claims; other; other = other->next)
+    if (uncertain_part (other, offset, offset + count, &from, &to))
+      first = min_u64 (first, from);
+  return first;
+}

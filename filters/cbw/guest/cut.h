@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+/* The moment at which a snapshot is taken, with the gate closed: may it be
+ * taken of the disk as it is now?
+ */
+
+#ifndef CBW_CUT_H
+#define CBW_CUT_H
+
+#include "guest/engine.h"
+#include "snapshot/snapshot.h"
+#include "utils/error.h"
+
+/* Called by engine_add_snapshot with the gate closed, before "snap", which is
+ * new, becomes live.  0, or -1 with the error set:
+ *
+ *   EAGAIN   the disk has grown beyond the snapshot's size, and can be read
+ *            whole now: make another
+ *   EFBIG    it has grown, and cannot be read whole
+ *   EINVAL   connections have disks of their own (proof.h)
+ *   others   as suspects_copy (suspects.h)
+ */
+extern int cut_check (struct engine *e, struct snapshot *snap,
+                      struct error *error);
+
+#endif /* CBW_CUT_H */

@@ -1,0 +1,385 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+/* What a guest's change passes through, and how the chain changes under it. */
+
+#include <config.h>
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <nbdkit-filter.h>
+
+#include "guest/cut.h"
+#include "guest/engine.h"
+#include "utils/clock.h"
+#include "utils/rounding.h"
+#include "utils/threads.h"
+
+/* How often a guest's write that waits for space looks for some. */
+#define STALL_INTERVAL (50 * NS_PER_MS)
+
+/* For the closer. */
+static void
+ended (void *opaque, const struct cbw_snapshot *entry)
+{
+  struct engine *e = opaque;
+
+  table_ended (&e->table, entry);
+}
+
+/* Runs of clusters that are looked up at a time. */
+#define TIDY_RUNS 256
+
+/* The chain is not kept while the target is waited for: that would keep all
+ * that is dropped meanwhile.
+ */
+static void
+tidy (void *opaque, struct snapshot *snap)
+{
+  struct chain_run runs[TIDY_RUNS];
+  struct engine *e = opaque;
+  struct chain *chain;
+  uint64_t cursor = 0;
+  size_t nr, i;
+  int j;
+
+  while (cursor < snapshot_clusters (snap)) {
+    chain = chain_get (&e->chain);
+    j = chain_find (chain, snap->id);
+    nr = j < 0 ? 0 : chain_unneeded (chain, (size_t) j, &cursor, runs,
+                                     TIDY_RUNS);
+    chain_put (chain);
+    if (j < 0)
+      return;
+    for (i = 0; i < nr; ++i)
+      snapshot_punch (snap, runs[i].start, runs[i].end);
+  }
+}
+
+void
+engine_init (struct engine *e)
+{
+  pthread_mutex_init (&e->control, NULL);
+  table_init (&e->table);
+  closer_init (&e->closer, ended, tidy, e);
+  atomic_init (&e->stalled, 0);
+  gate_init (&e->gate);
+  chain_head_init (&e->chain);
+  copier_init (&e->copier);
+  fill_init (&e->fill, &e->chain, &e->copier);
+  writeback_init (&e->writeback, &e->chain);
+  e->commands = (struct command_policy) { .allowed = false };
+  inflight_init (&e->inflight);
+}
+
+void
+engine_quit (struct engine *e)
+{
+  /* First, as the end of a backup may wait for the buffer. */
+  writeback_stop (&e->writeback);
+  fill_quit (&e->fill);
+  timed_quit (&e->copier.timed);
+  closer_quit (&e->closer);
+}
+
+bool
+engine_wait (struct engine *e, uint64_t until)
+{
+  return thread_group_wait (&e->fill.threads, time_left (until)) == 0 &&
+    thread_group_wait (&e->copier.timed.workers, time_left (until)) == 0 &&
+    thread_group_wait (&e->writeback.threads, time_left (until)) == 0 &&
+    thread_group_wait (&e->closer.threads, time_left (until)) == 0;
+}
+
+bool
+engine_stop (struct engine *e, uint64_t until)
+{
+  bool ended;
+
+  engine_quit (e);
+  ended = fill_stop (&e->fill, time_left (until));
+  ended = copier_stop (&e->copier, time_left (until)) && ended;
+  /* It may punch what is in the buffer. */
+  ended = closer_stop (&e->closer, time_left (until)) && ended;
+  return writeback_end (&e->writeback, time_left (until)) && ended;
+}
+
+void
+engine_destroy (struct engine *e)
+{
+  fill_destroy (&e->fill);
+  copier_destroy (&e->copier);
+  writeback_destroy (&e->writeback);
+  inflight_destroy (&e->inflight);
+  chain_head_destroy (&e->chain);
+  closer_destroy (&e->closer);
+  table_destroy (&e->table);
+  gate_destroy (&e->gate);
+  pthread_mutex_destroy (&e->control);
+}
+
+void
+engine_set_source (struct engine *e, const struct source *source)
+{
+  e->source = *source;
+  e->copier.timed.source = *source;
+  e->fill.source = *source;
+}
+
+/* The clusters of the newest snapshot that a change touches; returns the
+ * chain, or NULL if there is none or the change is past the snapshot.
+ */
+static const struct chain *
+newest_touched (const struct engine *e, uint64_t offset, uint64_t count,
+                uint64_t *start, uint64_t *end)
+{
+  const struct chain *chain = e->chain.current;
+  const struct snapshot *snap;
+
+  if (chain == NULL)
+    return NULL;
+  snap = chain_newest (chain);
+  if (offset >= snap->size)
+    return NULL;
+  *start = offset / snap->cluster_size;
+  *end = (min_u64 (offset + count, snap->size) + snap->cluster_size - 1) /
+    snap->cluster_size;
+  return chain;
+}
+
+/* Of the clusters of the job, those that still need a copy are not about to
+ * change: set the dirty bits of the others.
+ */
+static void
+set_changed (const struct copy_job *job, const struct bitmap *dirty)
+{
+  struct chain_need need;
+  uint64_t start;
+
+  for (start = job->start; start < job->end; start = need.end) {
+    if (!chain_next_needed (job->chain, start, job->end, &need))
+      need.start = need.end = job->end;
+    bitmap_set (dirty, start, need.start);
+  }
+}
+
+/* Preserve what is there; inside the gate.  Returns as copy_range. */
+static enum copy_result
+preserve (struct engine *e, struct copy_job *job, int *err)
+{
+  const struct bitmap *dirty;
+  enum copy_result result;
+
+  job->nr_claims = 0;
+  job->chain = newest_touched (e, job->offset, job->count, &job->start,
+                               &job->end);
+  if (job->chain == NULL)
+    return COPY_DONE;
+  dirty = &chain_newest (job->chain)->dirty;
+  if (bitmap_all_set (dirty, job->start, job->end))
+    return COPY_DONE;
+  result = copy_range (&e->copier, job, err);
+  if (result == COPY_DONE)
+    bitmap_set (dirty, job->start, job->end);
+  else if (result == COPY_UNCHANGED)
+    set_changed (job, dirty);
+  return result;
+}
+
+/* A write that had waited continues, or has failed.  The last one says so:
+ * if another began to wait meanwhile, it says it again soon.
+ */
+static void
+end_stall (struct engine *e)
+{
+  struct chain *chain;
+  size_t i;
+
+  if (atomic_fetch_sub (&e->stalled, 1) > 1)
+    return;
+  chain = chain_get (&e->chain);
+  for (i = 0; chain && i < chain->len; ++i)
+    snapshot_unstall (chain->snaps[i]);
+  chain_put (chain);
+}
+
+int
+engine_guest_begin (struct engine *e, const struct source *source,
+                    uint64_t offset, uint64_t count, enum guest_op op,
+                    const void *data, struct guest_change *change)
+{
+  struct copy_job *job = &change->job;
+  enum copy_result result;
+  uint64_t since = 0;
+  int err = 0;
+
+  job->source = source;
+  job->sparse = op != GUEST_WRITE;
+  job->data = data;
+  job->offset = offset;
+  job->count = count;
+  job->stalled_ns = 0;
+  for (;;) {
+    change->stripe = gate_enter (&e->gate);
+    result = preserve (e, job, &err);
+    if (result == COPY_DONE || result == COPY_UNCHANGED)
+      break;
+    gate_leave (&e->gate, change->stripe);
+    if (result == COPY_FAILED)
+      break;
+    /* Outside the gate, so that snapshots can be dropped to make room. */
+    if (since == 0) {
+      since = now_monotonic_ns ();
+      atomic_fetch_add (&e->stalled, 1);
+    }
+    /* Nobody tells of what other programs free: look again and again. */
+    if (nbdkit_nanosleep (0, STALL_INTERVAL) == -1) {
+      result = COPY_FAILED;
+      err = ESHUTDOWN;          /* the server ends, or the guest is gone */
+      break;
+    }
+    job->stalled_ns = now_monotonic_ns () - since;
+  }
+  if (since != 0)
+    end_stall (e);
+
+  /* W4: pairs with the fence in view.c (R2).  A reader that gets from the
+   * source what this change puts there also sees the done bits, the broken
+   * state, and the claims of what is unchanged, that were set (here, or seen
+   * set here) before it.
+   */
+  atomic_thread_fence (memory_order_release);
+  return result == COPY_FAILED ? err : 0;
+}
+
+void
+engine_guest_end (struct engine *e, struct guest_change *change, bool failed)
+{
+  if (change->job.nr_claims > 0)
+    copy_end (&e->copier, &change->job, failed);
+  gate_leave (&e->gate, change->stripe);
+}
+
+bool
+engine_guest_would_copy (struct engine *e, uint64_t offset, uint64_t count)
+{
+  const unsigned ticket = gate_enter (&e->gate);
+  const struct chain *chain;
+  struct chain_need need;
+  uint64_t start, end;
+  bool r;
+
+  chain = newest_touched (e, offset, count, &start, &end);
+  r = chain && chain_next_needed (chain, start, end, &need);
+  gate_leave (&e->gate, ticket);
+  return r;
+}
+
+/* A single try to close the gate, or a few of the usual length, between which
+ * guests go on.
+ */
+#define HOLD_TRIES 5
+#define HOLD_PAUSE (50 * NS_PER_MS)
+
+static int
+close_gate (struct engine *e, uint64_t hold_ns, struct error *error)
+{
+  const struct timespec pause = { .tv_nsec = HOLD_PAUSE };
+  const unsigned tries = hold_ns ? 1 : HOLD_TRIES;
+  char what[CBW_TARGET_MAX + 256] =
+    "a guest's change, which the disk itself has not answered";
+  unsigned i;
+
+  for (i = 0; i < tries; ++i) {
+    if (i > 0)
+      nanosleep (&pause, NULL);
+    if (gate_close (&e->gate, hold_ns ? hold_ns : CBW_HOLD_DEFAULT))
+      return 0;
+  }
+  copy_describe_oldest (&e->copier, what, sizeof what);
+  return error_set (error, EBUSY, "guests' changes that are under way did not "
+                    "end in time: this waits for %s; try again later, or hold "
+                    "guests for longer (--hold-timeout)", what);
+}
+
+int
+engine_add_snapshot (struct engine *e, struct snapshot *snap,
+                     uint64_t hold_ns, uint64_t *held_ns,
+                     struct error *error)
+{
+  struct chain *chain = chain_make (e->chain.current, NULL, snap);
+  uint64_t start;
+  int r = 0;
+
+  if (chain == NULL)
+    return error_set_errno (error, ENOMEM, "snapshot \"%s\"",
+                            snap->fixed.name);
+  start = now_monotonic_ns ();
+  if (close_gate (e, hold_ns, error) == -1) {
+    chain_put (chain);
+    return -1;
+  }
+  if (snapshot_state (snap) == CBW_SNAPSHOT_RESERVED)
+    r = cut_check (e, snap, error);
+  if (r == 0) {
+    chain_set (&e->chain, chain);
+    if (snapshot_state (snap) == CBW_SNAPSHOT_RESERVED)
+      snapshot_set_state (snap, CBW_SNAPSHOT_LIVE);
+  }
+  gate_open (&e->gate);
+  *held_ns = now_monotonic_ns () - start;
+  if (r == -1)
+    chain_put (chain);
+  return r;
+}
+
+void
+engine_lose_source (struct engine *e, uint64_t offset, const char *msg)
+{
+  CLEANUP_CHAIN_PUT struct chain *chain = chain_get (&e->chain);
+  size_t i;
+
+  for (i = 0; chain && i < chain->len; ++i)
+    snapshot_break (chain->snaps[i], CBW_BROKEN_SOURCE, EINVAL, offset, msg);
+}
+
+int
+engine_drop_snapshot (struct engine *e, struct snapshot *snap,
+                      uint64_t hold_ns, struct snapshot **gone,
+                      size_t *nr_gone, struct error *error)
+{
+  struct chain *old = e->chain.current, *chain;
+  bool leaves[CBW_NR_SNAPSHOTS];
+  size_t i;
+
+  *nr_gone = 0;
+  if (old == NULL ||
+      (chain_leaving (old, snap, leaves) == 0 && snap == NULL))
+    return 0;
+  chain = chain_make (old, leaves, NULL);
+  for (i = 0; i < old->len; ++i)
+    if (leaves[i]) {
+      gone[*nr_gone] = old->snaps[i];
+      snapshot_ref (gone[(*nr_gone)++]);
+    }
+  if (chain == NULL && *nr_gone < old->len)
+    error_set_errno (error, ENOMEM, "cannot drop the snapshot");
+  /* Closed, so that no copy that this snapshot alone needed is under way
+   * when others look which of its copies are of use.
+   */
+  else if (close_gate (e, hold_ns, error) == 0) {
+    if (snap)
+      snapshot_hide (snap);
+    /* Who reads a complete backup as a snapshot must read its image. */
+    for (i = 0; i < *nr_gone; ++i)
+      atomic_store (&gone[i]->state, CBW_SNAPSHOT_HIDDEN);
+    chain_set (&e->chain, chain);
+    gate_open (&e->gate);
+    return 0;
+  }
+  chain_put (chain);
+  while (*nr_gone > 0)
+    snapshot_unref (gone[--*nr_gone]);
+  return -1;
+}

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+/* The engine: what a guest's write passes through, and what a snapshot is
+ * read with.  It knows nothing of the request list or of parameters.
+ *
+ * docs/concurrency.md has the argument why it is right.
+ */
+
+#ifndef CBW_ENGINE_H
+#define CBW_ENGINE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "backup/fill.h"
+#include "below/source.h"
+#include "copy/copy.h"
+#include "guest/gate.h"
+#include "guest/inflight.h"
+#include "snapshot/chain.h"
+#include "snapshot/closer.h"
+#include "snapshot/command-policy.h"
+#include "snapshot/table.h"
+#include "writeback/writeback.h"
+
+struct engine {
+  pthread_mutex_t control;      /* around changes of the chain */
+  struct table table;
+  struct closer closer;
+
+  _Atomic (unsigned) stalled;   /* guests' writes that wait for space */
+  struct gate gate;
+  struct chain_head chain;
+  struct copier copier;
+  struct fill fill;
+  struct writeback writeback;
+  struct command_policy commands; /* set before snapshots come and go */
+  struct inflight inflight;     /* what is under way in the source */
+  struct source source;         /* for threads of the engine's own */
+};
+
+extern void engine_init (struct engine *e);
+
+/* Every guest is gone: let the engine's own threads end. */
+extern void engine_quit (struct engine *e);
+
+/* After that: wait for them until that moment (monotonic).  Returns whether
+ * they have ended.
+ */
+extern bool engine_wait (struct engine *e, uint64_t until);
+
+/* Let them end, and wait for it no longer than until that moment.  Returns false if one is stuck in a call: then the source, the
+ * segment and the engine must stay until the process is gone.  Others may
+ * still use the engine: nothing is freed.
+ */
+extern bool engine_stop (struct engine *e, uint64_t until);
+
+/* After that, if all its threads have ended, and the service threads too. */
+extern void engine_destroy (struct engine *e);
+
+/* The source for threads of the engine's own, which copy when there is a
+ * time limit, and for backups; and for the cut.
+ */
+extern void engine_set_source (struct engine *e, const struct source *source);
+
+enum guest_op { GUEST_WRITE, GUEST_ZERO, GUEST_TRIM };
+
+/* A guest's change, from its beginning to its end; where it is must not
+ * change meanwhile.
+ */
+struct guest_change {
+  unsigned stripe;              /* of the gate */
+  struct copy_job job;
+};
+
+/* A guest is about to change [offset, offset+count).  When this returns 0,
+ * the old data there is preserved, or the snapshot marked broken, or it is
+ * the same as the new data, and the change may go to the source.  Call
+ * engine_guest_end when it has ended, and say whether it failed.
+ *
+ * Returns an errno if the change must fail instead; then engine_guest_end is
+ * not to be called.  "source" is where old data is read; it must be the
+ * protected disk.  "data" is what will be written there, or NULL; both must
+ * stay until the end.
+ */
+extern int engine_guest_begin (struct engine *e, const struct source *source,
+                               uint64_t offset, uint64_t count,
+                               enum guest_op op, const void *data,
+                               struct guest_change *change);
+extern void engine_guest_end (struct engine *e, struct guest_change *change,
+                              bool failed);
+
+/* Would such a change have to wait for a copy?  A hint: it may be out of
+ * date when it returns.
+ */
+extern bool engine_guest_would_copy (struct engine *e, uint64_t offset,
+                                     uint64_t count);
+
+/* From now on "snap" is the newest snapshot of the disk; the chain takes
+ * its own reference.  Its entry becomes LIVE, if it is still RESERVED,
+ * with the guests' writes drained.  They are held for no longer than hold_ns
+ * (0: CBW_HOLD_DEFAULT, with a few tries); *held_ns is how long they were.
+ * 0, or -1 with the error set: ENOMEM; EBUSY if a change of a guest did not
+ * end in that time; or what cut_check (cut.h) gives.  The caller holds
+ * e->control.
+ */
+extern int engine_add_snapshot (struct engine *e, struct snapshot *snap,
+                                uint64_t hold_ns, uint64_t *held_ns,
+                                struct error *error);
+
+/* The source is not the disk that a guest has, as its write at offset has
+ * shown: break all snapshots, for the reason given.
+ */
+extern void engine_lose_source (struct engine *e, uint64_t offset,
+                                const char *msg);
+
+/* The snapshot is dropped: hidden, and taken off the chain if no other looks
+ * through it, with those hidden ones for which that becomes so.  NULL: only
+ * these, and backups that are complete.  What was taken off is put into
+ * gone[] (of CBW_NR_SNAPSHOTS), with a reference each for the caller; *nr_gone
+ * is their number.  Returns as engine_add_snapshot; on error nothing has
+ * changed.  The caller holds e->control.
+ */
+extern int engine_drop_snapshot (struct engine *e, struct snapshot *snap,
+                                 uint64_t hold_ns, struct snapshot **gone,
+                                 size_t *nr_gone, struct error *error);
+
+#endif /* CBW_ENGINE_H */

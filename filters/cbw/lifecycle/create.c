@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+/* Taking a snapshot: reserve an entry, make the target, go live. */
+
+#include <config.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stddef.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <nbdkit-filter.h>
+
+#include "lifecycle/access.h"
+#include "lifecycle/lifecycle.h"
+#include "segment/segment-server.h"
+#include "segment/snaptab.h"
+#include "snapshot/target.h"
+#include "utils/cleanup.h"
+#include "utils/clock.h"
+
+static int
+check_size (const struct segment *segment, uint64_t size, struct error *e)
+{
+  const struct cbw_geometry *g = &segment->map.geometry;
+
+  if (!layout_has_room (g, size))
+    return error_set (e, EFBIG, "%s: was made for a disk of %" PRIu64
+                      " bytes, and it has grown to %" PRIu64
+                      "; remove the segment to take new snapshots",
+                      segment->path, g->disk_size, size);
+  return 0;
+}
+
+/* What is fixed of the entry from now on, but for what comes with the target
+ * and with the moment of the snapshot.
+ */
+static void
+describe (struct cbw_snapshot *fixed, const struct create_params *p,
+          uint64_t size)
+{
+  memset (fixed, 0, sizeof *fixed);
+  fixed->size = size;
+  memcpy (fixed->uuid, p->uuid, sizeof fixed->uuid);
+  strncpy (fixed->name, p->name, sizeof fixed->name - 1);
+  strncpy (fixed->target, p->target, sizeof fixed->target - 1);
+  fixed->target_kind = target_kind (p->target);
+  /* Of a backup that is a file with a name of its own, in any case. */
+  fixed->target_created = fixed->target_kind == CBW_TARGET_RAW &&
+    (p->options.backup || (p->flags & CBW_CREATE_FORCE) ||
+     access (p->target, F_OK) == -1);
+  fixed->owner = p->owner;
+  fixed->options = p->options;
+  atomic_init (&fixed->state, CBW_SNAPSHOT_RESERVED);
+}
+
+/* Reserve entry i in the segment: what a server that dies here has begun is
+ * undone by the next.
+ */
+static void
+reserve (struct cbw_snapshot *entry, struct cbw_snapshot *fixed,
+         const struct create_params *p)
+{
+  memset (entry, 0, sizeof *entry);
+  fixed->sum = snaptab_sum (fixed);
+  memcpy (entry, fixed, offsetof (struct cbw_snapshot, state));
+  if (p->options.backup) {
+    atomic_store (&entry->fill.speed, p->speed);
+    atomic_store (&entry->fill.state, CBW_FILL_RUNNING);
+  }
+  atomic_store_explicit (&entry->state, CBW_SNAPSHOT_RESERVED,
+                         memory_order_release);
+}
+
+static int
+set_access (struct snapshot *snap, const char *path, struct error *e)
+{
+  const uint64_t n = snapshot_clusters (snap);
+
+  if (path == NULL)
+    bitmap_set (&snap->access, 0, n);
+  else if (access_load (path, snap->size, snap->cluster_size, &snap->access,
+                        e) == -1)
+    return -1;
+  return 0;
+}
+
+/* What may take long: without a lock. */
+static int
+prepare (struct engine *engine, struct segment *segment, unsigned i,
+         struct snapshot *snap, const struct create_params *p, bool *created,
+         struct error *e)
+{
+  if (segment_allocate_bitmaps (segment, i, e) == -1)
+    return -1;
+  /* What can fail for another reason comes before the target. */
+  if (set_access (snap, p->access, e) == -1)
+    return -1;
+  snap->target = target_make (&snap->fixed, snap->entry->target_words,
+                              snap->cluster_size,
+                              p->flags & CBW_CREATE_FORCE, created, e);
+  if (snap->target == NULL)
+    return -1;
+  snapshot_write_fixed (snap);
+  return writeback_wrap (&engine->writeback, snap, false, e);
+}
+
+/* The moment of the snapshot.  Its id says its place in the chain, so both
+ * come under one lock.
+ */
+static int
+go_live (struct engine *engine, struct segment *segment, unsigned i,
+         struct snapshot *snap, uint64_t hold_ns, uint64_t *held_ns,
+         struct error *e)
+{
+  LOCK_FOR_SCOPE (&engine->control);
+  snap->id = snap->fixed.id = table_new_id (&engine->table, i);
+  map_header (&segment->map)->next_snapshot_id = snap->id + 1;
+  snap->fixed.created_ns = now_realtime_ns ();
+  snapshot_write_fixed (snap);
+  if (engine_add_snapshot (engine, snap, hold_ns, held_ns, e) == -1)
+    return -1;
+  table_used (&engine->table, i);
+  return 0;
+}
+
+int
+create_snapshot (struct engine *engine, struct segment *segment,
+                 const struct create_params *p, uint64_t size,
+                 uint64_t *held_ns, struct error *e)
+{
+  struct cbw_snapshot fixed;
+  struct snapshot *snap;
+  bool created = false;
+  struct error ignored;
+  uint64_t id;
+  unsigned i;
+
+  *held_ns = 0;
+  if (check_size (segment, size, e) == -1)
+    return -1;
+  if (engine->writeback.accept &&
+      p->options.on_error == CBW_ON_ERROR_BREAK_GUEST_WRITE)
+    return error_set (e, EINVAL, "%s: its server has cbw-writeback: guests' "
+                      "writes end before their old data is in the target, "
+                      "and cannot fail with it; use on-error=break-snapshot",
+                      segment->path);
+  describe (&fixed, p, size);
+  /* Their names may be used again. */
+  release_complete (engine, p->hold_ns);
+  switch (table_reserve (&engine->table, segment->path, &fixed, &i, e)) {
+  case TABLE_EXISTS: return 0;
+  case TABLE_ERROR: return -1;
+  case TABLE_RESERVED: break;
+  }
+
+  reserve (map_snapshot (&segment->map, i), &fixed, p);
+  snap = snapshot_new (&segment->map, i, &fixed);
+  if (snap == NULL) {
+    error_set_errno (e, ENOMEM, "snapshot \"%s\"", p->name);
+    goto undo;
+  }
+  if (prepare (engine, segment, i, snap, p, &created, e) == -1 ||
+      go_live (engine, segment, i, snap, p->hold_ns, held_ns, e) == -1)
+    goto undo;
+  snap->closer = &engine->closer;
+  /* Live already: without threads to fill it, it waits for a restart. */
+  if (fill_add (&engine->fill, snap, &ignored) == -1)
+    nbdkit_error ("cbw: %s", ignored.msg);
+  snapshot_unref (snap);        /* the chain has its own */
+  return 0;
+
+ undo:
+  if (created)
+    target_undo (&snap->fixed, snap->target);
+  if (snap && snap->id != 0) {
+    /* A copy that took too long may still use it. */
+    id = snap->id;
+    snap->closer = &engine->closer;
+    retire_snapshot (engine, snap, false);
+    table_wait_ended (&engine->table, id, END_WAIT);
+    return -1;
+  }
+  atomic_store (&map_snapshot (&segment->map, i)->state, CBW_SNAPSHOT_EMPTY);
+  snapshot_unref (snap);
+  table_free (&engine->table, i);
+  return -1;
+}

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+/* Flushing all targets at the end: a thread for each, as one that hangs must
+ * not keep the others from being flushed.  See flush.h.
+ */
+
+#include <config.h>
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include <nbdkit-filter.h>
+
+#include "image/image.h"
+#include "lifecycle/flush.h"
+#include "utils/threads.h"
+
+/* One target's flush. */
+struct flush_job {
+  struct image *target;         /* NULL: there is none */
+  _Atomic (bool) done;
+  int r;                        /* when it is */
+  struct error e;
+};
+
+/* Belongs to the threads too: if one is stuck it is never freed. */
+struct flush {
+  struct thread_group threads;
+  struct chain *chain;          /* a reference, or NULL */
+  size_t len;                   /* of it */
+  _Atomic (size_t) next;        /* the job to be taken next */
+  struct flush_job jobs[];      /* as the snapshots of the chain */
+};
+
+static void
+flush_thread (void *opaque)
+{
+  struct flush *f = opaque;
+  struct flush_job *job;
+  size_t i;
+
+  while ((i = atomic_fetch_add (&f->next, 1)) < f->len) {
+    job = &f->jobs[i];
+    if (job->target)
+      job->r = job->target->ops->flush (job->target, &job->e);
+    atomic_store (&job->done, true);
+  }
+}
+
+struct flush *
+flush_start (struct chain_head *head)
+{
+  struct chain *chain = chain_get (head);
+  const size_t len = chain ? chain->len : 0;
+  struct flush *f = calloc (1, sizeof *f + len * sizeof f->jobs[0]);
+  size_t i;
+
+  if (f == NULL) {
+    nbdkit_error ("cbw: cannot flush the targets: %m");
+    chain_put (chain);
+    return NULL;
+  }
+  f->chain = chain;
+  f->len = len;
+  for (i = 0; i < len; ++i)
+    /* What is in the write-back buffer is in the segment. */
+    f->jobs[i].target = image_beneath (chain->snaps[i]->target);
+  thread_group_init (&f->threads, flush_thread, f);
+  /* If there are fewer threads each has more to do. */
+  thread_group_start (&f->threads, (unsigned) len);
+  return f;
+}
+
+bool
+flush_wait (struct flush *f, uint64_t until)
+{
+  return f == NULL || thread_group_wait (&f->threads, time_left (until)) == 0;
+}
+
+/* What has become of job i. */
+static enum flushed
+outcome (const struct flush *f, size_t i)
+{
+  const struct flush_job *job = &f->jobs[i];
+  const char *name = f->chain->snaps[i]->fixed.name;
+
+  if (!atomic_load (&job->done)) {
+    nbdkit_error ("cbw: snapshot \"%s\": its target has not been flushed in "
+                  "time, and may not be whole if this host goes down", name);
+    return FLUSH_UNKNOWN;
+  }
+  if (job->r == 0)
+    return FLUSH_DONE;
+  if (job->e.num == ESHUTDOWN) { /* not the target's fault: it was given up */
+    nbdkit_error ("cbw: snapshot \"%s\": %s", name, job->e.msg);
+    return FLUSH_UNKNOWN;
+  }
+  chain_lose_target (f->chain, i, &job->e);
+  return FLUSH_DONE;
+}
+
+enum flushed
+flush_end (struct flush *f, uint64_t until)
+{
+  enum flushed r = FLUSH_DONE;
+  unsigned stuck;
+  size_t i;
+
+  if (f == NULL)
+    return FLUSH_UNKNOWN;
+  stuck = thread_group_end (&f->threads, time_left (until));
+  for (i = 0; i < f->len; ++i)
+    if (outcome (f, i) == FLUSH_UNKNOWN)
+      r = FLUSH_UNKNOWN;
+  if (stuck > 0)
+    return FLUSH_STUCK;
+  chain_put (f->chain);
+  free (f);
+  return r;
+}

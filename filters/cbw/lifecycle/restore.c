@@ -1,0 +1,334 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+/* Taking over the snapshots that an earlier server has left in the segment. */
+
+#include <config.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lifecycle/lifecycle.h"
+#include "segment/snaptab.h"
+#include "snapshot/target.h"
+#include "utils/cleanup.h"
+
+/* What the table of an earlier server says, each entry read but once: what
+ * was checked is what is used, whoever writes to the segment meanwhile.
+ */
+struct found {
+  struct cbw_snapshot copies[CBW_NR_SNAPSHOTS];
+  struct cbw_snapshot *in_use[CBW_NR_SNAPSHOTS]; /* of them, oldest first */
+  size_t nr;
+};
+
+static enum cbw_snapshot_state
+state_of (const struct cbw_snapshot *copy)
+{
+  return atomic_load (&((struct cbw_snapshot *) copy)->state);
+}
+
+static enum cbw_fill_state
+fill_of (const struct cbw_snapshot *copy)
+{
+  return atomic_load (&((struct cbw_snapshot *) copy)->fill.state);
+}
+
+/* The index in the table of a copy. */
+static unsigned
+index_of (const struct found *found, const struct cbw_snapshot *copy)
+{
+  return (unsigned) (copy - found->copies);
+}
+
+static bool
+is_terminated (const struct cbw_snapshot *copy)
+{
+  return memchr (copy->name, '\0', sizeof copy->name) != NULL &&
+    memchr (copy->target, '\0', sizeof copy->target) != NULL;
+}
+
+static int
+check_entry (const struct segment *segment,
+             const struct command_policy *commands,
+             const struct cbw_snapshot *copy, unsigned i, uint64_t disk_size,
+             struct error *e)
+{
+  const struct cbw_map *m = &segment->map;
+  const enum cbw_snapshot_state state = state_of (copy);
+
+  if (state == CBW_SNAPSHOT_EMPTY || state == CBW_SNAPSHOT_RESERVED)
+    return 0;
+  if (state > CBW_SNAPSHOT_HIDDEN || copy->sum != snaptab_sum (copy) ||
+      copy->id == 0 || !is_terminated (copy) ||
+      (copy->target_kind != CBW_TARGET_RAW &&
+       copy->target_kind != CBW_TARGET_NBD) ||
+      copy->target_kind != target_kind (copy->target) ||
+      fill_of (copy) > CBW_FILL_FAILED || copy->options.backup > 1 ||
+      (fill_of (copy) != CBW_FILL_NONE) != copy->options.backup ||
+      !layout_has_room (&m->geometry, copy->size) ||
+      !segment_has_bitmaps (segment, i))
+    return error_set (e, EBADMSG, "%s: is corrupt: entry %u of its snapshot "
+                      "table is damaged; remove the segment to start anew",
+                      segment->path, i);
+  if (command_policy_takeover (commands, segment->path, copy->name,
+                               copy->target, e) == -1)
+    return -1;
+  if (copy->size > disk_size)   /* it had grown before the snapshot */
+    return error_set (e, EINVAL, "%s: has a snapshot of a disk of %" PRIu64
+                      " bytes, and this one has only %" PRIu64
+                      "; is it the right disk?  If so, end its snapshots by "
+                      "removing the segment", segment->path, copy->size,
+                      disk_size);
+  return 0;
+}
+
+static int
+by_age (const void *a, const void *b)
+{
+  const struct cbw_snapshot *x = *(struct cbw_snapshot *const *) a;
+  const struct cbw_snapshot *y = *(struct cbw_snapshot *const *) b;
+
+  return x->id < y->id ? -1 : x->id > y->id;
+}
+
+/* Read and check the table; nothing is changed. */
+static int
+find_snapshots (const struct segment *segment,
+                const struct command_policy *commands, uint64_t disk_size,
+                struct found *found, struct error *e)
+{
+  enum cbw_snapshot_state state;
+  unsigned i;
+
+  for (i = 0; i < CBW_NR_SNAPSHOTS; ++i) {
+    memcpy (&found->copies[i], map_snapshot (&segment->map, i),
+            sizeof found->copies[i]);
+    if (check_entry (segment, commands, &found->copies[i], i, disk_size,
+                     e) == -1)
+      return -1;
+    state = state_of (&found->copies[i]);
+    if (state != CBW_SNAPSHOT_EMPTY && state != CBW_SNAPSHOT_RESERVED)
+      found->in_use[found->nr++] = &found->copies[i];
+  }
+  qsort (found->in_use, found->nr, sizeof found->in_use[0], by_age);
+  for (i = 1; i < found->nr; ++i)
+    if (found->in_use[i]->id == found->in_use[i - 1]->id)
+      return error_set (e, EBADMSG, "%s: is corrupt: two of its snapshots have "
+                        "the id %" PRIu64 "; remove the segment to start anew",
+                        segment->path, found->in_use[i]->id);
+  return 0;
+}
+
+/* A reservation that never became live.  If there was no file before, the
+ * target which stands there now is removed, provided it may be ours.  The sum
+ * says nothing: the server may have died while it noted in the entry which
+ * file it had made.
+ */
+static void
+undo_reservation (const struct cbw_snapshot *copy)
+{
+  if (is_terminated (copy) && copy->target_created)
+    target_undo_reserved (copy);
+}
+
+/* Is it of no use to anybody?  Of those that were dropped that is a backup,
+ * and what nothing older needs: the server ended before it had cleared them
+ * away.
+ */
+static bool
+is_left_over (const struct cbw_snapshot *copy, bool any_older)
+{
+  return state_of (copy) == CBW_SNAPSHOT_HIDDEN &&
+    (copy->options.backup || !any_older);
+}
+
+/* Clear away what is of no use, take note of the results of backups, and
+ * leave the others in found->in_use.
+ */
+static void
+collect (struct engine *engine, const struct cbw_map *m, struct found *found)
+{
+  struct cbw_snapshot *copy;
+  size_t kept = 0, j;
+  unsigned i;
+  bool hidden;
+
+  for (i = 0; i < CBW_NR_SNAPSHOTS; ++i)
+    if (state_of (&found->copies[i]) == CBW_SNAPSHOT_RESERVED) {
+      undo_reservation (&found->copies[i]);
+      atomic_store (&map_snapshot (m, i)->state, CBW_SNAPSHOT_EMPTY);
+    }
+  for (j = 0; j < found->nr; ++j) {
+    copy = found->in_use[j];
+    i = index_of (found, copy);
+    hidden = state_of (copy) == CBW_SNAPSHOT_HIDDEN;
+    if (is_left_over (copy, kept > 0)) {
+      if (fill_of (copy) != CBW_FILL_COMPLETE)
+        target_discard (copy, NULL);
+      atomic_store (&map_snapshot (m, i)->state, CBW_SNAPSHOT_EMPTY);
+    }
+    else if (fill_of (copy) == CBW_FILL_COMPLETE)
+      table_adopt (&engine->table, i, copy, TABLE_KEPT, hidden);
+    else {
+      table_adopt (&engine->table, i, copy, TABLE_USED, hidden);
+      atomic_store (&map_snapshot (m, i)->stalled_until_ns, 0);
+      found->in_use[kept++] = copy; /* nobody waits yet */
+    }
+  }
+  found->nr = kept;
+}
+
+/* A promise of before that this server is not to keep? */
+static int
+check_policies (const struct writeback *w, const struct found *found,
+                struct error *e)
+{
+  const struct cbw_snapshot *copy;
+  size_t j;
+
+  for (j = 0; w->accept && j < found->nr; ++j) {
+    copy = found->in_use[j];
+    if (state_of (copy) == CBW_SNAPSHOT_LIVE &&
+        copy->options.on_error == CBW_ON_ERROR_BREAK_GUEST_WRITE)
+      return error_set (e, EINVAL, "snapshot \"%s\" was made with "
+                        "on-error=break-guest-write, which does not go with "
+                        "cbw-writeback; start without it, and drop the "
+                        "snapshot", copy->name);
+  }
+  return 0;
+}
+
+/* May a live snapshot read the target of j? */
+static bool
+is_target_needed (const struct chain *chain, size_t j)
+{
+  size_t k;
+
+  for (k = snapshot_is_backup (chain->snaps[j]) ? j : 0; k <= j; ++k)
+    if (snapshot_state (chain->snaps[k]) == CBW_SNAPSHOT_LIVE)
+      return true;
+  return false;
+}
+
+static int
+refuse_for_now (const struct segment *segment, const struct snapshot *snap,
+                struct error *e)
+{
+  const struct error why = *e;
+
+  return error_set (e, why.num, "%s.  Snapshot \"%s\" would be lost: put that "
+                    "right and start again.  If the target is gone for good, "
+                    "end all snapshots by removing %s", why.msg,
+                    snap->fixed.name, segment->path);
+}
+
+/* Open the targets of all, or break them all.  -1 if one that is needed may
+ * be there, and cannot be opened now: that is no reason to break it for good.
+ */
+static int
+restore_targets (const struct segment *segment, struct writeback *writeback,
+                 const struct chain *chain, bool clean, bool unclean_reboot,
+                 struct error *e)
+{
+  enum target_opened r;
+  struct snapshot *snap;
+  size_t j;
+
+  for (j = 0; j < chain->len; ++j) {
+    snap = chain->snaps[j];
+    if (unclean_reboot)
+      snapshot_break (snap, CBW_BROKEN_REBOOT, EIO, 0,
+                      "the host went down without a clean shutdown");
+    r = target_reopen (&snap->fixed, snap->entry->target_words,
+                       snapshot_state (snap), clean, snap->cluster_size,
+                       &snap->target, e);
+    if (r == TARGET_NOT_NOW && is_target_needed (chain, j))
+      return refuse_for_now (segment, snap, e);
+    if (r != TARGET_OPENED)
+      chain_lose_target (chain, j, e);
+    if (writeback_wrap (writeback, snap, true, e) == -1)
+      return -1;
+    snapshot_count_held (snap);
+  }
+  return 0;
+}
+
+int
+restore_backups (struct engine *engine, struct error *e)
+{
+  const struct chain *chain;
+  struct snapshot *snap;
+  size_t i;
+
+  LOCK_FOR_SCOPE (&engine->control);
+  chain = engine->chain.current;
+  for (i = 0; chain && i < chain->len; ++i) {
+    snap = chain->snaps[i];
+    if (snapshot_is_backup (snap) && snap->target)
+      fill_count (snap);
+    if (snapshot_state (snap) != CBW_SNAPSHOT_HIDDEN &&
+        fill_add (&engine->fill, snap, e) == -1)
+      return -1;
+  }
+  return 0;
+}
+
+/* Bring back those that were found, into the chain. */
+static int
+restore_chain (struct engine *engine, const struct cbw_map *m,
+               const struct found *found, struct error *e)
+{
+  const struct cbw_snapshot *copy;
+  struct snapshot *snap;
+  uint64_t held_ns;
+  size_t j;
+  int r;
+
+  for (j = 0; j < found->nr; ++j) {
+    copy = found->in_use[j];
+    snap = snapshot_new (m, index_of (found, copy), copy);
+    if (snap == NULL)
+      return error_set_errno (e, ENOMEM, "snapshot \"%s\"", copy->name);
+    r = engine_add_snapshot (engine, snap, 0, &held_ns, e);
+    snapshot_unref (snap);      /* the chain has its own reference */
+    if (r == -1)
+      return -1;
+    snap->closer = &engine->closer;
+  }
+  return 0;
+}
+
+int
+restore_snapshots (struct engine *engine, struct segment *segment,
+                   uint64_t disk_size, struct error *e)
+{
+  CLEANUP_FREE struct found *found = calloc (1, sizeof *found);
+  const struct cbw_map *m = &segment->map;
+  const struct cbw_header *h = map_header (m);
+  uint8_t boot_id[16];
+
+  if (found == NULL)
+    return error_set_errno (e, ENOMEM, "%s", segment->path);
+  /* First look, then touch. */
+  if (find_snapshots (segment, &engine->commands, disk_size, found, e) == -1 ||
+      check_policies (&engine->writeback, found, e) == -1)
+    return -1;
+
+  LOCK_FOR_SCOPE (&engine->control);
+  if (engine->table.next_id < h->next_snapshot_id)
+    engine->table.next_id = h->next_snapshot_id;
+  collect (engine, m, found);
+  if (restore_chain (engine, m, found, e) == -1)
+    return -1;
+  segment_boot_id (boot_id);
+  if (engine->chain.current &&
+      restore_targets (segment, &engine->writeback, engine->chain.current,
+                       h->clean == 1, h->clean != 1 &&
+                       memcmp (boot_id, h->boot_id, sizeof boot_id) != 0,
+                       e) == -1)
+    return -1;
+  closer_tidy (&engine->closer, engine->chain.current, 0);
+  return 0;
+}

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+/* The crew for control requests, and for what the watch has to have done: see
+ * crew.h.
+ */
+
+#include <config.h>
+
+#include <errno.h>
+
+#include "service/crew.h"
+#include "utils/cleanup.h"
+
+static struct crew_task *
+pop (struct crew *c)
+{
+  struct crew_task *task = c->first;
+
+  if (task) {
+    c->first = task->next;
+    if (c->first == NULL)
+      c->last = &c->first;
+    c->queued--;
+  }
+  return task;
+}
+
+static void
+crew_thread (void *opaque)
+{
+  struct crew *c = opaque;
+  struct crew_task *task;
+
+  LOCK_FOR_SCOPE (&c->lock);
+  while (!c->stop) {
+    task = pop (c);
+    if (task == NULL) {
+      c->idle++;
+      pthread_cond_wait (&c->work, &c->lock);
+      c->idle--;
+      continue;
+    }
+    pthread_mutex_unlock (&c->lock);
+    task->run (task);
+    pthread_mutex_lock (&c->lock);
+  }
+}
+
+void
+crew_init (struct crew *c)
+{
+  *c = (struct crew) { .last = &c->first };
+  pthread_mutex_init (&c->lock, NULL);
+  cond_init (&c->work);
+  thread_group_init (&c->threads, crew_thread, c);
+}
+
+int
+crew_run (struct crew *c, struct crew_task *task)
+{
+  int r = 0;
+
+  LOCK_FOR_SCOPE (&c->lock);
+  if (c->stop)
+    return ESHUTDOWN;
+  if (c->queued >= c->idle)
+    r = thread_group_start (&c->threads, c->threads.started + 1);
+  if (c->threads.started == 0)
+    return r;
+  task->next = NULL;
+  *c->last = task;
+  c->last = &task->next;
+  c->queued++;
+  pthread_cond_signal (&c->work);
+  return 0;
+}
+
+void
+crew_stop (struct crew *c)
+{
+  LOCK_FOR_SCOPE (&c->lock);
+  c->stop = true;
+  pthread_cond_broadcast (&c->work);
+}
+
+unsigned
+crew_end_all (struct crew *c, uint64_t timeout_ns)
+{
+  const unsigned stuck = thread_group_end (&c->threads, timeout_ns);
+
+  if (stuck == 0) {
+    pthread_cond_destroy (&c->work);
+    pthread_mutex_destroy (&c->lock);
+  }
+  return stuck;
+}

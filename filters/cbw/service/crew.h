@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+/* Threads for tasks that may take long, and of which none is to wait for
+ * another: one is started when a task finds no thread idle, up to
+ * THREAD_GROUP_MAX.  They stay, for the next.
+ *
+ * The lock is a leaf but for the thread group's, and not held while a task runs.
+ */
+
+#ifndef CBW_CREW_H
+#define CBW_CREW_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "utils/threads.h"
+
+/* The crew's from crew_run until run() is called; then it may be used again. */
+struct crew_task {
+  void (*run) (struct crew_task *task);
+  struct crew_task *next;
+};
+
+struct crew {
+  pthread_mutex_t lock;         /* for the rest */
+  pthread_cond_t work;          /* the queue has a task, or stop */
+  struct crew_task *first, **last; /* queue */
+  unsigned queued;              /* tasks in it */
+  unsigned idle;                /* threads */
+  bool stop;
+  struct thread_group threads;  /* started under the lock */
+};
+
+extern void crew_init (struct crew *c);
+
+/* Have the task run.  0, or an errno if there is no thread at all for it. */
+extern int crew_run (struct crew *c, struct crew_task *task);
+
+/* Let the threads end.  Tasks that have not begun never will. */
+extern void crew_stop (struct crew *c);
+
+/* After that: wait for them, no longer than timeout_ns.  Returns how many are
+ * stuck: if there are any, the crew and what they use must stay.
+ */
+extern unsigned crew_end_all (struct crew *c, uint64_t timeout_ns);
+
+#endif /* CBW_CREW_H */

@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+/* The watch: a thread that looks ten times a second if service goes on.  It
+ * waits for nothing but the time, so that whatever hangs is noticed; what may
+ * wait is done by the crew, one thread at most for each such duty.
+ */
+
+#include <config.h>
+
+#include <inttypes.h>
+
+#include <nbdkit-filter.h>
+
+#include "lifecycle/lifecycle.h"
+#include "segment/liveness.h"
+#include "service/service.h"
+#include "utils/cleanup.h"
+#include "utils/clock.h"
+
+#define LOOK_INTERVAL (100 * NS_PER_MS)
+
+/* How often dead clients and lost targets are looked for. */
+#define REAP_INTERVAL (500 * NS_PER_MS)
+
+static bool
+client_alive (void *opaque, unsigned client)
+{
+  const struct service *s = opaque;
+
+  return liveness_client (s->segment->fd, client);
+}
+
+static void
+look_at_targets (struct service *s)
+{
+  check_targets (s->engine);
+}
+
+/* Snapshots that leave by themselves. */
+static void
+look_for_leavers (struct service *s)
+{
+  drop_orphans (s->engine, s->segment, client_alive, s);
+  release_complete (s->engine, QUIET_HOLD);
+}
+
+static void
+duty_task (struct crew_task *task)
+{
+  struct duty *d = (struct duty *) task;
+
+  d->run (d->service);
+  atomic_store (&d->busy, false);
+}
+
+static void
+reap (struct service *s)
+{
+  struct duty *d;
+  unsigned n;
+
+  for (d = s->duties; d < s->duties + NR_DUTIES; ++d)
+    if (!atomic_exchange (&d->busy, true) &&
+        crew_run (&s->crew, &d->task) != 0)
+      atomic_store (&d->busy, false); /* no thread: next time */
+  n = slots_reap (&s->segment->map, client_alive, s);
+  if (n > 0) {
+    atomic_fetch_add_explicit (&map_header (&s->segment->map)->reaped, n,
+                               memory_order_relaxed);
+    nbdkit_debug ("cbw: took %u slots from clients that are gone", n);
+  }
+}
+
+static void
+say_hung (struct service *s, uint64_t id)
+{
+  CLEANUP_CHAIN_PUT struct chain *chain = chain_get (&s->engine->chain);
+  const int i = chain_find (chain, id);
+
+  if (i >= 0)
+    nbdkit_error ("cbw: snapshot \"%s\": %d reads have waited for more than a "
+                  "second: its target, or the disk, does not answer; others "
+                  "fail until it does", chain->snaps[i]->fixed.name,
+                  POOL_HUNG_MANY);
+}
+
+/* How many slots wait that no thread is about to take? */
+static unsigned
+count_waiting (const struct cbw_map *m)
+{
+  if (atomic_load (&map_header (m)->idle_threads) > 0)
+    return 0;
+  return (unsigned)
+    __builtin_popcountll (atomic_load (&map_doorbell (m)->pending));
+}
+
+static void
+look (struct service *s)
+{
+  const struct cbw_map *m = &s->segment->map;
+  const uint64_t now = now_monotonic_ns ();
+  uint64_t hung;
+  unsigned n;
+
+  hung = pool_look (&s->pool, now, count_waiting (m));
+  if (hung != 0)
+    say_hung (s, hung);
+  slots_nudge (m);
+  n = slots_take_back (m, &s->seen, now);
+  if (n > 0) {
+    atomic_fetch_add_explicit (&map_header (m)->reaped, n,
+                               memory_order_relaxed);
+    nbdkit_debug ("cbw: took %u slots back from clients that do not look at "
+                  "the reply", n);
+  }
+  if (now >= s->next_reap) {
+    s->next_reap = now + REAP_INTERVAL;
+    reap (s);
+  }
+}
+
+void
+watch_thread (void *opaque)
+{
+  struct service *s = opaque;
+  struct timespec until;
+
+  LOCK_FOR_SCOPE (&s->watch_lock);
+  while (!s->watch_stop) {
+    pthread_mutex_unlock (&s->watch_lock);
+    look (s);
+    until = deadline (now_monotonic_ns () + LOOK_INTERVAL);
+    pthread_mutex_lock (&s->watch_lock);
+    if (!s->watch_stop)
+      pthread_cond_timedwait (&s->watch_wake, &s->watch_lock, &until);
+  }
+}
+
+void
+watch_init (struct service *s)
+{
+  static void (*const run[NR_DUTIES]) (struct service *) = {
+    look_at_targets, look_for_leavers
+  };
+  unsigned i;
+
+  pthread_mutex_init (&s->watch_lock, NULL);
+  cond_init (&s->watch_wake);
+  thread_group_init (&s->watch, watch_thread, s);
+  for (i = 0; i < NR_DUTIES; ++i)
+    s->duties[i] = (struct duty) {
+      .task.run = duty_task, .service = s, .run = run[i]
+    };
+}
+
+void
+watch_stop (struct service *s)
+{
+  LOCK_FOR_SCOPE (&s->watch_lock);
+  s->watch_stop = true;
+  pthread_cond_signal (&s->watch_wake);
+}

@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+/* The chain of snapshots, ordered by age: snaps[0] is the oldest.
+ *
+ * Snapshot k sees cluster c as the first of k, k+1, ... which has its done
+ * bit set holds it, and if none has, as the source holds it.  Old data goes
+ * to one place only: to the newest live snapshot that still has the cluster
+ * from the source, since all older ones see it there.  So a guest's write
+ * costs the same however many snapshots there are, and one that broke or was
+ * dropped gets no more data, and stands in nobody's way.
+ *
+ * A backup's image is to leave when it is whole.  So no other snapshot looks
+ * through a backup: it is a holder for itself alone.
+ *
+ *       k          k+1          k+2 (backup)     k+3          source
+ *     done? ----> done? ---------------------> done? -------> else
+ *
+ * A dropped snapshot stays in the chain, hidden, while an older one may
+ * look through it; it goes when it becomes the oldest.  A backup goes at
+ * once.
+ *
+ * A chain never changes; a new one replaces it, under the closed gate.
+ * The guest path, being inside the gate, uses the current one as it is.
+ * Everybody else takes a reference (chain_get), which keeps the snapshots
+ * in it alive too.
+ */
+
+#ifndef CBW_CHAIN_H
+#define CBW_CHAIN_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "snapshot/snapshot.h"
+
+struct chain {
+  _Atomic (unsigned) refs;
+  size_t len;                   /* at least 1 */
+  struct snapshot *snaps[];     /* a reference each */
+};
+
+/* Where the current chain stands. */
+struct chain_head {
+  pthread_mutex_t lock;         /* for taking references */
+  struct chain *current;        /* NULL: no snapshot */
+};
+
+extern void chain_head_init (struct chain_head *head);
+
+/* Drop the last chain.  No thread uses it any more. */
+extern void chain_head_destroy (struct chain_head *head);
+
+/* A reference to the current chain, or NULL; give it back. */
+extern struct chain *chain_get (struct chain_head *head);
+extern void chain_put (struct chain *chain);
+
+static inline void
+cleanup_chain_put (struct chain **chain)
+{
+  chain_put (*chain);
+}
+
+#define CLEANUP_CHAIN_PUT __attribute__ ((cleanup (cleanup_chain_put)))
+
+/* A new chain, not current yet: the old one (may be NULL) without those
+ * with their "leaves" set (NULL: none), and "snap" (may be NULL) behind it.
+ * Takes references.  NULL if it would be empty, or (errno ENOMEM) on error.
+ */
+extern struct chain *chain_make (const struct chain *old, const bool *leaves,
+                                 struct snapshot *snap);
+
+/* Who leaves the chain when "snap" (may be NULL) is dropped: leaves[] is set
+ * for each.  Those are hidden or complete, and nobody who stays may look
+ * through them.  Returns their number.
+ */
+extern size_t chain_leaving (const struct chain *chain,
+                             const struct snapshot *snap, bool *leaves);
+
+/* Make "chain" (may be NULL) current.  The gate is closed. */
+extern void chain_set (struct chain_head *head, struct chain *chain);
+
+/* The index of snapshot "id", or -1. */
+extern int chain_find (const struct chain *chain, uint64_t id);
+
+static inline struct snapshot *
+chain_newest (const struct chain *chain)
+{
+  return chain->snaps[chain->len - 1];
+}
+
+/* The functions below look at bits that others change: a done bit is set
+ * but never cleared, an access bit cleared but never set again.  So each
+ * decides by one load of a bit, and looks for the end of the run after
+ * that: a second look at the same bit might find it changed, and the run
+ * empty.
+ */
+
+/* Who holds the data of cluster c for snapshot k?  Returns an index into
+ * snaps, or chain->len for the source.  *run is set so that the answer is
+ * the same for [c, *run), with c < *run <= end, and end within snapshot k.
+ */
+extern size_t chain_holder (const struct chain *chain, size_t k,
+                            uint64_t c, uint64_t end, uint64_t *run);
+
+/* Which clusters of j's target, from *cursor on, may no live snapshot read
+ * there, j or an older one?  Fills in up to "max" runs, and moves *cursor
+ * behind what was looked at; it is at snapshot j's end when that is all.
+ * Returns how many there are.  They stay unneeded.
+ */
+struct chain_run {
+  uint64_t start, end;
+};
+
+extern size_t chain_unneeded (const struct chain *chain, size_t j,
+                              uint64_t *cursor, struct chain_run *runs,
+                              size_t max);
+
+/* Give the space of such clusters of [start, end) back. */
+extern void chain_punch (const struct chain *chain, size_t j,
+                         uint64_t start, uint64_t end);
+
+/* Who reads cluster c in j's target, if j's done bit of it is set, or once
+ * it will be: a live snapshot, j or (unless j is a backup) an older one.  Of several, the newest;
+ * NULL if there is none, and then there never will be.  The answer is the
+ * same for [c, *run), with c < *run <= end.
+ */
+extern struct snapshot *chain_reader (const struct chain *chain, size_t j,
+                                      uint64_t c, uint64_t end,
+                                      uint64_t *run);
+
+/* Clusters [start, end) could not be brought to j's target: break who reads
+ * them there.
+ */
+extern void chain_lose_range (const struct chain *chain, size_t j,
+                              uint64_t start, uint64_t end,
+                              const struct error *e);
+
+/* The target of snapshot j is lost: break it, and the older ones that look
+ * through it.
+ */
+extern void chain_lose_target (const struct chain *chain, size_t j,
+                               const struct error *e);
+
+/* A run of clusters that must be copied to "by", the newest live snapshot
+ * which may be read there and has them from the source.
+ */
+struct chain_need {
+  uint64_t start, end;
+  struct snapshot *by;
+};
+
+/* The first such run of [start, end); false if there is none. */
+extern bool chain_next_needed (const struct chain *chain, uint64_t start,
+                               uint64_t end, struct chain_need *need);
+
+#endif /* CBW_CHAIN_H */

@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+/* The life of one snapshot, and its counters.  Its state goes forward only:
+ * broken and hidden are final.
+ */
+
+#include <config.h>
+
+#include <pthread.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include <nbdkit-filter.h>
+
+#include "segment/snaptab.h"
+#include "snapshot/closer.h"
+#include "snapshot/snapshot.h"
+#include "snapshot/target.h"
+#include "utils/cleanup.h"
+#include "utils/clock.h"
+#include "utils/rounding.h"
+
+/* Around changes from LIVE and BROKEN, which any guest thread may make. */
+static pthread_mutex_t state_lock = PTHREAD_MUTEX_INITIALIZER;
+
+struct snapshot *
+snapshot_new (const struct cbw_map *m, unsigned i,
+              const struct cbw_snapshot *fixed)
+{
+  struct cbw_snapshot *entry = map_snapshot (m, i);
+  struct snapshot *snap = calloc (1, sizeof *snap);
+
+  if (snap == NULL)
+    return NULL;
+  atomic_init (&snap->refs, 1);
+  snap->entry = entry;
+  memcpy (&snap->fixed, fixed, sizeof snap->fixed);
+  atomic_init (&snap->state, atomic_load (&snap->fixed.state));
+  atomic_init (&snap->complete, atomic_load (&snap->fixed.fill.state) ==
+               CBW_FILL_COMPLETE);
+  snap->id = fixed->id;
+  snap->size = fixed->size;
+  snap->cluster_size = m->geometry.cluster_size;
+  snap->access = map_bitmap (m, i, CBW_BITMAP_ACCESS, fixed->size);
+  snap->done = map_bitmap (m, i, CBW_BITMAP_DONE, fixed->size);
+  snap->dirty = map_bitmap (m, i, CBW_BITMAP_DIRTY, fixed->size);
+  return snap;
+}
+
+void
+snapshot_write_fixed (struct snapshot *snap)
+{
+  snap->fixed.sum = snaptab_sum (&snap->fixed);
+  memcpy (snap->entry, &snap->fixed, offsetof (struct cbw_snapshot, state));
+}
+
+void
+snapshot_ref (struct snapshot *snap)
+{
+  atomic_fetch_add_explicit (&snap->refs, 1, memory_order_relaxed);
+}
+
+void
+snapshot_unref (struct snapshot *snap)
+{
+  if (snap == NULL ||
+      atomic_fetch_sub_explicit (&snap->refs, 1, memory_order_acq_rel) > 1)
+    return;
+  if (snap->closer == NULL || !closer_add (snap->closer, snap))
+    snapshot_end (snap);
+}
+
+void
+snapshot_end (struct snapshot *snap)
+{
+  const bool nbd = snap->fixed.target_kind == CBW_TARGET_NBD;
+
+  if (atomic_load (&snap->retired) && !snapshot_is_complete (snap))
+    target_discard (&snap->fixed, snap->target);
+  /* An NBD server must have gone before another snapshot may use it. */
+  if (snap->target && nbd)
+    snap->target->ops->close (snap->target);
+  /* Before the file goes: another of the same name may get its inode, and
+   * must not be taken for this entry's target if the server dies now.
+   */
+  if (atomic_load (&snap->retired))
+    snapshot_set_state (snap, CBW_SNAPSHOT_EMPTY);
+  if (snap->target && !nbd)
+    snap->target->ops->close (snap->target);
+  free (snap);
+}
+
+uint64_t
+snapshot_next_unsettled (const struct snapshot *snap, uint64_t c,
+                         uint64_t end)
+{
+  uint64_t next;
+
+  for (;; c = next) {
+    c = bitmap_next_clear (&snap->done, c, end);
+    next = bitmap_next_clear (&snap->dirty, c, end);
+    if (next == c)
+      return c;
+  }
+}
+
+uint64_t
+snapshot_next_settled (const struct snapshot *snap, uint64_t c, uint64_t end)
+{
+  end = bitmap_next_set (&snap->done, c, end);
+  return bitmap_next_set (&snap->dirty, c, end);
+}
+
+/* Keep the first error; state_lock is held. */
+static void
+record (struct cbw_snapshot *entry, enum cbw_broken_reason reason, int num,
+        uint64_t offset)
+{
+  if (atomic_load (&entry->failed))
+    return;
+  entry->error_num = num;
+  entry->error_reason = reason;
+  entry->error_offset = offset;
+  entry->error_ns = now_realtime_ns ();
+  atomic_store (&entry->failed, 1);
+}
+
+void
+snapshot_break (struct snapshot *snap, enum cbw_broken_reason reason,
+                int num, uint64_t offset, const char *msg)
+{
+  struct cbw_snapshot *entry = snap->entry;
+
+  LOCK_FOR_SCOPE (&state_lock);
+  if (snapshot_state (snap) != CBW_SNAPSHOT_LIVE)
+    return;
+  record (entry, reason, num, offset);
+  snapshot_set_state (snap, CBW_SNAPSHOT_BROKEN);
+  nbdkit_error ("cbw: snapshot \"%s\" is broken: %s "
+                "(the disk itself is not affected)", snap->fixed.name, msg);
+}
+
+int
+snapshot_copy_failed (struct snapshot *snap, int num, uint64_t offset,
+                      const char *msg)
+{
+  struct cbw_snapshot *entry = snap->entry;
+
+  if (snap->fixed.options.on_error == CBW_ON_ERROR_BREAK_SNAPSHOT) {
+    snapshot_break (snap, CBW_BROKEN_COPY, num, offset, msg);
+    return 0;
+  }
+  LOCK_FOR_SCOPE (&state_lock);
+  if (snapshot_state (snap) != CBW_SNAPSHOT_LIVE)
+    return 0;                   /* it needs no copies any more */
+  if (!atomic_load (&entry->failed)) /* a guest may try again and again */
+    nbdkit_error ("cbw: a guest's write fails, since snapshot \"%s\" cannot "
+                  "preserve what it overwrites: %s", snap->fixed.name, msg);
+  record (entry, CBW_BROKEN_COPY, num, offset);
+  return num;
+}
+
+void
+snapshot_stall (struct snapshot *snap, uint64_t stalled_ns)
+{
+  const uint64_t stall_ns = snap->fixed.options.stall_ns;
+  const uint64_t until = now_realtime_ns () + stall_ns - stalled_ns;
+
+  if (atomic_exchange (&snap->entry->stalled_until_ns, until) == 0)
+    nbdkit_error ("cbw: the target of snapshot \"%s\" is full; guests' "
+                  "writes wait up to %g s for space", snap->fixed.name,
+                  (double) stall_ns / NS_PER_SEC);
+}
+
+void
+snapshot_unstall (struct snapshot *snap)
+{
+  atomic_store (&snap->entry->stalled_until_ns, 0);
+}
+
+void
+snapshot_give_back (const struct snapshot *snap, uint64_t count)
+{
+  _Atomic (uint64_t) *held = &snap->entry->held_bytes;
+  uint64_t old = atomic_load_explicit (held, memory_order_relaxed);
+
+  while (!atomic_compare_exchange_weak (held, &old,
+                                        old - min_u64 (old, count)))
+    ;
+}
+
+/* How many bytes of clusters [start, end) are data in the target?  -1 if it
+ * cannot tell.
+ */
+static int
+count_data (const struct snapshot *snap, uint64_t start, uint64_t end,
+            uint64_t *bytes)
+{
+  uint64_t offset = start * snap->cluster_size, next;
+  const uint64_t limit = offset + snapshot_bytes (snap, start, end);
+  struct error e;
+  bool data;
+
+  for (; offset < limit; offset = next) {
+    if (snap->target->ops->extent (snap->target, offset, limit, &next, &data,
+                                   &e) == -1)
+      return -1;
+    if (data)
+      *bytes += next - offset;
+  }
+  return 0;
+}
+
+void
+snapshot_count_held (struct snapshot *snap)
+{
+  const uint64_t n = snapshot_clusters (snap);
+  uint64_t most = 0, data = 0, c, end;
+  bool known = snap->target != NULL;
+
+  if (snapshot_is_backup (snap))
+    return;
+  for (c = bitmap_next_set (&snap->done, 0, n); c < n;
+       c = bitmap_next_set (&snap->done, end, n)) {
+    end = bitmap_next_clear (&snap->done, c, n);
+    most += snapshot_bytes (snap, c, end);
+    /* To ask takes long where there is much: only if it matters. */
+    if (known && snap->fixed.options.quota != 0)
+      known = count_data (snap, c, end, &data) == 0;
+  }
+  if (snap->fixed.options.quota == 0 || !known)
+    data = min_u64 (atomic_load (&snap->entry->held_bytes), most);
+  atomic_store (&snap->entry->held_bytes, data);
+}
+
+void
+snapshot_punch (struct snapshot *snap, uint64_t start, uint64_t end)
+{
+  const uint64_t cs = snap->cluster_size;
+  struct image *target = image_beneath (snap->target);
+  uint64_t next, offset = start * cs, freed = 0;
+  const uint64_t limit = min_u64 (end * cs, snap->size);
+  struct error e;
+  bool data;
+
+  /* How much of it was data counts against the quota no more; what waits to
+   * be written is counted by who holds it.
+   */
+  for (; offset < limit; offset = next) {
+    if (target->ops->extent (target, offset, limit, &next, &data, &e) == -1)
+      break;
+    if (data)
+      freed += next - offset;
+  }
+  offset = start * cs;
+  if (offset >= limit)
+    return;
+  if (snap->target->ops->punch (snap->target, offset, limit - offset,
+                                &e) == -1)
+    nbdkit_debug ("cbw: %s", e.msg);
+  else
+    snapshot_give_back (snap, freed);
+}
+
+bool
+snapshot_complete (struct snapshot *snap, bool published)
+{
+  struct cbw_fill *fill = &snap->entry->fill;
+
+  LOCK_FOR_SCOPE (&state_lock);
+  if (snapshot_state (snap) != CBW_SNAPSHOT_LIVE &&
+      !(published && snapshot_state (snap) == CBW_SNAPSHOT_HIDDEN))
+    return false;
+  fill->end_ns = now_realtime_ns ();
+  atomic_store (&fill->state, CBW_FILL_COMPLETE);
+  atomic_store (&snap->complete, true);
+  /* Before anybody is told: after a crash of the host it must not be taken
+   * for one that was under way.  (Nothing happens if it is in memory.)
+   */
+  msync ((void *) ((uintptr_t) snap->entry & ~(uintptr_t) (CBW_PAGE - 1)),
+         CBW_PAGE, MS_SYNC);
+  return true;
+}
+
+void
+snapshot_hide (struct snapshot *snap)
+{
+  LOCK_FOR_SCOPE (&state_lock);
+
+  snapshot_set_state (snap, CBW_SNAPSHOT_HIDDEN);
+}

@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+/* A snapshot as the filter's threads see it: its entry and bitmaps in the
+ * segment, and its target.
+ *
+ * What the server acts on is its own: the name, the target, the options, the
+ * state.  The entry in the segment says the same to others, and to the next
+ * server, but anybody who can write to the segment can change it there, so
+ * it is never read again.  (Counters and bitmaps are: the worst that a
+ * forged one does is to spoil this snapshot.)
+ */
+
+#ifndef CBW_SNAPSHOT_H
+#define CBW_SNAPSHOT_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "image/image.h"
+#include "segment/layout.h"
+#include "utils/bitmap.h"
+#include "utils/rounding.h"
+
+struct snapshot {
+  _Atomic (unsigned) refs;
+  struct cbw_snapshot *entry;   /* in the segment */
+  struct cbw_snapshot fixed;    /* our own copy; what may change of an entry
+                                 * is not used in it */
+  _Atomic (uint32_t) state;     /* enum cbw_snapshot_state */
+  _Atomic (bool) complete;      /* a backup whose image is whole */
+  uint64_t id;                  /* 0 before it is live */
+  uint64_t size;                /* bytes */
+  uint32_t cluster_size;
+  struct bitmap access, done, dirty; /* in the segment */
+  struct image *target;         /* owned; NULL if it could not be opened */
+
+  /* Copies that were given up, and may yet be written to the target. */
+  _Atomic (unsigned) late;
+
+  /* Dropped for good: when the last reference goes, the target is given up
+   * and the entry is free for another.  Until then nobody reuses its bitmaps
+   * under a reader, and nobody trims what is still written to.
+   */
+  _Atomic (bool) retired;
+
+  /* Who ends it when the last reference has gone (closer.h); NULL: the
+   * thread that gives that back.
+   */
+  struct closer *closer;
+  struct snapshot *next, *next_untidy; /* the closer's, under its lock */
+  enum {
+    SNAPSHOT_TIDY_NONE,
+    SNAPSHOT_TIDY_QUEUED,
+    SNAPSHOT_TIDY_RUNNING,
+    SNAPSHOT_TIDY_AGAIN,
+  } tidy;                       /* the same */
+};
+
+/* The in-process side of table entry i, of which "fixed" is a checked copy,
+ * without target, with one reference.  NULL (errno ENOMEM) on error.
+ */
+extern struct snapshot *snapshot_new (const struct cbw_map *m, unsigned i,
+                                      const struct cbw_snapshot *fixed);
+
+extern void snapshot_ref (struct snapshot *snap);
+
+/* The last one ends the snapshot: that closes its target, which may take
+ * long, so it is done in a thread of the closer's.
+ */
+extern void snapshot_unref (struct snapshot *snap);
+
+/* Nobody has a reference any more: give up the target if it is retired,
+ * close it, free the snapshot.  For the closer.
+ */
+extern void snapshot_end (struct snapshot *snap);
+
+/* Write the fixed part to the entry in the segment, with its checksum. */
+extern void snapshot_write_fixed (struct snapshot *snap);
+
+static inline enum cbw_snapshot_state
+snapshot_state (const struct snapshot *snap)
+{
+  return atomic_load_explicit (&snap->state, memory_order_acquire);
+}
+
+/* Sequentially consistent, here and in the segment. */
+static inline void
+snapshot_set_state (struct snapshot *snap, enum cbw_snapshot_state state)
+{
+  atomic_store (&snap->state, state);
+  atomic_store (&snap->entry->state, state);
+}
+
+/* Is the target to be an image of the whole disk?  No other snapshot looks
+ * through that, since it is to leave when it is whole.
+ */
+static inline bool
+snapshot_is_backup (const struct snapshot *snap)
+{
+  return snap->fixed.options.backup;
+}
+
+static inline uint64_t
+snapshot_clusters (const struct snapshot *snap)
+{
+  return snap->done.nbits;
+}
+
+/* How many bytes clusters [start, end) are: the last may be a part of one. */
+static inline uint64_t
+snapshot_bytes (const struct snapshot *snap, uint64_t start, uint64_t end)
+{
+  return min_u64 (end * snap->cluster_size, snap->size) -
+    start * snap->cluster_size;
+}
+
+/* Is it a backup whose target is a whole image?  Then that is the user's,
+ * and is neither changed nor removed any more.
+ */
+static inline bool
+snapshot_is_complete (const struct snapshot *snap)
+{
+  return atomic_load (&snap->complete);
+}
+
+/* Where, from cluster c on and before "end", does a backup's image lack a
+ * cluster, or have one?  It has those that were copied to it, which are
+ * done, and those that were taken from a newer snapshot, which are dirty.
+ * Bits are only ever set, so a cluster found to be there stays there.
+ */
+extern uint64_t snapshot_next_unsettled (const struct snapshot *snap,
+                                         uint64_t c, uint64_t end);
+extern uint64_t snapshot_next_settled (const struct snapshot *snap,
+                                       uint64_t c, uint64_t end);
+
+/* The backup's target is whole and synced.  False if the snapshot is not
+ * live any more: then the target may not be what it was thought to be.
+ * Where it was live after that, and the image was given its name
+ * ("published"), a drop comes too late to take that back.
+ */
+extern bool snapshot_complete (struct snapshot *snap, bool published);
+
+/* The snapshot is lost, for the reason given: say so in the segment and
+ * the log.  Nothing happens unless it is live: the first error is the one
+ * kept, and a dropped snapshot stays dropped.  When it returns, every
+ * reader that looks at the state later sees it.
+ */
+extern void snapshot_break (struct snapshot *snap,
+                            enum cbw_broken_reason reason, int num,
+                            uint64_t offset, const char *msg);
+
+/* A copy that the snapshot needed failed.  Records it, and does what the
+ * snapshot's policy says: breaks it and returns 0, or returns the errno
+ * with which the guest's write must fail.
+ */
+extern int snapshot_copy_failed (struct snapshot *snap, int num,
+                                 uint64_t offset, const char *msg);
+
+/* A guest's write, which has waited for stalled_ns already, waits for
+ * space in the target; or no longer does.
+ */
+extern void snapshot_stall (struct snapshot *snap, uint64_t stalled_ns);
+extern void snapshot_unstall (struct snapshot *snap);
+
+/* The target holds "count" bytes less. */
+extern void snapshot_give_back (const struct snapshot *snap, uint64_t count);
+
+/* After a takeover: count what the target holds of what is done, as the
+ * quota does.  A server that was killed had counted copies that were under
+ * way.  Where the target cannot tell, it is no more than all of these
+ * clusters.  (A backup has no quota.)
+ */
+extern void snapshot_count_held (struct snapshot *snap);
+
+/* Give the space of clusters [start, end) in the target back. */
+extern void snapshot_punch (struct snapshot *snap, uint64_t start,
+                            uint64_t end);
+
+/* Hide the snapshot from users, live or broken. */
+extern void snapshot_hide (struct snapshot *snap);
+
+#endif /* CBW_SNAPSHOT_H */

@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+/* Bringing the cells of the write-back buffer to their targets, the oldest
+ * first, and its neighbours with it.
+ */
+
+#include <config.h>
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <nbdkit-filter.h>
+
+#include "copy/piece.h"
+#include "utils/cleanup.h"
+#include "utils/clock.h"
+#include "utils/rounding.h"
+#include "utils/threads.h"
+#include "writeback/writeback.h"
+
+/* How often a full target is tried again. */
+#define STALL_INTERVAL (50 * NS_PER_MS)
+
+#define RUN_MAX (PIECE_SIZE / CBW_CLUSTER_SIZE_MIN)
+
+/* Neighbouring clusters of one snapshot, busy, and a reference to that. */
+struct run {
+  struct writeback_image *wi;
+  uint64_t start, end;
+  struct cell *cells[RUN_MAX];
+  bool written[RUN_MAX];        /* else nobody needed it */
+};
+
+void
+writeback_append (struct writeback_image *wi)
+{
+  struct writeback_image **p = &wi->writeback->images;
+
+  while (*p)
+    p = &(*p)->next;
+  *p = wi;
+  wi->next = NULL;
+}
+
+/* The image whose turn it is: one which has cells that wait, and not as many
+ * threads as it may.  It is the last the next time.  The lock is held.
+ */
+static struct writeback_image *
+take_turn (struct writeback *w)
+{
+  struct writeback_image **p = &w->images, *wi;
+
+  while (*p && ((*p)->queue.first == NULL ||
+                (*p)->threads == (*p)->threads_max))
+    p = &(*p)->next;
+  wi = *p;
+  if (wi == NULL)
+    return NULL;
+  *p = wi->next;
+  writeback_append (wi);
+  return wi;
+}
+
+/* The cell of the cluster, if it waits to be written. */
+static struct cell *
+find_queued (const struct writeback *w, const struct writeback_image *wi,
+             uint64_t cluster)
+{
+  struct cell *cell = cells_find (&w->cells, wi, cluster);
+
+  return cell && cell->queued ? cell : NULL;
+}
+
+/* The lock is held. */
+static void
+take_run (struct writeback *w, struct writeback_image *wi, struct run *run)
+{
+  const struct cell *first = wi->queue.first;
+  const uint64_t max = min_u64 (piece_clusters (wi->snap), RUN_MAX);
+  struct cell *cell;
+
+  wi->threads++;
+  snapshot_ref (wi->snap);
+  run->wi = wi;
+  run->start = first->cluster;
+  while (run->start > 0 && first->cluster - run->start + 1 < max &&
+         find_queued (w, wi, run->start - 1))
+    run->start--;
+  for (run->end = run->start; run->end - run->start < max &&
+         (cell = find_queued (w, wi, run->end)) != NULL; ++run->end) {
+    cell_take (cell);
+    run->cells[run->end - run->start] = cell;
+    run->written[run->end - run->start] = false;
+  }
+}
+
+/* Write clusters [start, end) of the run; buf has room for them. */
+static int
+write_cells (struct writeback *w, struct run *run, uint64_t start,
+             uint64_t end, unsigned char *buf, struct error *e)
+{
+  const struct snapshot *snap = run->wi->snap;
+  struct image *target = run->wi->image.beneath;
+  const uint64_t cs = snap->cluster_size;
+  const uint64_t len = snapshot_bytes (snap, start, end);
+  const void *data = cell_data (&w->cells, run->cells[start - run->start]);
+  uint64_t c;
+
+  for (c = start; c < end; ++c) {
+    run->written[c - run->start] = true;
+    if (end - start > 1)
+      memcpy (buf + (c - start) * cs,
+              cell_data (&w->cells, run->cells[c - run->start]), cs);
+  }
+  return target->ops->pwrite (target, end - start > 1 ? buf : data, len,
+                              start * cs, e);
+}
+
+/* Who reads cluster c, and up to *end, in the run's target?  Returns a
+ * reference, or NULL.  The chain is not kept: it would hold what is dropped
+ * meanwhile.
+ */
+static struct snapshot *
+find_reader (struct writeback *w, const struct run *run, uint64_t c,
+             uint64_t *end)
+{
+  struct chain *chain = chain_get (w->chain);
+  const int j = chain_find (chain, run->wi->snap->id);
+  struct snapshot *reader = NULL;
+
+  *end = run->end;
+  if (j >= 0)
+    reader = chain_reader (chain, (size_t) j, c, run->end, end);
+  if (reader)
+    snapshot_ref (reader);
+  chain_put (chain);
+  return reader;
+}
+
+/* Break all of them. */
+static void
+lose (struct writeback *w, const struct run *run, uint64_t c, uint64_t end,
+      const struct error *e)
+{
+  struct chain *chain = chain_get (w->chain);
+  const int j = chain_find (chain, run->wi->snap->id);
+
+  if (j >= 0)
+    chain_lose_range (chain, (size_t) j, c, end, e);
+  chain_put (chain);
+}
+
+/* Wait a little for space, for the snapshot that needs what could not be
+ * written.  Returns false if it has been long enough.
+ */
+static bool
+stall (struct writeback *w, struct snapshot *reader, uint64_t since)
+{
+  const uint64_t now = now_monotonic_ns ();
+  const struct timespec until = deadline (now + STALL_INTERVAL);
+
+  if (now - since >= reader->fixed.options.stall_ns)
+    return false;
+  snapshot_stall (reader, now - since);
+  LOCK_FOR_SCOPE (&w->lock);
+  if (!w->stop)
+    pthread_cond_timedwait (&w->drained, &w->lock, &until);
+  return true;
+}
+
+/* The snapshot that waits, with a reference, or nobody does any more. */
+static void
+set_stalled (struct snapshot **stalled, struct snapshot *reader)
+{
+  if (*stalled && *stalled != reader)
+    snapshot_unstall (*stalled);
+  snapshot_unref (*stalled);
+  *stalled = reader;
+}
+
+static bool
+is_stopping (struct writeback *w)
+{
+  LOCK_FOR_SCOPE (&w->lock);
+  return w->stop;
+}
+
+/* Bring the run to the target, or what of it anybody needs.  If that fails
+ * who needs it is broken, before the cells go.  Returns false if the server
+ * stops: then the cells stay for the next.
+ */
+static bool
+drain_run (struct writeback *w, struct run *run, unsigned char *buf)
+{
+  uint64_t since = 0, c = run->start, end;
+  struct snapshot *reader, *stalled = NULL;
+  bool stop = false;
+  struct error e;
+
+  while (c < run->end && !stop) {
+    reader = find_reader (w, run, c, &end);                         /* B2 */
+    if (reader != stalled)
+      set_stalled (&stalled, NULL);
+    snapshot_unref (reader);    /* it may go while we write */
+    if (reader == NULL ||
+        write_cells (w, run, c, end, buf, &e) == 0) {               /* B3 */
+      c = end;
+      continue;
+    }
+    stop = is_stopping (w);
+    if (since == 0)
+      since = now_monotonic_ns ();
+    reader = find_reader (w, run, c, &end);
+    if (reader && !stop && (e.num == ENOSPC || e.num == EDQUOT) &&
+        stall (w, reader, since)) {
+      set_stalled (&stalled, reader);
+      continue;
+    }
+    snapshot_unref (reader);
+    if (!stop)
+      lose (w, run, c, end, &e);
+  }
+  set_stalled (&stalled, NULL);
+  return !stop;
+}
+
+/* The run is in the target, and its cells are free; or they wait again. */
+static void
+end_run (struct writeback *w, const struct run *run, bool done)
+{
+  const uint32_t n = (uint32_t) (run->end - run->start);
+  struct snapshot *snap = run->wi->snap, *unused = NULL;
+  bool punched[RUN_MAX];
+  uint64_t unwritten = 0;
+  uint32_t i;
+
+  {
+    LOCK_FOR_SCOPE (&w->lock);
+    for (i = n; i-- > 0;) {
+      punched[i] = run->cells[i]->punched;
+      if (!done) {
+        cell_put_back (run->cells[i]);
+        continue;
+      }
+      if (!run->written[i])
+        unwritten += writeback_bytes (run->wi, run->start + i);
+      cells_release (&w->cells, run->cells[i]);                     /* B4 */
+    }
+    run->wi->threads--;
+    if (done)
+      unused = writeback_less (run->wi, n);
+  }
+  /* What was punched while it was written may have come back. */
+  for (i = 0; i < n; ++i)
+    if (punched[i] && run->written[i])
+      snapshot_punch (snap, run->start + i, run->start + i + 1);
+  snapshot_give_back (snap, unwritten);
+  snapshot_unref (unused);
+  snapshot_unref (snap);
+}
+
+void
+drain_thread (void *opaque)
+{
+  struct writeback *w = opaque;
+  const uint64_t size = max_u64 (PIECE_SIZE,
+                                 w->cells.map->geometry.cluster_size);
+  struct writeback_image *wi;
+  unsigned char *buf = NULL;
+  struct run run;
+
+  LOCK_FOR_SCOPE (&w->lock);
+  while (!w->stop) {
+    if (buf == NULL)
+      buf = malloc (size);
+    wi = buf ? take_turn (w) : NULL;
+    if (wi == NULL) {
+      w->idle++;
+      pthread_cond_wait (&w->work, &w->lock);
+      w->idle--;
+      continue;
+    }
+    take_run (w, wi, &run);                                         /* B1 */
+    if (wi->queue.first && w->idle > 0) /* another, if it may */
+      pthread_cond_signal (&w->work);
+    pthread_mutex_unlock (&w->lock);
+    end_run (w, &run, drain_run (w, &run, buf));
+    pthread_mutex_lock (&w->lock);
+  }
+  free (buf);
+}

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+/* Write-back: a guest's write waits only until its old data is in a buffer
+ * in the segment, and threads bring it to the target later (drain.c).
+ *
+ * An image stands before the target for that: what is written to it goes
+ * to free cells of the buffer, and what is read comes from there as long as
+ * it is there.  So to the engine old data is in the target as soon as a
+ * write returns, and it stays so if this process is killed: the next
+ * one finds the cells in the segment.  Where no cell is free, writes go to
+ * the target at once, as if there were no buffer.
+ *
+ * docs/concurrency.md has the argument (section 16).
+ */
+
+#ifndef CBW_WRITEBACK_H
+#define CBW_WRITEBACK_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "image/image.h"
+#include "segment/layout.h"
+#include "snapshot/chain.h"
+#include "snapshot/snapshot.h"
+#include "utils/error.h"
+#include "utils/rounding.h"
+#include "utils/threads.h"
+#include "writeback/cells.h"
+
+#define DRAIN_THREADS 8
+
+/* How many of them may be busy for one image.  A file takes one write at a
+ * time anyway; and some are left for others, should a server hang.
+ */
+#define DRAIN_THREADS_FILE 2
+#define DRAIN_THREADS_NBD 6
+
+struct writeback {
+  struct chain_head *chain;
+  bool accept;                  /* new data, not only what was there */
+
+  pthread_mutex_t lock;         /* for the rest; a leaf */
+  pthread_cond_t work;          /* the queue has a cell, or stop */
+  pthread_cond_t drained;       /* an image has none any more, or stop */
+  struct cells cells;
+  struct writeback_image *images; /* those with cells, whose turn it is first */
+  struct thread_group threads;  /* started under the lock */
+  unsigned idle;                /* of them */
+  bool stop;
+};
+
+/* What stands before a target.  It holds a reference to its snapshot as long
+ * as the buffer has cells of it: so the target stays open until the last of
+ * them is written, or of no use.
+ */
+struct writeback_image {
+  struct image image;           /* first; image.beneath is the target */
+  struct writeback *writeback;
+  struct snapshot *snap;
+  _Atomic (uint32_t) cells;     /* changed under the lock */
+
+  struct writeback_image *next; /* the rest under the lock */
+  struct cell_queue queue;
+  unsigned threads, threads_max; /* that write to it */
+};
+
+extern void writeback_init (struct writeback *w, struct chain_head *chain);
+
+/* Use the buffer of this segment, if it has one.  If "accept" is false only
+ * to bring to the targets what an earlier server left in it.  -1 (ENOMEM) on
+ * error.
+ */
+extern int writeback_attach (struct writeback *w, const struct cbw_map *map,
+                             bool accept, struct error *e);
+
+/* Stand before snap's target; nothing happens if there is no buffer.  Of a
+ * snapshot that an earlier server made, "adopt" what the buffer holds.  The
+ * snapshot is not in use yet.  -1 (ENOMEM) on error.
+ */
+extern int writeback_wrap (struct writeback *w, struct snapshot *snap,
+                           bool adopt, struct error *e);
+
+/* All snapshots of an earlier server are in the chain, no other has been
+ * made, and the segment may be changed: free what belongs to none of them,
+ * begin to write the rest.  -1 with the error set if there is no thread for
+ * it.
+ */
+extern int writeback_start (struct writeback *w, struct error *e);
+
+/* From now on nothing is put into the buffer nor, but for what is under
+ * way, taken out: it stays in the segment.  Does not wait.
+ */
+extern void writeback_stop (struct writeback *w);
+
+/* After that, and when nobody copies any more.  Returns false if a write has
+ * been under way for longer than timeout_ns: then nothing that it uses may
+ * be freed.
+ */
+extern bool writeback_end (struct writeback *w, uint64_t timeout_ns);
+
+/* After that, if it returned true: the cells stay in the segment. */
+extern void writeback_destroy (struct writeback *w);
+
+/* A thread that brings cells to their targets; opaque is the writeback. */
+extern void drain_thread (void *opaque);
+
+/* How many bytes of the disk a cluster has. */
+static inline uint64_t
+writeback_bytes (const struct writeback_image *wi, uint64_t cluster)
+{
+  return min_u64 (wi->snap->cluster_size,
+                  wi->snap->size - cluster * wi->snap->cluster_size);
+}
+
+/* It is the last image whose turn it is, and was none of them.  The lock is
+ * held.
+ */
+extern void writeback_append (struct writeback_image *wi);
+
+/* The image has n cells less; the lock is held.  Returns the snapshot if its
+ * reference is to be given back, once the lock is not held any more.
+ */
+extern struct snapshot *writeback_less (struct writeback_image *wi,
+                                        uint32_t n);
+
+#endif /* CBW_WRITEBACK_H */
