@@ -165,8 +165,8 @@ request_slot_wait (struct client *c, const struct asked *a,
 
 /* The server may take it back in DONE, and another of our threads may have
  * claimed it since, and have a reply in it.  That one had raised "claims"
- * before it submitted.  The first look is for its sake, who would lose its
- * slot in turn; the second is the proof.
+ * before it submitted.  The first look keeps us from freeing that thread's
+ * slot; the second is the proof.
  */
 bool
 request_slot_finish (struct client *c, const struct asked *a,

@@ -2,11 +2,11 @@
 
 /* Requests through the request list, as the client makes them.
  *
- * A slot whose reply is left lying may be taken back by the server (slots.h):
- * whoever was stopped may find that it has lost the slot, and that what it
- * has copied out of it is another's.  Then it asks again, as every request can be
- * repeated: reads and extents change nothing, a discard done twice is the same
- * as done once, and a control request carries a uuid or an id.
+ * The server may take a slot back whose reply is left lying (slots.h).  A
+ * thread that was stopped may find that it has lost its slot, and that it has
+ * copied another's reply.  Then it makes the request again, as every request
+ * can be repeated: reads and extents change nothing, a discard done twice is
+ * the same as done once, and a control request carries a uuid or an id.
  */
 
 #include <config.h>
@@ -25,8 +25,8 @@
  */
 #define REQUEST_SLOTS_MAX 8
 
-/* Who loses its slots so often, one after the other, is not just stopped now
- * and then.
+/* A thread that loses so many slots, one after the other, is not just stopped
+ * now and then.
  */
 #define LOSSES_MAX 64
 

@@ -3,9 +3,10 @@
 /* A share: how many of something the threads of this process may hold at a
  * time.  Threads that wait for room are woken one by one.
  *
- * Nobody sleeps through it: who gives lowers "held", raises "room", then
- * looks at "waiters"; who waits has read "room" before it found the share used
- * up, raises "waiters", then sleeps only while "room" is as it was.
+ * No thread sleeps through a gift.  The giver lowers "held", raises "room",
+ * then looks at "waiters".  The waiter has read "room" before it found the
+ * share used up; it raises "waiters", then sleeps only while "room" is as it
+ * was.
  */
 
 #ifndef CBW_SHARE_H

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
-/* Who is alive is told by locks on single bytes of the segment file: the
+/* Locks on single bytes of the segment file tell which processes live.  The
  * kernel drops them at death, so no pid is ever trusted.
  */
 

@@ -3,9 +3,9 @@
 /* The segment as a file: opening it, and telling whether it can be one of
  * ours.
  *
- * Who can write to the segment can name files for the server to make, and
- * who can read it has the guests' data.  So nobody uses a segment that
- * another user owns, or may open, or may have put where it is found: the
+ * A user who can write to the segment can name files for the server to make,
+ * and one who can read it has the guests' data.  So nothing uses a segment
+ * that another user owns, or may open, or may have put where it is found.  The
  * open file is checked, as its name may lead elsewhere a moment later.
  */
 

@@ -227,8 +227,8 @@ segment_begin (struct segment *s, struct error *e)
   struct cbw_header *h = map_header (&s->map);
   uint8_t boot_id[16];
 
-  /* In one go, and the same as before unless the host was rebooted: who is
-   * killed here must not make the next one believe that it was.
+  /* In one go, and the same as before unless the host was rebooted.  If this
+   * server is killed here, the next one must not believe in a reboot.
    */
   segment_boot_id (boot_id);
   memcpy (h->boot_id, boot_id, sizeof h->boot_id);

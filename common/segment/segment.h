@@ -37,7 +37,7 @@ extern bool segment_has_bitmaps (const struct segment *s, unsigned i);
 extern bool segment_is_volatile (const struct segment *s);
 
 /* Attach as a client: read-only but for the shared window.  Errors:
- * EAGAIN when no server has published it yet (also if there is no file),
+ * EAGAIN when no server has published it yet (even if there is no file),
  * EPERM if another user owns the segment or may open it, and others.  All
  * but EAGAIN are final.
  */

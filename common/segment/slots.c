@@ -102,8 +102,8 @@ slots_ring (const struct cbw_map *m)
   while (atomic_load (&map_header (m)->idle_threads) > 0 &&
          atomic_exchange (&bell->waking, 1) == 0 &&
          !futex_wake (&bell->submitted, 1)) {
-    /* Those that are idle do not sleep yet, or no more, or are dead.  But
-     * who rang meanwhile has counted on us.
+    /* The idle threads do not sleep yet, or no more, or are dead.  But a
+     * thread that rang meanwhile has counted on us.
      */
     atomic_store (&bell->waking, 0);
     rings = atomic_load (&bell->submitted);

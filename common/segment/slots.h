@@ -37,9 +37,9 @@
  * pending.  Both are sequentially consistent, so at least one sees the
  * other.  Between that and the sleep the futex compares "submitted".
  *
- * Nor is everybody woken at once.  Whoever rings while a thread that was
- * woken has yet to look ("waking") leaves it at that: it will find both
- * slots, and who takes one and sees another rings for that.
+ * Not every ring wakes a thread.  While a thread that was woken has yet to
+ * look ("waking"), another ring wakes none: that thread will find both slots.
+ * A thread that takes a slot and sees another rings for that one.
  *
  * The owner tag holds the client's index and the low bits of its
  * incarnation, so that a new client in the same entry does not own its
@@ -179,7 +179,7 @@ extern unsigned slots_held (const struct cbw_map *m, uint32_t owner);
 extern bool slots_are_scarce (const struct cbw_map *m);
 
 /* Now and then: if slots are pending, wake a thread that sleeps all the same,
- * since whoever was to wake it has died.
+ * since the client that was to wake it has died.
  */
 extern void slots_nudge (const struct cbw_map *m);
 

@@ -54,7 +54,7 @@ extern void qcow2_watch_close (struct qcow2_watch *w);
 extern int qcow2_watch_check (struct qcow2_watch *w, struct error *e);
 
 /* Read the table as it is now.  Returns the snapshot in it; or NULL with
- * the error set as above, and there is nothing to free.
+ * the error set as by qcow2_watch_check, and there is nothing to free.
  */
 extern const struct qcow2_snapshot *
 qcow2_watch_read (struct qcow2_watch *w, struct qcow2_table *t,

@@ -35,7 +35,7 @@ extern const char *backup_error (const struct cbw_snapshot *entry,
 extern bool backup_was_complete (const struct client *client,
                                  const struct backup *backup);
 
-/* Wait for the end of the backup, showing how it goes on if stdout is a
+/* Wait for the end of the backup, showing its progress if stdout is a
  * terminal.  Then let go of it: the image is kept if it is complete, else
  * removed.  A signal cancels it.  Returns the exit status, having said how
  * it ended.

@@ -91,7 +91,7 @@ extern uint64_t status_room (const struct status_snapshot *snap);
 extern const char *status_policy_name (const struct status_snapshot *snap);
 
 /* Of a backup: how many clusters are whole in its image; how long it will
- * take if it goes on as it did so far, or 0 if that cannot be told.
+ * take if it continues as it did so far, or 0 if that cannot be told.
  */
 extern uint64_t status_settled (const struct status_snapshot *snap);
 extern uint64_t status_left_ns (const struct status *s,

@@ -49,8 +49,8 @@ extern bool image_nbd_is_name (const char *target);
  */
 #define IMAGE_NBD_FLUSHED 4u
 
-/* Connect once: when that connection ends, the image is lost.  For who has
- * to know that all requests are served by one and the same process.
+/* Connect once: when that connection ends, the image is lost.  For
+ * callers that must know that one process serves all requests.
  */
 #define IMAGE_NBD_ONCE 8u
 

@@ -66,7 +66,7 @@ struct qcow2_table {
 };
 
 /* Read the table of the image open at fd (for reading; its file offset is
- * not used).  It is one that QEMU wrote, whole, also if QEMU wrote others
+ * not used).  It is one that QEMU wrote, whole, even if QEMU wrote others
  * meanwhile.  0, and qcow2_table_free must be called; or -1 and an error
  * whose message does not name the image: EINVAL it is no sound qcow2 image,
  * EFBIG beyond the limits, EAGAIN the table changes all the time, or what

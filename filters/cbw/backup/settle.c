@@ -98,8 +98,8 @@ settle_probe (const struct settle *s, uint64_t start, uint64_t end,
   run = first_run (chain, s->snap->id, start, end);
   if (run.holder == run.k)      /* there is nothing to be read */
     return run.end;
-  /* The source's data goes on where others hold it: to ask again for each
-   * of their clusters would be dear.
+  /* The source has data behind clusters that others hold, too.  To ask again
+   * after each of these would be expensive.
    */
   limit = run.end;
   if (in_source (&run))

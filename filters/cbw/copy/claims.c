@@ -78,7 +78,7 @@ claim_needed (struct copier *c, const struct copy_job *job, uint64_t start,
   return CLAIM_MINE;
 }
 
-/* Not inlined: as above. */
+/* Not inlined, for the reason given at claim_needed. */
 __attribute__ ((noinline)) bool
 copy_claim_free (struct copier *c, struct snapshot *snap,
                  uint64_t start, uint64_t end, struct copy_claim *mine)

@@ -14,10 +14,11 @@
 enum claimed { CLAIM_NONE, CLAIM_MINE, CLAIM_LATE, CLAIM_OTHERS };
 
 /* Claim the first run of [start, job->end) that needs copying, or the
- * first "max" clusters of it.  CLAIM_NONE if none does; CLAIM_LATE, and
- * need says of whom, if another has it claimed for longer than the limit of
- * who needs it, from "since"; CLAIM_OTHERS if another has it claimed, and the
- * job has claims, so that it must not wait.
+ * first "max" clusters of it.  CLAIM_NONE if none needs it.  CLAIM_LATE if
+ * another thread's claim on it has lasted, from "since", longer than the time
+ * limit of the snapshot that needs it, which need names.  CLAIM_OTHERS if
+ * another thread has a claim on it, and the job has claims, so that it must
+ * not wait.
  */
 extern enum claimed claim_needed (struct copier *c,
                                   const struct copy_job *job, uint64_t start,

@@ -175,8 +175,8 @@ piece_zero (const struct snapshot *snap, uint64_t start, uint64_t end,
                      snapshot_bytes (snap, start, end), e);
 }
 
-/* First the bits, then the counters, so that who reads them backwards never
- * finds a counter too high.
+/* First the bits, then the counters, so that a reader that takes them in the
+ * other order never finds a counter too high.
  */
 void
 piece_done (const struct snapshot *snap, uint64_t start, uint64_t end,

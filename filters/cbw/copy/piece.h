@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /* One piece: a few clusters, on their way from the source to the target.
- * Who calls has claimed them (copy.c), so nobody changes them in the source
- * and nobody else copies them.
+ * The caller holds a claim on them (claims.h), so nothing changes them in the
+ * source, and no other thread copies them.
  */
 
 #ifndef CBW_PIECE_H
@@ -36,7 +36,7 @@ extern void piece_pool_destroy (struct piece_pool *pool);
 
 /* Read the old data of clusters [start, end) of snap, a piece at most, into
  * a buffer that goes back by piece_put.  NULL with the error set, and
- * nothing read, also if there is no target to write it to.
+ * nothing read, even if there is no target to write it to.
  */
 extern void *piece_read (struct piece_pool *pool, const struct snapshot *snap,
                          const struct source *source, uint64_t start,
@@ -58,8 +58,8 @@ extern int piece_write (const struct snapshot *snap, struct image *target,
 extern int piece_zero (const struct snapshot *snap, uint64_t start,
                        uint64_t end, struct error *e);
 
-/* They are in the target: set their done bits.  Only for who has them
- * claimed, else a bit could be set under a reader which has found a newer
+/* They are in the target: set their done bits.  The caller holds a claim on
+ * them, else a bit could be set under a reader which has found a newer
  * snapshot to be the holder.
  */
 extern void piece_done (const struct snapshot *snap, uint64_t start,

@@ -34,8 +34,8 @@ struct timed_job {
   struct error e;
 };
 
-/* The lock is held; it is let go meanwhile, as who gives up the last
- * reference to a snapshot closes its target, and that may take long.
+/* The lock is held; it is let go meanwhile, as giving up the last reference to
+ * a snapshot closes its target, and that may take long.
  */
 static void
 job_unref (struct timed_pool *pool, struct timed_job *job)

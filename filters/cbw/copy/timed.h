@@ -3,7 +3,7 @@
 /* Copies with a time limit: a worker thread copies, the guest's thread
  * waits for it, and leaves it to itself when time is up.
  *
- * A worker that was left so goes on: its call into the source or target
+ * A worker that was left so continues: its call into the source or target
  * may never return, and cannot be taken back.  It works in a buffer of
  * its own and holds a reference to its snapshot.  What it read before it
  * was given up is old data, since the clusters were claimed until then; it

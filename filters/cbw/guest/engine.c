@@ -371,7 +371,7 @@ engine_drop_snapshot (struct engine *e, struct snapshot *snap,
   else if (close_gate (e, hold_ns, error) == 0) {
     if (snap)
       snapshot_hide (snap);
-    /* Who reads a complete backup as a snapshot must read its image. */
+    /* Readers of a complete backup must read its image from now on. */
     for (i = 0; i < *nr_gone; ++i)
       atomic_store (&gone[i]->state, CBW_SNAPSHOT_HIDDEN);
     chain_set (&e->chain, chain);

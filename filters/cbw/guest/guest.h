@@ -29,9 +29,9 @@ struct guest {
 };
 
 /* The connection has been prepared: ask its context for what is needed here.
- * The disk is looked at again if its size is another.  0, or -1 after
- * nbdkit_error; also if its size stays another, and nothing says that all
- * connections have one disk.
+ * If its size differs from the disk's, look at the disk again.  Returns 0, or
+ * -1 after nbdkit_error.  That the sizes still differ, and nothing says that
+ * all connections have one disk, is such an error.
  */
 extern int guest_prepare (struct guest *g, struct disk *disk,
                           nbdkit_next *next);

@@ -238,8 +238,8 @@ inflight_begin (struct inflight *f, uint64_t offset, uint64_t count,
   return 0;
 }
 
-/* Whoever gives such an error has refused the change, or ended it: a
- * connection that was lost gives another.
+/* A server that gives such an error has refused the change, or ended it.  A
+ * connection that was lost gives another error.
  */
 static bool
 is_over (int err)

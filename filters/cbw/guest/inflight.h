@@ -2,7 +2,7 @@
 
 /* Notes, in the segment, of guests' changes that are under way in the source.
  *
- * The source may be a server of its own, which goes on with what it was sent
+ * The source may be a server of its own, which continues with what it was sent
  * when this process is killed, or its connection lost.  Such a change may
  * land at any later time; a snapshot taken meanwhile must not show that
  * (docs/concurrency.md, section 18).  So each change is noted before it

@@ -16,8 +16,8 @@
 /* How long after a write guests are taken to be writing, at most. */
 #define LOOK_INTERVAL (4 * NS_PER_MS)
 
-/* How long a turn is waited for, before the one who has it loses it, and what
- * comes after one.
+/* How long a read waits for its turn, before the read that has the turn loses
+ * it; and how long for what comes after a turn.
  */
 #define PATIENCE (20 * NS_PER_MS)
 #define PAUSE_NS 60000

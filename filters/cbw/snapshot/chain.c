@@ -140,9 +140,9 @@ chain_holder (const struct chain *chain, size_t k, uint64_t c, uint64_t end,
   return j;
 }
 
-/* Who sees cluster c through all snapshots from itself up to j-1: a live
- * one which may be read there, and no done bit is set in between.  Of
- * several, the newest; NULL if there is none.  The answer is the same for
+/* Find the snapshot that sees cluster c through all snapshots from itself up
+ * to j-1: a live one which may be read there, with no done bit set in between.
+ * Returns the newest of several, or NULL.  The answer is the same for
  * [c, *run), with c < *run <= end.
  */
 static struct snapshot *

@@ -122,17 +122,17 @@ extern size_t chain_unneeded (const struct chain *chain, size_t j,
 extern void chain_punch (const struct chain *chain, size_t j,
                          uint64_t start, uint64_t end);
 
-/* Who reads cluster c in j's target, if j's done bit of it is set, or once
- * it will be: a live snapshot, j or (unless j is a backup) an older one.  Of several, the newest;
- * NULL if there is none, and then there never will be.  The answer is the
- * same for [c, *run), with c < *run <= end.
+/* Find the snapshot that reads cluster c in j's target, now or once j's done
+ * bit of it is set: a live one, j or (unless j is a backup) an older one.
+ * Returns the newest of several.  NULL if there is none, and then there never
+ * will be.  The answer is the same for [c, *run), with c < *run <= end.
  */
 extern struct snapshot *chain_reader (const struct chain *chain, size_t j,
                                       uint64_t c, uint64_t end,
                                       uint64_t *run);
 
-/* Clusters [start, end) could not be brought to j's target: break who reads
- * them there.
+/* Clusters [start, end) could not be brought to j's target: break the
+ * snapshots that read them there.
  */
 extern void chain_lose_range (const struct chain *chain, size_t j,
                               uint64_t start, uint64_t end,

@@ -245,8 +245,8 @@ snapshot_punch (struct snapshot *snap, uint64_t start, uint64_t end)
   struct error e;
   bool data;
 
-  /* How much of it was data counts against the quota no more; what waits to
-   * be written is counted by who holds it.
+  /* What of it was data no longer counts against the quota.  The image that
+   * holds writes back counts what waits to be written.
    */
   for (; offset < limit; offset = next) {
     if (target->ops->extent (target, offset, limit, &next, &data, &e) == -1)

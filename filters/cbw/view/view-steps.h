@@ -30,7 +30,8 @@ extern int view_begin (struct engine *e, uint64_t id, uint64_t count,
                        uint64_t offset, struct chain **chain, size_t *k);
 
 /* The source has been read: look at the chain anew, since a snapshot made
- * meanwhile holds what was overwritten meanwhile.  *chain and *k as above.
+ * meanwhile holds what was overwritten meanwhile.  Sets *chain and *k as
+ * view_begin does.
  */
 extern int view_again (struct engine *e, uint64_t id, struct chain **chain,
                        size_t *k);

@@ -186,9 +186,9 @@ is_stopping (struct writeback *w)
   return w->stop;
 }
 
-/* Bring the run to the target, or what of it anybody needs.  If that fails
- * who needs it is broken, before the cells go.  Returns false if the server
- * stops: then the cells stay for the next.
+/* Bring the run to the target, or the part of it that a snapshot needs.  If
+ * that fails, those snapshots are broken before the cells go.  Returns false
+ * if the server stops: then the cells stay for the next one.
  */
 static bool
 drain_run (struct writeback *w, struct run *run, unsigned char *buf)
