@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
-# Each step of the arguments in docs/concurrency.md stands as a label in the
+# Each step of the arguments in docs/correctness.md stands as a label in the
 # code at the line meant, and the code has no other labels.
 
 . ./functions.sh
@@ -9,7 +9,7 @@ set -e
 label="(RS|[A-Z][0-9]'?)"
 
 # Steps begin an indented line; C and X are steps of QEMU's, not ours.
-grep -oE "^ {4}$label( |\$)" "$top_srcdir/docs/concurrency.md" |
+grep -oE "^ {4}$label( |\$)" "$top_srcdir/docs/correctness.md" |
     tr -d ' ' | grep -v '^[CX]' | sort -u >"$tmp/argued"
 
 # A comment of labels alone, or one that begins with a label.
@@ -18,6 +18,6 @@ find "$top_srcdir"/common "$top_srcdir"/filters "$top_srcdir"/plugins \
     grep -oE "/\* $label( $label)*( \*/|[.:] )" |
     grep -oE "\b$label" | sort -u >"$tmp/coded"
 
-[ -s "$tmp/argued" ] || fail "docs/concurrency.md has no steps"
+[ -s "$tmp/argued" ] || fail "docs/correctness.md has no steps"
 diff -u "$tmp/argued" "$tmp/coded" ||
-    fail "the steps in docs/concurrency.md (-) and in the code (+) differ"
+    fail "the steps in docs/correctness.md (-) and in the code (+) differ"

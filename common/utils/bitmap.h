@@ -6,7 +6,7 @@
  *
  * Memory order: bits are set with release and read with acquire.  Who
  * sees a bit set also sees everything that the setter did before.  The
- * engine adds fences where it needs more (docs/concurrency.md).
+ * engine adds fences where it needs more (docs/correctness.md).
  *
  * Ranges are [start, end) in bits, and must lie within nbits: this is
  * the caller's duty, checked once at the edge where requests come in.

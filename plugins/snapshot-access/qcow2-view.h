@@ -7,7 +7,7 @@
  *
  * What a view returns are the bytes of that snapshot or an error: ESHUTDOWN
  * once it is deleted, for ever, even if there is another of the same name
- * and id.  docs/concurrency.md has the argument.
+ * and id.  docs/correctness.md has the argument.
  *
  * Functions may be called in many threads at once.  They return -1 (NULL)
  * with the error set on failure; the message names the image.

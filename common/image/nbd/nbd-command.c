@@ -2,7 +2,7 @@
 
 /* How the threads that wait for replies over one connection take turns at
  * receiving them: the leader of nbd-conn.h, and the time limit of each
- * request.  docs/concurrency.md, section 13, argues that nobody is forgotten.
+ * request.  docs/correctness.md, section 13, argues that nobody is forgotten.
  */
 
 #include <config.h>

@@ -6,7 +6,7 @@
  * kernel writes it back.  If that fails it drops the pages: the file then
  * reads as something else, and says so once to each open file.  So whoever
  * reads asks after that, and the first error loses the image for good.  See
- * docs/concurrency.md, "Write-back errors".
+ * docs/correctness.md, "Write-back errors".
  */
 
 #include <config.h>

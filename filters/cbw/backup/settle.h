@@ -9,7 +9,7 @@
  *   the backup      nothing: a guest has copied it      (done)
  *
  * So a cluster that is done or dirty is settled, and when all are, the
- * target is a whole image.  docs/concurrency.md, section 15, says why
+ * target is a whole image.  docs/correctness.md, section 15, says why
  * done bits are not set in the second case.
  *
  * Clusters are claimed from the copier as a guest's change claims them, so

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /* Reading a guest's write back through another context: see proof.h, and
- * docs/concurrency.md, section 19.
+ * docs/correctness.md, section 19.
  */
 
 #include <config.h>

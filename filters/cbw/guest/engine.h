@@ -3,7 +3,7 @@
 /* The engine: what a guest's write passes through, and what a snapshot is
  * read with.  It knows nothing of the request list or of parameters.
  *
- * docs/concurrency.md has the argument why it is right.
+ * docs/correctness.md has the argument why it is right.
  */
 
 #ifndef CBW_ENGINE_H

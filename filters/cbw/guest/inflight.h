@@ -5,7 +5,7 @@
  * The source may be a server of its own, which continues with what it was sent
  * when this process is killed, or its connection lost.  Such a change may
  * land at any later time; a snapshot taken meanwhile must not show that
- * (docs/concurrency.md, section 18).  So each change is noted before it
+ * (docs/correctness.md, section 18).  So each change is noted before it
  * goes to the source, and the note taken away when it has surely ended.  A
  * note that stays is a suspect, for as long as the segment lives: nothing
  * that can be asked of an NBD server tells that it is over.

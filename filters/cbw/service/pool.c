@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /* The pool of service threads: how many there are, and which are stuck.  See
- * pool.h; docs/concurrency.md, section 7, says why that is enough.
+ * pool.h; docs/correctness.md, section 7, says why that is enough.
  */
 
 #include <config.h>

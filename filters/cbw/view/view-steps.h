@@ -2,7 +2,7 @@
 
 /* What reading a snapshot (view.c) and asking for its extents
  * (view-extents.c) have in common: the steps around the source and the
- * targets, whose order is what makes both right (docs/concurrency.md,
+ * targets, whose order is what makes both right (docs/correctness.md,
  * section 2).
  *
  *   view_begin    the chain, the request

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /* Reading and discarding a range of a snapshot.  Service threads call this.
- * docs/concurrency.md, section 2, has the argument for the order of the steps,
+ * docs/correctness.md, section 2, has the argument for the order of the steps,
  * R1 to R5.
  */
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /* Reading a snapshot: source first, then the done bits, then the targets,
- * then the snapshot's state (docs/concurrency.md says why in this order).
+ * then the snapshot's state (docs/correctness.md says why in this order).
  * Nobody waits for anybody here.
  *
  * Every function takes the snapshot by id and checks the range, and

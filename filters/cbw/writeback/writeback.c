@@ -2,7 +2,7 @@
 
 /* The image that stands before a target and puts its writes into the buffer.
  * The engine's copies and reads come here through the image's operations.
- * docs/concurrency.md, section 16, has the argument.
+ * docs/correctness.md, section 16, has the argument.
  */
 
 #include <config.h>

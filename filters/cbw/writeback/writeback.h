@@ -10,7 +10,7 @@
  * one finds the cells in the segment.  Where no cell is free, writes go to
  * the target at once, as if there were no buffer.
  *
- * docs/concurrency.md has the argument (section 16).
+ * docs/correctness.md has the argument (section 16).
  */
 
 #ifndef CBW_WRITEBACK_H
