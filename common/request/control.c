@@ -24,8 +24,8 @@
 
 /* Run one request; on failure turn the reply into an error. */
 static int
-run (struct client *c, enum cbw_request_kind kind, uint64_t snapshot,
-     struct cbw_control *rq, struct error *e)
+run_request (struct client *c, enum cbw_request_kind kind, uint64_t snapshot,
+             struct cbw_control *rq, struct error *e)
 {
   const int r = request_control (c, kind, snapshot, rq);
 
@@ -68,8 +68,8 @@ control_create (struct client *c, const struct control_snapshot *s,
   strcpy (rq.name, s->name);
   if (getrandom (rq.uuid, sizeof rq.uuid, 0) != sizeof rq.uuid)
     return error_set_errno (e, errno, "getrandom");
-  if (run (c, s->options.backup ? CBW_REQUEST_BACKUP : CBW_REQUEST_CREATE, 0,
-           &rq, e) == -1)
+  if (run_request (c, s->options.backup ? CBW_REQUEST_BACKUP :
+                   CBW_REQUEST_CREATE, 0, &rq, e) == -1)
     return -1;
   *held_ns = rq.held_ns;
   return 0;
@@ -81,7 +81,7 @@ control_drop_id (struct client *c, uint64_t id, uint64_t hold_ns,
 {
   struct cbw_control rq = { .hold_ns = hold_ns };
 
-  return run (c, CBW_REQUEST_DROP, id, &rq, e);
+  return run_request (c, CBW_REQUEST_DROP, id, &rq, e);
 }
 
 int
@@ -90,7 +90,7 @@ control_job (struct client *c, uint64_t id, enum cbw_job_action action,
 {
   struct cbw_control rq = { .action = action, .speed = speed };
 
-  return run (c, CBW_REQUEST_JOB, id, &rq, e);
+  return run_request (c, CBW_REQUEST_JOB, id, &rq, e);
 }
 
 int

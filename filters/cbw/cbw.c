@@ -102,7 +102,7 @@ cbw_get_ready (int thread_model)
 
 /* Start the server, which reads the disk. */
 static int
-start (void)
+start_server (void)
 {
   const struct source source = { .disk = &disk, .serial = serial };
   struct source_info info;
@@ -130,7 +130,7 @@ cbw_after_fork (nbdkit_backend *backend)
                   "(a plugin with several exports needs cbw-export=NAME)");
     return -1;
   }
-  if (start () == -1) {
+  if (start_server () == -1) {
     disk_close (&disk, 0);
     return -1;
   }
@@ -155,7 +155,7 @@ lend (nbdkit_next *next, struct handle *h)
     return -1;
   if (disk_lend (&disk, next, info.size))
     h->lender = true;           /* from now on, whatever happens */
-  return atomic_load (&started) ? 0 : start ();
+  return atomic_load (&started) ? 0 : start_server ();
 }
 
 /* Before each request: with cbw-export= the first one starts the server, and

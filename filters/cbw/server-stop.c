@@ -49,7 +49,7 @@ give_up_targets (struct engine *engine)
 
 /* It cannot be left in order. */
 static bool
-leave (struct server *s)
+leave_segment (struct server *s)
 {
   slots_wake_all (&s->segment.map);
   return false;
@@ -80,13 +80,13 @@ server_stop (struct server *s)
   ended = engine_stop (&s->engine, until) && ended;
   flushed = flush_end (flush, until);
   if (!ended || flushed == FLUSH_STUCK)
-    return leave (s);
+    return leave_segment (s);
 
   /* The targets first: a successor must find them unlocked. */
   engine_destroy (&s->engine);
   /* What was written while they were flushed may not have been. */
   if (flushed == FLUSH_UNKNOWN || !written)
-    leave (s);
+    leave_segment (s);
   else if (segment_stop (&s->segment, &e) == -1)
     nbdkit_error ("cbw: %s", e.msg);
   segment_close (&s->segment, false);

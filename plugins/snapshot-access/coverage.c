@@ -29,7 +29,7 @@ coverage_destroy (struct coverage *c)
 
 /* Put *x in, merged with those that it touches; *x becomes the result. */
 static int
-insert (struct coverage *c, struct interval *x)
+insert_interval (struct coverage *c, struct interval *x)
 {
   struct interval *more;
   size_t first = 0, last;
@@ -69,7 +69,7 @@ coverage_add (struct coverage *c, uint64_t start, uint64_t end,
   struct interval x = { .start = start, .end = end };
 
   LOCK_FOR_SCOPE (&c->lock);
-  if (insert (c, &x) == -1)
+  if (insert_interval (c, &x) == -1)
     return -1;
   /* Of the whole, the clusters that this read touched. */
   *from = max_u64 (round_up (x.start, c->cluster_size),

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /* Requests to a qcow2 image's snapshot: they go to qemu-nbd, and count only if
- * the snapshot is still in the table afterwards.  A request that fails is tried
- * once more with a new qemu-nbd.
+ * the snapshot is still in the table afterwards.  A request that fails is
+ * tried once more with a new qemu-nbd.
  */
 
 #include <config.h>
@@ -48,7 +48,7 @@ static pthread_mutex_t views_lock = PTHREAD_MUTEX_INITIALIZER;
  * after, so it has found what we would have.
  */
 static struct image *
-start (struct qcow2_watch *w, uint64_t *size, struct error *e)
+start_server (struct qcow2_watch *w, uint64_t *size, struct error *e)
 {
   struct qcow2_table before;
   struct image *image;
@@ -86,7 +86,7 @@ server_get (struct qcow2_view *v, struct error *e)
       error_set_errno (e, ENOMEM, "%s", v->watch.path);
       return NULL;
     }
-    s->image = start (&v->watch, &s->size, e);
+    s->image = start_server (&v->watch, &s->size, e);
     if (s->image == NULL) {
       free (s);
       return NULL;
@@ -179,7 +179,7 @@ try_request (struct qcow2_view *v, const struct request *r, bool *again,
 }
 
 static int
-run (struct qcow2_view *v, const struct request *r, struct error *e)
+run_request (struct qcow2_view *v, const struct request *r, struct error *e)
 {
   struct error late;
   bool again;
@@ -203,7 +203,7 @@ int
 qcow2_view_pread (struct qcow2_view *v, void *buf, size_t count,
                   uint64_t offset, struct error *e)
 {
-  return run (v, &(struct request) {
+  return run_request (v, &(struct request) {
       .buf = buf, .count = count, .offset = offset
     }, e);
 }
@@ -212,7 +212,7 @@ int
 qcow2_view_extents (struct qcow2_view *v, uint64_t count, uint64_t offset,
                     qcow2_extent_fn fn, void *opaque, struct error *e)
 {
-  return run (v, &(struct request) {
+  return run_request (v, &(struct request) {
       .count = count, .offset = offset, .fn = fn, .opaque = opaque
     }, e);
 }

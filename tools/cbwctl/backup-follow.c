@@ -95,7 +95,7 @@ was_complete (const struct follow *f)
 }
 
 static enum seen
-look (struct follow *f)
+look_at_entry (struct follow *f)
 {
   const struct cbw_map *m = &f->client->segment.map;
   struct cbw_snapshot entry;
@@ -266,7 +266,7 @@ failed (struct follow *f, const char *result, const char *why)
  * complete.
  */
 static int
-end (struct follow *f, enum seen seen, bool cancelled)
+end_follow (struct follow *f, enum seen seen, bool cancelled)
 {
   struct snapshot_info info;
   struct error e;
@@ -315,7 +315,7 @@ backup_follow (struct client *client, const struct backup *backup, bool json)
 
   alarm (0);                    /* to wait is what it is for */
   term_catch_signals ();
-  while ((seen = look (&f)) == SEEN_RUNNING && !cancelled) {
+  while ((seen = look_at_entry (&f)) == SEEN_RUNNING && !cancelled) {
     draw (&f);
     tell_stopped (&f);
     if (!client_server_alive (client)) {
@@ -330,5 +330,5 @@ backup_follow (struct client *client, const struct backup *backup, bool json)
   if (cancelled && term_hung_up ())
     return detached (&f);
   draw (&f);
-  return end (&f, seen, cancelled);
+  return end_follow (&f, seen, cancelled);
 }

@@ -153,8 +153,8 @@ find_backup (const struct client *client, const char *name,
 }
 
 static int
-start (struct client *client, const struct request *rq, const char *name,
-       struct backup *backup, struct error *e)
+start_backup (struct client *client, const struct request *rq,
+              const char *name, struct backup *backup, struct error *e)
 {
   struct control_snapshot s = rq->s;
   CLEANUP_FREE char *target = absolute_path ("--to", s.target, true, e);
@@ -220,7 +220,7 @@ run_request (struct client *client, const struct request *rq,
   struct error e;
   int r;
 
-  r = rq->s.target ? start (client, rq, name, &backup, &e) :
+  r = rq->s.target ? start_backup (client, rq, name, &backup, &e) :
     find_backup (client, name, &backup, &e);
   if (r == 0 && (rq->action || (rq->has_speed && !rq->s.target)))
     r = control (client, rq, &backup, &e);

@@ -89,7 +89,7 @@ lead (struct nbd_conn *c, struct nbd_command *mine)
 }
 
 static void
-forget (struct nbd_conn *c, const struct nbd_command *cmd)
+forget_command (struct nbd_conn *c, const struct nbd_command *cmd)
 {
   struct nbd_command **p;
 
@@ -125,7 +125,7 @@ wait_for (struct nbd_conn *c, struct nbd_command *cmd)
     until = deadline (check_time (c, cmd));
     pthread_cond_timedwait (&cmd->wake, &c->lock, &until);
   }
-  forget (c, cmd);
+  forget_command (c, cmd);
   if (atomic_load (&cmd->done)) {
     /* Woken to lead, but meanwhile another led, and it is done: nobody may
      * have been told since.

@@ -40,7 +40,7 @@
 
 /* For good; the lock is held. */
 static void
-lose (struct nbd_image *nbd, const struct error *e)
+lose_image (struct nbd_image *nbd, const struct error *e)
 {
   if (!nbd->lost)
     nbd->why = *e;
@@ -117,7 +117,7 @@ try_connect (struct nbd_image *nbd)
   if ((nbd->flags & IMAGE_NBD_ONCE) && nbd->tries > 0) {
     error_set (&why, EIO, "%s: the connection to the server was lost",
                nbd->name);
-    lose (nbd, &why);
+    lose_image (nbd, &why);
     nbd->wanted = false;
     return;
   }
@@ -139,7 +139,7 @@ try_connect (struct nbd_image *nbd)
       nbd->flush_ns = now_monotonic_ns () + FLUSH_INTERVAL;
   }
   else if (ok == -1)
-    lose (nbd, &why);
+    lose_image (nbd, &why);
   else
     nbd->why = why;
   nbd->tries++;
@@ -179,7 +179,7 @@ try_flush (struct nbd_image *nbd)
   else {
     error_set_errno (&e, r, "%s: the server cannot flush what was written",
                      nbd->name);
-    lose (nbd, &e);
+    lose_image (nbd, &e);
   }
   pthread_cond_broadcast (&nbd->tried);
 }

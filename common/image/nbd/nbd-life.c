@@ -95,7 +95,7 @@ enter (struct nbd_image *nbd)
 }
 
 static void
-leave (struct nbd_image *nbd)
+unlist_image (struct nbd_image *nbd)
 {
   struct nbd_image **p;
 
@@ -112,7 +112,7 @@ leave (struct nbd_image *nbd)
 void
 nbd_image_free (struct nbd_image *nbd)
 {
-  leave (nbd);
+  unlist_image (nbd);
   if (nbd->cancel >= 0)
     close (nbd->cancel);
   nbd_log_destroy (&nbd->log);

@@ -130,7 +130,7 @@ read_header (int fd, struct qcow2_table *t, struct error *e)
 
 /* Have at least the first "upto" bytes of the table in memory. */
 static int
-load (int fd, struct qcow2_table *t, size_t upto, struct error *e)
+load_table (int fd, struct qcow2_table *t, size_t upto, struct error *e)
 {
   unsigned char *bytes;
   size_t want;
@@ -168,7 +168,7 @@ read_entry (int fd, struct qcow2_table *t, uint32_t i, size_t start,
   const unsigned char *p;
   uint32_t extra;
 
-  if (load (fd, t, start + ENTRY, e) == -1)
+  if (load_table (fd, t, start + ENTRY, e) == -1)
     return -1;
   p = t->bytes + start;
   extra = get_32 (p + 36);
@@ -177,7 +177,7 @@ read_entry (int fd, struct qcow2_table *t, uint32_t i, size_t start,
                       "snapshot table has %" PRIu32 " bytes of extra data",
                       i, extra);
   s->end = start + ENTRY + extra + get_16 (p + 12) + get_16 (p + 14);
-  if (load (fd, t, s->end, e) == -1)
+  if (load_table (fd, t, s->end, e) == -1)
     return -1;
 
   p = t->bytes + start;         /* it may have moved */

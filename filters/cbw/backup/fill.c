@@ -94,7 +94,7 @@ job_leave (struct fill *f, struct fill_job *job)
  * so.
  */
 static void
-finish (struct fill *f, struct fill_job *job)
+complete_backup (struct fill *f, struct fill_job *job)
 {
   struct image *target = job->snap->target;
   bool published = false, complete = false;
@@ -143,7 +143,7 @@ finish (struct fill *f, struct fill_job *job)
 
 /* Settle one piece, or a hole of any length. */
 static void
-work (struct fill *f, struct fill_job *job, void *buf)
+settle_piece (struct fill *f, struct fill_job *job, void *buf)
 {
   const uint64_t n = snapshot_clusters (job->snap), start = job->cursor;
   const uint64_t length = min_u64 (job_piece (job), n - start);
@@ -240,9 +240,9 @@ fill_thread (void *opaque)
       continue;
     }
     if (job->cursor == snapshot_clusters (job->snap))
-      finish (f, job);
+      complete_backup (f, job);
     else if (buf || (buf = new_buffer (job->snap)) != NULL)
-      work (f, job, buf);
+      settle_piece (f, job, buf);
     else
       wait_until (f, now_monotonic_ns () + RETRY);
   }

@@ -23,7 +23,7 @@ struct disk_context {
 };
 
 static void
-run (void *opaque);
+opener_thread (void *opaque);
 
 void
 disk_init (struct disk *d, nbdkit_backend *backend, pthread_mutex_t *serial)
@@ -39,7 +39,7 @@ disk_init (struct disk *d, nbdkit_backend *backend, pthread_mutex_t *serial)
   d->contexts = NULL;
   d->asked = d->answered = 0;
   d->stop = false;
-  thread_group_init (&d->opener, run, d);
+  thread_group_init (&d->opener, opener_thread, d);
 }
 
 static void
@@ -112,7 +112,7 @@ disk_open (struct disk *d)
 
 /* One look: open, compare.  The lock is not held. */
 static void
-look (struct disk *d, uint64_t *found, struct error *e)
+look_at_disk (struct disk *d, uint64_t *found, struct error *e)
 {
   struct source_info info;
   struct disk_context *c = context_open (d, &info);
@@ -133,7 +133,7 @@ look (struct disk *d, uint64_t *found, struct error *e)
 
 /* The thread that opens contexts. */
 static void
-run (void *opaque)
+opener_thread (void *opaque)
 {
   struct disk *d = opaque;
   uint64_t asked, found = 0;
@@ -147,7 +147,7 @@ run (void *opaque)
     }
     asked = d->asked;
     pthread_mutex_unlock (&d->lock);
-    look (d, &found, &e);
+    look_at_disk (d, &found, &e);
     pthread_mutex_lock (&d->lock);
     d->answered = asked;
     d->found = found;

@@ -36,9 +36,9 @@ proof_begin (struct proof *p, const struct source *disk, uint64_t offset,
  * suspicion: others may write there too.
  */
 static enum proof_result
-look (const struct proof *p, const struct source *disk,
-      const struct source *own, uint64_t offset, const void *data,
-      unsigned char *now)
+look_once (const struct proof *p, const struct source *disk,
+           const struct source *own, uint64_t offset, const void *data,
+           unsigned char *now)
 {
   if (source_pread (disk, now, p->count, offset) != 0)              /* P2 */
     return PROOF_NONE;
@@ -66,7 +66,7 @@ proof_end (struct proof *p, const struct source *disk,
   for (i = 0; r == PROOF_APART && i < PROOF_LOOKS; ++i) {           /* P4 */
     if (i > 0 && nbdkit_nanosleep (0, PROOF_PAUSE) == -1)
       return PROOF_NONE;
-    r = look (p, disk, own, offset, data, now);
+    r = look_once (p, disk, own, offset, data, now);
   }
   return r;
 }

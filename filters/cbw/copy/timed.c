@@ -69,7 +69,7 @@ withdraw (struct timed_pool *pool, struct timed_job *job)
 }
 
 static struct timed_job *
-pop (struct timed_pool *pool)
+pop_job (struct timed_pool *pool)
 {
   struct timed_job *job = pool->first;
 
@@ -115,7 +115,7 @@ worker (void *opaque)
 
   LOCK_FOR_SCOPE (&pool->lock);
   for (;;) {
-    while ((job = pop (pool)) == NULL && !pool->stop) {
+    while ((job = pop_job (pool)) == NULL && !pool->stop) {
       pool->idle++;
       pthread_cond_wait (&pool->work, &pool->lock);
       pool->idle--;
@@ -155,7 +155,7 @@ timed_init (struct timed_pool *pool, struct piece_pool *buffers)
 
 /* Start one more worker if the queue needs it.  The lock is held. */
 static void
-hire (struct timed_pool *pool)
+start_worker (struct timed_pool *pool)
 {
   const unsigned n = pool->workers.started;
 
@@ -186,7 +186,7 @@ timed_copy (struct timed_pool *pool, struct snapshot *snap, uint64_t start,
   *pool->last = job;
   pool->last = &job->next;
   pool->queued++;
-  hire (pool);
+  start_worker (pool);
   pthread_cond_signal (&pool->work);
   while (!job->finished && r == 0)
     r = pthread_cond_timedwait (&job->done, &pool->lock, &until);

@@ -35,7 +35,7 @@ ended (void *opaque, const struct cbw_snapshot *entry)
  * that is dropped meanwhile.
  */
 static void
-tidy (void *opaque, struct snapshot *snap)
+tidy_target (void *opaque, struct snapshot *snap)
 {
   struct chain_run runs[TIDY_RUNS];
   struct engine *e = opaque;
@@ -62,7 +62,7 @@ engine_init (struct engine *e)
 {
   pthread_mutex_init (&e->control, NULL);
   table_init (&e->table);
-  closer_init (&e->closer, ended, tidy, e);
+  closer_init (&e->closer, ended, tidy_target, e);
   atomic_init (&e->stalled, 0);
   gate_init (&e->gate);
   chain_head_init (&e->chain);

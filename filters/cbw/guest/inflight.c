@@ -65,7 +65,7 @@ set_state (struct cbw_inflight *record, enum cbw_inflight_state state)
 
 /* Claim a free record; NULL if there is none. */
 static struct cbw_inflight *
-claim (struct inflight *f)
+claim_record (struct inflight *f)
 {
   struct cbw_inflight *record;
   uint32_t expected;
@@ -93,8 +93,8 @@ claim (struct inflight *f)
 }
 
 static void
-note (struct cbw_inflight *record, uint64_t offset, uint64_t count,
-      enum cbw_inflight_state state)
+write_record (struct cbw_inflight *record, uint64_t offset, uint64_t count,
+              enum cbw_inflight_state state)
 {
   record->offset = offset;                                          /* I2 */
   record->count = count;
@@ -111,7 +111,7 @@ by_start (const void *a, const void *b)
 
 /* Join ranges, which are in order, that are no farther apart than "gap". */
 static void
-join (struct inflight *f, uint64_t gap)
+join_ranges (struct inflight *f, uint64_t gap)
 {
   struct inflight_range *r = f->ranges;
   size_t i, nr = 0;
@@ -146,21 +146,22 @@ inflight_collect (struct inflight *f)
     if (state_of (&f->records[i]) == CBW_INFLIGHT_SUSPECT)
       f->ranges[f->nr_ranges++] = range_of (&f->records[i]);
   qsort (f->ranges, f->nr_ranges, sizeof f->ranges[0], by_start);
-  join (f, 0);
+  join_ranges (f, 0);
 }
 
 /* One record for all suspects within the range: first the new one. */
 static void
-merge (struct inflight *f, const struct inflight_range *all)
+merge_suspects (struct inflight *f, const struct inflight_range *all)
 {
   struct cbw_inflight *record, *merged;
   struct inflight_range r;
   unsigned i, freed = 0;
 
-  merged = claim (f);
+  merged = claim_record (f);
   if (merged == NULL)
     return;
-  note (merged, all->start, all->end - all->start, CBW_INFLIGHT_SUSPECT);
+  write_record (merged, all->start, all->end - all->start,
+                CBW_INFLIGHT_SUSPECT);
   for (i = 0; i < CBW_NR_INFLIGHT; ++i) {
     record = &f->records[i];
     if (record == merged || state_of (record) != CBW_INFLIGHT_SUSPECT)
@@ -177,7 +178,7 @@ merge (struct inflight *f, const struct inflight_range *all)
 
 /* See to it that suspects leave room for changes under way. */
 static void
-tidy (struct inflight *f)
+tidy_records (struct inflight *f)
 {
   uint64_t gap;
   size_t i;
@@ -188,9 +189,9 @@ tidy (struct inflight *f)
   inflight_collect (f);
   /* To half of it, so that it is not done again soon. */
   for (gap = CBW_PAGE; f->nr_ranges > SUSPECTS_KEPT / 2; gap *= 2)
-    join (f, gap);
+    join_ranges (f, gap);
   for (i = 0; i < f->nr_ranges; ++i)
-    merge (f, &f->ranges[i]);
+    merge_suspects (f, &f->ranges[i]);
 }
 
 void
@@ -221,7 +222,7 @@ inflight_attach (struct inflight *f, const struct cbw_map *m, bool was_local,
     }
   }
   atomic_store (&f->nr_suspects, suspects);
-  tidy (f);
+  tidy_records (f);
 }
 
 int
@@ -231,10 +232,10 @@ inflight_begin (struct inflight *f, uint64_t offset, uint64_t count,
   *record = NULL;
   if (f->records == NULL || f->local)
     return 0;
-  while ((*record = claim (f)) == NULL)                             /* I1 */
+  while ((*record = claim_record (f)) == NULL)                      /* I1 */
     if (nbdkit_nanosleep (0, INFLIGHT_INTERVAL) == -1)
       return ESHUTDOWN;
-  note (*record, offset, count, CBW_INFLIGHT_UNDER_WAY);
+  write_record (*record, offset, count, CBW_INFLIGHT_UNDER_WAY);
   return 0;
 }
 
@@ -271,5 +272,5 @@ inflight_end (struct inflight *f, struct cbw_inflight *record, int err)
   suspects = atomic_fetch_add (&f->nr_suspects, 1);
   set_state (record, CBW_INFLIGHT_SUSPECT);                         /* I4 */
   if (suspects >= SUSPECTS_KEPT)
-    tidy (f);
+    tidy_records (f);
 }

@@ -34,8 +34,8 @@ struct gone {
  * with the error set.  engine->control is held.
  */
 static int
-leave (struct engine *engine, struct snapshot *snap, uint64_t hold_ns,
-       struct gone *left, struct error *e)
+leave_chain (struct engine *engine, struct snapshot *snap, uint64_t hold_ns,
+             struct gone *left, struct error *e)
 {
   struct snapshot *gone[CBW_NR_SNAPSHOTS];
   const uint64_t id = snap ? snap->id : 0;
@@ -83,7 +83,7 @@ drop_snapshot (struct engine *engine, struct segment *segment, uint64_t id,
       /* It is no snapshot any more: it leaves when the gate closes. */
       if (snapshot_is_complete (snap))
         table_do_not_keep (&engine->table, id);
-      if (leave (engine, snap, hold_ns, &left, e) == -1) {
+      if (leave_chain (engine, snap, hold_ns, &left, e) == -1) {
         if (!snapshot_is_complete (snap))
           return -1;
         snapshot_hide (snap);   /* so that the next server forgets it, too */
@@ -109,7 +109,7 @@ release_complete (struct engine *engine, uint64_t hold_ns)
 
   {
     LOCK_FOR_SCOPE (&engine->control);
-    r = leave (engine, NULL, hold_ns, &left, &e);                   /* F8 */
+    r = leave_chain (engine, NULL, hold_ns, &left, &e);             /* F8 */
   }
   if (r == -1)
     nbdkit_debug ("cbw: %s", e.msg); /* again in a moment */
@@ -170,7 +170,7 @@ drop_orphans (struct engine *engine, struct segment *segment,
     while ((snap = find_orphan (engine, segment, alive, opaque)) != NULL) {
       nbdkit_debug ("cbw: dropping snapshot \"%s\": its owner is gone",
                     snap->fixed.name);
-      if (leave (engine, snap, QUIET_HOLD, &left, &e) == -1) {
+      if (leave_chain (engine, snap, QUIET_HOLD, &left, &e) == -1) {
         nbdkit_debug ("cbw: %s", e.msg); /* the same */
         break;
       }

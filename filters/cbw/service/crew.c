@@ -12,7 +12,7 @@
 #include "utils/cleanup.h"
 
 static struct crew_task *
-pop (struct crew *c)
+pop_task (struct crew *c)
 {
   struct crew_task *task = c->first;
 
@@ -33,7 +33,7 @@ crew_thread (void *opaque)
 
   LOCK_FOR_SCOPE (&c->lock);
   while (!c->stop) {
-    task = pop (c);
+    task = pop_task (c);
     if (task == NULL) {
       c->idle++;
       pthread_cond_wait (&c->work, &c->lock);

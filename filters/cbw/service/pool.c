@@ -29,7 +29,7 @@ rest (struct pool *p)
 }
 
 static void
-run (void *opaque)
+pool_thread (void *opaque)
 {
   struct pool *p = opaque;
   const unsigned index = atomic_fetch_add (&p->next_index, 1);
@@ -48,14 +48,14 @@ pool_init (struct pool *p, unsigned size,
   *p = (struct pool) {
     .step = step, .opaque = opaque, .size = size, .allowed = size,
   };
-  thread_group_init (&p->group, run, p);
+  thread_group_init (&p->group, pool_thread, p);
   pthread_mutex_init (&p->lock, NULL);
   cond_init (&p->called);
 }
 
 /* Have up to n more of them at work; the lock is held. */
 static int
-add (struct pool *p, unsigned n)
+add_threads (struct pool *p, unsigned n)
 {
   int r;
 
@@ -78,7 +78,7 @@ int
 pool_start (struct pool *p)
 {
   LOCK_FOR_SCOPE (&p->lock);
-  return add (p, p->size);
+  return add_threads (p, p->size);
 }
 
 void
@@ -172,7 +172,7 @@ pool_look (struct pool *p, uint64_t now, unsigned waiting)
     LOCK_FOR_SCOPE (&p->lock);
     p->allowed = allowed;
     if (p->active < allowed && !p->stop)    /* if one cannot be started: later */
-      add (p, (unsigned) min_u64 (allowed - p->active, waiting));
+      add_threads (p, (unsigned) min_u64 (allowed - p->active, waiting));
   }
   return look_for_hung (p, now);
 }

@@ -95,7 +95,7 @@ count_waiting (const struct cbw_map *m)
 }
 
 static void
-look (struct service *s)
+watch_look (struct service *s)
 {
   const struct cbw_map *m = &s->segment->map;
   const uint64_t now = now_monotonic_ns ();
@@ -128,7 +128,7 @@ watch_thread (void *opaque)
   LOCK_FOR_SCOPE (&s->watch_lock);
   while (!s->watch_stop) {
     pthread_mutex_unlock (&s->watch_lock);
-    look (s);
+    watch_look (s);
     until = deadline (now_monotonic_ns () + LOOK_INTERVAL);
     pthread_mutex_lock (&s->watch_lock);
     if (!s->watch_stop)

@@ -177,7 +177,7 @@ run_request (struct service *s, const struct request *rq, void *buf,
 }
 
 static void
-step (void *opaque, unsigned index)
+serve_slot (void *opaque, unsigned index)
 {
   struct service *s = opaque;
   const struct cbw_map *m = &s->segment->map;
@@ -213,7 +213,7 @@ service_start (struct service *s, unsigned nr_threads)
 
   turns_init (&s->turns, &s->engine->gate);
   crew_init (&s->crew);
-  pool_init (&s->pool, nr_threads, step, s);
+  pool_init (&s->pool, nr_threads, serve_slot, s);
   watch_init (s);
   r = pool_start (&s->pool);
   if (r == 0)

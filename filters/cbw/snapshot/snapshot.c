@@ -115,8 +115,8 @@ snapshot_next_settled (const struct snapshot *snap, uint64_t c, uint64_t end)
 
 /* Keep the first error; state_lock is held. */
 static void
-record (struct cbw_snapshot *entry, enum cbw_broken_reason reason, int num,
-        uint64_t offset)
+record_failure (struct cbw_snapshot *entry, enum cbw_broken_reason reason,
+                int num, uint64_t offset)
 {
   if (atomic_load (&entry->failed))
     return;
@@ -136,7 +136,7 @@ snapshot_break (struct snapshot *snap, enum cbw_broken_reason reason,
   LOCK_FOR_SCOPE (&state_lock);
   if (snapshot_state (snap) != CBW_SNAPSHOT_LIVE)
     return;
-  record (entry, reason, num, offset);
+  record_failure (entry, reason, num, offset);
   snapshot_set_state (snap, CBW_SNAPSHOT_BROKEN);
   nbdkit_error ("cbw: snapshot \"%s\" is broken: %s "
                 "(the disk itself is not affected)", snap->fixed.name, msg);
@@ -158,7 +158,7 @@ snapshot_copy_failed (struct snapshot *snap, int num, uint64_t offset,
   if (!atomic_load (&entry->failed)) /* a guest may try again and again */
     nbdkit_error ("cbw: a guest's write fails, since snapshot \"%s\" cannot "
                   "preserve what it overwrites: %s", snap->fixed.name, msg);
-  record (entry, CBW_BROKEN_COPY, num, offset);
+  record_failure (entry, CBW_BROKEN_COPY, num, offset);
   return num;
 }
 

@@ -54,7 +54,7 @@ set_free (struct table *t, struct table_entry *entry)
 
 /* A result that nobody has asked for is in the way.  The lock is held. */
 static void
-forget (struct table *t, struct table_entry *entry)
+forget_entry (struct table *t, struct table_entry *entry)
 {
   atomic_store (&t->segment[entry - t->entries].state, CBW_SNAPSHOT_EMPTY);
   set_free (t, entry);
@@ -133,7 +133,7 @@ find_room (struct table *t)
       kept = entry;
   }
   if (kept)
-    forget (t, kept);
+    forget_entry (t, kept);
   return kept;
 }
 
@@ -187,7 +187,7 @@ table_used (struct table *t, unsigned i)
   entry->use = TABLE_USED;
   old = entry->replaces < 0 ? NULL : &t->entries[entry->replaces];
   if (old && old->use == TABLE_KEPT && strcmp (old->name, entry->name) == 0)
-    forget (t, old);
+    forget_entry (t, old);
 }
 
 void
@@ -231,7 +231,7 @@ table_ended (struct table *t, const struct cbw_snapshot *entry)
     return;
   p->use = TABLE_KEPT;
   if (!p->keep)
-    forget (t, p);
+    forget_entry (t, p);
   pthread_cond_broadcast (&t->ended);
 }
 
@@ -289,7 +289,7 @@ table_forget (struct table *t, uint64_t id)
     return false;
   entry->keep = false;
   if (entry->use == TABLE_KEPT)
-    forget (t, entry);
+    forget_entry (t, entry);
   return true;
 }
 

@@ -21,8 +21,8 @@ index_of (const struct cells *cells, const struct cell *cell)
 }
 
 static struct cell **
-bucket (const struct cells *cells, const struct writeback_image *image,
-        uint64_t cluster)
+find_bucket (const struct cells *cells, const struct writeback_image *image,
+             uint64_t cluster)
 {
   const uint64_t key = cluster * UINT64_C (0x9e3779b97f4a7c15) ^
     (uint64_t) (uintptr_t) image >> 4;
@@ -69,7 +69,7 @@ cells_destroy (struct cells *cells)
 }
 
 static void
-queue (struct cell *cell, struct cell *earlier)
+queue_cell (struct cell *cell, struct cell *earlier)
 {
   struct cell_queue *q = &cell->image->queue;
   struct cell *later = earlier ? earlier->later : q->first;
@@ -82,7 +82,7 @@ queue (struct cell *cell, struct cell *earlier)
 }
 
 static void
-unqueue (struct cell *cell)
+unqueue_cell (struct cell *cell)
 {
   struct cell_queue *q = &cell->image->queue;
 
@@ -102,7 +102,7 @@ bool
 cells_add (struct cells *cells, struct cell *cell,
            struct writeback_image *image, uint64_t cluster)
 {
-  struct cell **head = bucket (cells, image, cluster);
+  struct cell **head = find_bucket (cells, image, cluster);
 
   if (cells_find (cells, image, cluster)) {
     atomic_store (&map_cell (cells->map, index_of (cells, cell))->state,
@@ -115,7 +115,7 @@ cells_add (struct cells *cells, struct cell *cell,
   cell->punched = false;
   cell->next = *head;
   *head = cell;
-  queue (cell, image->queue.last);
+  queue_cell (cell, image->queue.last);
   set_used (cells, cells->used + 1);
   return true;
 }
@@ -192,7 +192,7 @@ struct cell *
 cells_find (const struct cells *cells, const struct writeback_image *image,
             uint64_t cluster)
 {
-  struct cell *cell = *bucket (cells, image, cluster);
+  struct cell *cell = *find_bucket (cells, image, cluster);
 
   while (cell && !(cell->image == image && cell->cluster == cluster))
     cell = cell->next;
@@ -202,22 +202,22 @@ cells_find (const struct cells *cells, const struct writeback_image *image,
 void
 cell_take (struct cell *cell)
 {
-  unqueue (cell);
+  unqueue_cell (cell);
 }
 
 void
 cell_put_back (struct cell *cell)
 {
-  queue (cell, NULL);
+  queue_cell (cell, NULL);
 }
 
 void
 cells_release (struct cells *cells, struct cell *cell)
 {
-  struct cell **p = bucket (cells, cell->image, cell->cluster);
+  struct cell **p = find_bucket (cells, cell->image, cell->cluster);
 
   if (cell->queued)
-    unqueue (cell);
+    unqueue_cell (cell);
   while (*p != cell)
     p = &(*p)->next;
   *p = cell->next;

@@ -138,10 +138,10 @@ find_reader (struct writeback *w, const struct run *run, uint64_t c,
   return reader;
 }
 
-/* Break all of them. */
+/* Break all snapshots that read [c, end) of the run. */
 static void
-lose (struct writeback *w, const struct run *run, uint64_t c, uint64_t end,
-      const struct error *e)
+break_readers (struct writeback *w, const struct run *run, uint64_t c,
+               uint64_t end, const struct error *e)
 {
   struct chain *chain = chain_get (w->chain);
   const int j = chain_find (chain, run->wi->snap->id);
@@ -155,7 +155,7 @@ lose (struct writeback *w, const struct run *run, uint64_t c, uint64_t end,
  * written.  Returns false if it has been long enough.
  */
 static bool
-stall (struct writeback *w, struct snapshot *reader, uint64_t since)
+wait_for_space (struct writeback *w, struct snapshot *reader, uint64_t since)
 {
   const uint64_t now = now_monotonic_ns ();
   const struct timespec until = deadline (now + STALL_INTERVAL);
@@ -213,13 +213,13 @@ drain_run (struct writeback *w, struct run *run, unsigned char *buf)
       since = now_monotonic_ns ();
     reader = find_reader (w, run, c, &end);
     if (reader && !stop && (e.num == ENOSPC || e.num == EDQUOT) &&
-        stall (w, reader, since)) {
+        wait_for_space (w, reader, since)) {
       set_stalled (&stalled, reader);
       continue;
     }
     snapshot_unref (reader);
     if (!stop)
-      lose (w, run, c, end, &e);
+      break_readers (w, run, c, end, &e);
   }
   set_stalled (&stalled, NULL);
   return !stop;

@@ -37,7 +37,7 @@ is_drained (const struct writeback_image *wi)
 
 /* The lock is held. */
 static void
-more (struct writeback_image *wi, uint32_t n)
+writeback_more (struct writeback_image *wi, uint32_t n)
 {
   if (n == 0 || atomic_fetch_add (&wi->cells, n) > 0)
     return;
@@ -64,8 +64,8 @@ writeback_less (struct writeback_image *wi, uint32_t n)
 
 /* W2: old data of whole clusters, but for the disk's last. */
 static int
-capture (struct image *image, const void *buf, size_t count, uint64_t offset,
-         struct error *e)
+buffered_pwrite (struct image *image, const void *buf, size_t count,
+                 uint64_t offset, struct error *e)
 {
   struct writeback_image *wi = to_writeback (image);
   struct writeback *w = wi->writeback;
@@ -94,7 +94,7 @@ capture (struct image *image, const void *buf, size_t count, uint64_t offset,
     cells = cell->next;
     n += cells_add (&w->cells, cell, wi, c);
   }
-  more (wi, n);
+  writeback_more (wi, n);
   if (w->idle > 0)
     pthread_cond_signal (&w->work);
   return 0;
@@ -193,7 +193,8 @@ buffered_zero (struct image *image, uint64_t offset, uint64_t count,
  * not be written, and to *n the cells.  The lock is held.
  */
 static void
-forget (struct writeback *w, struct cell *cell, uint64_t *freed, uint32_t *n)
+forget_cell (struct writeback *w, struct cell *cell, uint64_t *freed,
+             uint32_t *n)
 {
   if (!cell->queued) {
     cell->punched = true;
@@ -220,13 +221,13 @@ forget_range (struct writeback_image *wi, uint64_t start, uint64_t end)
       for (c = start; c < end; ++c) {
         cell = cells_find (&w->cells, wi, c);
         if (cell)
-          forget (w, cell, &freed, &n);
+          forget_cell (w, cell, &freed, &n);
       }
     else
       for (i = 0; i < w->cells.nr; ++i)
         if (w->cells.all[i].image == wi && w->cells.all[i].cluster >= start &&
             w->cells.all[i].cluster < end)
-          forget (w, &w->cells.all[i], &freed, &n);
+          forget_cell (w, &w->cells.all[i], &freed, &n);
     unused = writeback_less (wi, n);
   }
   snapshot_give_back (wi->snap, freed);
@@ -278,7 +279,7 @@ buffered_close (struct image *image)
 
 static const struct image_ops buffered_ops = {
   .pread = buffered_pread,
-  .pwrite = capture,
+  .pwrite = buffered_pwrite,
   .zero = buffered_zero,
   .extent = buffered_extent,
   .punch = buffered_punch,
@@ -330,8 +331,8 @@ writeback_wrap (struct writeback *w, struct snapshot *snap, bool adopt,
   snap->target = &wi->image;
   LOCK_FOR_SCOPE (&w->lock);
   if (adopt)
-    more (wi, cells_adopt (&w->cells, snap->id, snapshot_clusters (snap),
-                           wi));
+    writeback_more (wi, cells_adopt (&w->cells, snap->id,
+                                     snapshot_clusters (snap), wi));
   return 0;
 }
 
