@@ -10,6 +10,7 @@
 #include <pthread.h>
 
 #include "engine-env.h"
+#include "lifecycle/lifecycle.h"
 #include "unit.h"
 #include "utils/clock.h"
 
@@ -343,6 +344,43 @@ test_drop (void)
   end ();
 }
 
+static void *
+drop_thread (void *opaque)
+{
+  struct error e;
+
+  (void) opaque;
+  CHECK (drop_snapshot (&env.engine, &env.segment, ENV_ID (0), 0, &e) == 0);
+  return NULL;
+}
+
+/* A backup becomes complete while a drop of it waits for the gate: nobody
+ * wants its result, so its entry is free.
+ */
+static void
+test_complete_in_drop (void)
+{
+  struct table *const table = &env.engine.table;
+  char name[CBW_NAME_MAX];
+  pthread_t thread;
+  unsigned stripe;
+
+  start ();
+  env_backup (&env, true);
+  table_attach (table, &env.s[0].entry);
+  table_adopt (table, 0, &env.s[0].snap->fixed, TABLE_USED, false);
+  stripe = gate_enter (&env.engine.gate);
+  CHECK (pthread_create (&thread, NULL, drop_thread, NULL) == 0);
+  while (!atomic_load (&env.engine.gate.closed))
+    usleep (50);
+  CHECK (snapshot_complete (env.s[0].snap, false));
+  gate_leave (&env.engine.gate, stripe);
+  pthread_join (thread, NULL);
+  CHECK (!table_result (table, ENV_ID (0), name));
+  CHECK_EQ (env_state (&env, 0), CBW_SNAPSHOT_EMPTY);
+  end ();
+}
+
 /* ---- Errors ---- */
 
 static void
@@ -613,6 +651,7 @@ main (void)
   RUN (test_middle);
   RUN (test_reader_of_newer);
   RUN (test_drop);
+  RUN (test_complete_in_drop);
   RUN (test_report);
   RUN (test_stop);
   RUN (test_ignore);

@@ -32,6 +32,9 @@ struct gone {
 
 /* Take snap (NULL: none), and what else nobody needs, off the chain.  0, or -1
  * with the error set.  engine->control is held.
+ *
+ * The results of complete backups are kept, but never that of snap: it is
+ * being dropped, and may become complete at any moment meanwhile.
  */
 static int
 leave_chain (struct engine *engine, struct snapshot *snap, uint64_t hold_ns,
@@ -51,7 +54,8 @@ leave_chain (struct engine *engine, struct snapshot *snap, uint64_t hold_ns,
   for (i = 0; i < nr_gone; ++i)
     left->ids[left->nr++] = gone[i]->id;
   for (i = 0; i < nr_gone; ++i)
-    retire_snapshot (engine, gone[i], snapshot_is_complete (gone[i]) &&
+    retire_snapshot (engine, gone[i],
+                     gone[i]->id != id && snapshot_is_complete (gone[i]) &&
                      table_keeps (&engine->table, gone[i]->id));
   fill_wake (&engine->fill);
   return 0;
@@ -80,12 +84,11 @@ drop_snapshot (struct engine *engine, struct segment *segment, uint64_t id,
     i = chain_find (engine->chain.current, id);
     snap = i >= 0 ? engine->chain.current->snaps[i] : NULL;
     if (snap && snapshot_state (snap) != CBW_SNAPSHOT_HIDDEN) {
-      /* It is no snapshot any more: it leaves when the gate closes. */
-      if (snapshot_is_complete (snap))
-        table_do_not_keep (&engine->table, id);
       if (leave_chain (engine, snap, hold_ns, &left, e) == -1) {
         if (!snapshot_is_complete (snap))
           return -1;
+        /* It is no snapshot any more: it leaves when the gate closes. */
+        table_do_not_keep (&engine->table, id);
         snapshot_hide (snap);   /* so that the next server forgets it, too */
       }
     }
