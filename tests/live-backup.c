@@ -39,9 +39,13 @@ bool
 backup_is_listed (const struct backup *b)
 {
   struct snapshot_info info;
+  struct cbw_snapshot entry;
 
+  /* Not an earlier one's result, which has its name. */
   return snaptab_find (map (), b->name, &info) &&
-    (b->id == 0 || info.id == b->id);
+    (b->id == 0 || info.id == b->id) &&
+    snaptab_copy (map (), info.index, &entry) &&
+    strcmp (entry.target, b->image) == 0;
 }
 
 static void

@@ -335,7 +335,7 @@ burst_choose (struct burst *b, bool end_filter)
   else if (b->control == DROP)
     b->snap = &model.snaps[dice % model.nr_snaps];
   else if (b->control == BACKUP)
-    backup_new (backup, false, dice % 5 == 0, dice);
+    backup_new (backup, dice % 3 == 0, dice % 5 == 0, dice);
   b->backup = backup;
 }
 

@@ -353,6 +353,42 @@ test_hidden (void)
   end ();
 }
 
+static void
+make_result (struct cbw_snapshot *entry, const char *name)
+{
+  strcpy (entry->name, name);
+  entry->options.backup = 1;
+  entry->fill.state = CBW_FILL_COMPLETE;
+  entry->sum = snaptab_sum (entry);
+}
+
+/* The server died when it had made a backup of the name that an earlier
+ * result has, and had not forgotten that.
+ */
+static void
+test_replaced (void)
+{
+  char name[CBW_NAME_MAX];
+  uint64_t old, other;
+
+  start ();
+  old = create ("a", SIZE)->id;
+  other = create ("b", SIZE)->id;
+  create ("new", SIZE);
+  make_result (find ("a"), "new");
+  make_result (find ("b"), "other");
+  vanish ();
+  serve ();
+  CHECK_EQ (used (), 2);
+  CHECK (!table_result (&engine.table, old, name));
+  CHECK (table_result (&engine.table, other, name));
+  CHECK_EQ (find ("new")->fill.state, CBW_FILL_NONE);
+  drop ("new");
+  drop ("other");
+  CHECK (unlink (target ("a")) == 0 && unlink (target ("b")) == 0);
+  end ();
+}
+
 /* A target is gone: its own snapshot is lost, and the older ones which
  * look through it, but no others.
  */
@@ -433,6 +469,7 @@ main (void)
   RUN (test_reservation);
   RUN (test_reservation_half_noted);
   RUN (test_hidden);
+  RUN (test_replaced);
   RUN (test_target_gone);
   RUN (test_damaged);
   return unit_end ();

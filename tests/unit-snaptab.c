@@ -125,6 +125,10 @@ test_find (void)
   CHECK (info.id == 1 && info.index == 63);
   CHECK (!snaptab_find (m, "not yet", &info));
   CHECK (!snaptab_find (m, "", &info));
+  make (2, 9, "twice", CBW_SNAPSHOT_LIVE); /* the newest is meant */
+  make (7, 4, "twice", CBW_SNAPSHOT_LIVE);
+  CHECK (snaptab_find (m, "twice", &info));
+  CHECK_EQ (info.id, 9);
   end ();
 }
 

@@ -97,8 +97,8 @@ snaptab_find (const struct cbw_map *m, const char *name,
   for (i = 0; i < m->geometry.nr_snapshots; ++i) {
     if (!snaptab_read (m, i, &found))
       continue;
-    if (name ? strcmp (found.name, name) == 0 :
-        !found.complete && (!any || found.id > info->id)) {
+    if ((name ? strcmp (found.name, name) == 0 : !found.complete) &&
+        (!any || found.id > info->id)) {
       *info = found;
       any = true;
     }

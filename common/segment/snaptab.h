@@ -44,7 +44,10 @@ extern bool snaptab_copy (const struct cbw_map *m, unsigned i,
 extern void snaptab_info (const struct cbw_snapshot *copy, unsigned i,
                           struct snapshot_info *info);
 
-/* Find the snapshot called "name"; with NULL, the newest that can be read. */
+/* Find the snapshot called "name", or with NULL any that can be read; the
+ * newest of them.  (A backup's result may have the name of a newer one for a
+ * moment.)
+ */
 extern bool snaptab_find (const struct cbw_map *m, const char *name,
                           struct snapshot_info *info);
 

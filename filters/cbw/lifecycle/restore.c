@@ -144,6 +144,21 @@ is_left_over (const struct cbw_snapshot *copy, bool any_older)
     (copy->options.backup || !any_older);
 }
 
+/* Is it the result of a backup whose name a newer snapshot has?  The server
+ * died before it had forgotten it.
+ */
+static bool
+is_replaced (const struct found *found, size_t j)
+{
+  const struct cbw_snapshot *copy = found->in_use[j];
+  size_t i;
+
+  for (i = j + 1; fill_of (copy) == CBW_FILL_COMPLETE && i < found->nr; ++i)
+    if (strcmp (found->in_use[i]->name, copy->name) == 0)
+      return true;
+  return false;
+}
+
 /* Clear away what is of no use, take note of the results of backups, and
  * leave the others in found->in_use.
  */
@@ -164,7 +179,7 @@ collect (struct engine *engine, const struct cbw_map *m, struct found *found)
     copy = found->in_use[j];
     i = index_of (found, copy);
     hidden = state_of (copy) == CBW_SNAPSHOT_HIDDEN;
-    if (is_left_over (copy, kept > 0)) {
+    if (is_left_over (copy, kept > 0) || is_replaced (found, j)) {
       if (fill_of (copy) != CBW_FILL_COMPLETE)
         target_discard (copy, NULL);
       atomic_store (&map_snapshot (m, i)->state, CBW_SNAPSHOT_EMPTY);

@@ -60,6 +60,23 @@ forget_entry (struct table *t, struct table_entry *entry)
   set_free (t, entry);
 }
 
+/* Is it the result of a complete backup, now or when it has ended? */
+static bool
+is_result (const struct table_entry *entry)
+{
+  return entry->use == TABLE_KEPT ||
+    (entry->use == TABLE_ENDING && entry->keep);
+}
+
+/* Nobody wants the result any more.  The lock is held. */
+static void
+give_up_result (struct table *t, struct table_entry *entry)
+{
+  entry->keep = false;
+  if (entry->use == TABLE_KEPT)
+    forget_entry (t, entry);
+}
+
 static struct table_entry *
 find (struct table *t, uint64_t id)
 {
@@ -77,7 +94,7 @@ table_adopt (struct table *t, unsigned i, const struct cbw_snapshot *fixed,
 {
   LOCK_FOR_SCOPE (&t->lock);
   t->entries[i] = (struct table_entry) {
-    .use = use, .hidden = hidden, .keep = true, .replaces = -1
+    .use = use, .hidden = hidden, .keep = true
   };
   describe (&t->entries[i], fixed);
   if (t->next_id <= fixed->id)
@@ -144,7 +161,6 @@ table_reserve (struct table *t, const char *path,
 {
   struct table_entry *entry;
   enum table_reserved r;
-  int replaces = -1;
 
   LOCK_FOR_SCOPE (&t->lock);
   for (entry = t->entries; entry < t->entries + CBW_NR_SNAPSHOTS; ++entry) {
@@ -153,8 +169,6 @@ table_reserve (struct table *t, const char *path,
     r = check_beside (path, entry, fixed, e);
     if (r != TABLE_RESERVED)
       return r;
-    if (entry->use == TABLE_KEPT && strcmp (entry->name, fixed->name) == 0)
-      replaces = (int) (entry - t->entries);
   }
   entry = find_room (t);
   if (entry == NULL) {
@@ -165,7 +179,6 @@ table_reserve (struct table *t, const char *path,
   }
   entry->use = TABLE_MAKING;
   entry->keep = true;
-  entry->replaces = replaces;
   describe (entry, fixed);
   *index = (unsigned) (entry - t->entries);
   return TABLE_RESERVED;
@@ -185,9 +198,10 @@ table_used (struct table *t, unsigned i)
 
   LOCK_FOR_SCOPE (&t->lock);
   entry->use = TABLE_USED;
-  old = entry->replaces < 0 ? NULL : &t->entries[entry->replaces];
-  if (old && old->use == TABLE_KEPT && strcmp (old->name, entry->name) == 0)
-    forget_entry (t, old);
+  /* A result of its name is older: two of one name are not made at once. */
+  for (old = t->entries; old < t->entries + CBW_NR_SNAPSHOTS; ++old)
+    if (is_result (old) && strcmp (old->name, entry->name) == 0)
+      give_up_result (t, old);
 }
 
 void
@@ -262,8 +276,7 @@ find_result (struct table *t, uint64_t id)
 {
   struct table_entry *entry = find (t, id);
 
-  return entry && (entry->use == TABLE_KEPT ||
-                   (entry->use == TABLE_ENDING && entry->keep)) ? entry : NULL;
+  return entry && is_result (entry) ? entry : NULL;
 }
 
 bool
@@ -285,12 +298,9 @@ table_forget (struct table *t, uint64_t id)
 
   LOCK_FOR_SCOPE (&t->lock);
   entry = find_result (t, id);
-  if (entry == NULL)
-    return false;
-  entry->keep = false;
-  if (entry->use == TABLE_KEPT)
-    forget_entry (t, entry);
-  return true;
+  if (entry)
+    give_up_result (t, entry);
+  return entry != NULL;
 }
 
 bool

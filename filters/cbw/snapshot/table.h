@@ -39,7 +39,6 @@ struct table_entry {
   enum table_use use;
   bool hidden;                  /* its name is free for another */
   bool keep;                    /* a complete backup: KEPT when it has ended */
-  int replaces;                 /* a KEPT one with its name, or -1 */
   uint64_t id;                  /* once it is live */
   uint8_t uuid[16];
   uint32_t target_kind;
