@@ -15,6 +15,7 @@
 #include "unit.h"
 #include "utils/clock.h"
 #include "view/view.h"
+#include "writeback/writeback-private.h"
 
 #define CS 4096
 #define CLUSTERS 201

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /* The index of the write-back buffer: free cells, a queue for each image, and
- * a hash table from cluster to cell.  writeback.c and drain.c call this, with
- * their lock held.
+ * a hash table from cluster to cell.  The other files of this folder call it,
+ * with their lock held.
  */
 
 #include <config.h>
@@ -12,7 +12,7 @@
 #include <string.h>
 
 #include "writeback/cells.h"
-#include "writeback/writeback.h"
+#include "writeback/writeback-private.h"
 
 static unsigned
 index_of (const struct cells *cells, const struct cell *cell)

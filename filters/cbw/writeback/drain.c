@@ -17,7 +17,7 @@
 #include "utils/clock.h"
 #include "utils/rounding.h"
 #include "utils/threads.h"
-#include "writeback/writeback.h"
+#include "writeback/writeback-private.h"
 
 /* How often a full target is tried again. */
 #define STALL_INTERVAL (50 * NS_PER_MS)
@@ -31,17 +31,6 @@ struct run {
   struct cell *cells[RUN_MAX];
   bool written[RUN_MAX];        /* else nobody needed it */
 };
-
-void
-writeback_append (struct writeback_image *wi)
-{
-  struct writeback_image **p = &wi->writeback->images;
-
-  while (*p)
-    p = &(*p)->next;
-  *p = wi;
-  wi->next = NULL;
-}
 
 /* The image whose turn it is: one which has cells that wait, and not as many
  * threads as it may.  It is the last the next time.  The lock is held.

@@ -1,42 +1,33 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
-/* The image that stands before a target and puts its writes into the buffer.
- * The engine's copies and reads come here through the image's operations.
- * docs/correctness.md, section 16, has the argument.
+/* The write-back buffer as a whole: which images have cells in it, and how it
+ * begins and ends.  The engine calls this, and buffered.c and drain.c do to
+ * count the cells of an image.
  */
 
 #include <config.h>
 
 #include <errno.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include <nbdkit-filter.h>
 
 #include "utils/cleanup.h"
-#include "utils/threads.h"
-#include "writeback/writeback.h"
+#include "writeback/writeback-private.h"
 
-/* How many clusters are looked up to say how long a hole is. */
-#define EXTENT_LOOK 1024
+/* ---- The images with cells ---- */
 
-static struct writeback_image *
-to_writeback (struct image *image)
+void
+writeback_append (struct writeback_image *wi)
 {
-  return (struct writeback_image *) image;
+  struct writeback_image **p = &wi->writeback->images;
+
+  while (*p)
+    p = &(*p)->next;
+  *p = wi;
+  wi->next = NULL;
 }
 
-/* Has the buffer nothing of it?  What a done bit speaks for, and is not
- * there, is in the target: pairs with the end of a write in drain.c.
- */
-static bool
-is_drained (const struct writeback_image *wi)
-{
-  return atomic_load_explicit (&wi->cells, memory_order_acquire) == 0;
-}
-
-/* The lock is held. */
-static void
+void
 writeback_more (struct writeback_image *wi, uint32_t n)
 {
   if (n == 0 || atomic_fetch_add (&wi->cells, n) > 0)
@@ -59,234 +50,6 @@ writeback_less (struct writeback_image *wi, uint32_t n)
   pthread_cond_broadcast (&wi->writeback->drained);
   return wi->snap;
 }
-
-/* ---- The image ---- */
-
-/* W2: old data of whole clusters, but for the disk's last. */
-static int
-buffered_pwrite (struct image *image, const void *buf, size_t count,
-                 uint64_t offset, struct error *e)
-{
-  struct writeback_image *wi = to_writeback (image);
-  struct writeback *w = wi->writeback;
-  const uint64_t cs = wi->snap->cluster_size;
-  struct cell *cells = NULL, *cell;
-  const unsigned char *p = buf;
-  uint64_t c = offset / cs, left;
-  uint32_t n = 0;
-
-  if (w->accept) {
-    LOCK_FOR_SCOPE (&w->lock);
-    if (!w->stop)
-      cells = cells_reserve (&w->cells, (count + cs - 1) / cs);
-  }
-  if (cells == NULL)
-    return image->beneath->ops->pwrite (image->beneath, buf, count, offset, e);
-
-  for (cell = cells, left = count; cell; cell = cell->next) {
-    cell_fill (&w->cells, cell, wi->snap->id, c++, p, min_u64 (cs, left));
-    p += cs;
-    left -= min_u64 (cs, left);
-  }
-
-  LOCK_FOR_SCOPE (&w->lock);
-  for (c = offset / cs; (cell = cells) != NULL; ++c) {
-    cells = cell->next;
-    n += cells_add (&w->cells, cell, wi, c);
-  }
-  writeback_more (wi, n);
-  if (w->idle > 0)
-    pthread_cond_signal (&w->work);
-  return 0;
-}
-
-/* Copy what the buffer has of one cluster; false if it has not.  Pinned,
- * so that nobody need wait for the copying.
- */
-static bool
-read_cell (struct writeback_image *wi, uint64_t cluster, void *buf,
-           uint64_t count, uint64_t begin)
-{
-  struct writeback *w = wi->writeback;
-  struct cell *cell;
-
-  {
-    LOCK_FOR_SCOPE (&w->lock);
-    cell = cells_find (&w->cells, wi, cluster);                     /* R4 */
-    if (cell == NULL)
-      return false;
-    cell_pin (cell);
-  }
-  memcpy (buf, (const char *) cell_data (&w->cells, cell) + begin, count);
-  LOCK_FOR_SCOPE (&w->lock);
-  cell_unpin (&w->cells, cell);
-  return true;
-}
-
-/* Where does the next cluster begin, up to "end", that the buffer has? */
-static uint64_t
-next_in_buffer (struct writeback_image *wi, uint64_t offset, uint64_t end)
-{
-  struct writeback *w = wi->writeback;
-  const uint64_t cs = wi->snap->cluster_size;
-
-  LOCK_FOR_SCOPE (&w->lock);
-  while (offset < end && cells_find (&w->cells, wi, offset / cs) == NULL)
-    offset = round_down (offset, cs) + cs;
-  return min_u64 (offset, end);
-}
-
-static int
-buffered_pread (struct image *image, void *buf, size_t count,
-                uint64_t offset, struct error *e)
-{
-  struct writeback_image *wi = to_writeback (image);
-  struct image *target = image->beneath;
-  const uint64_t cs = wi->snap->cluster_size, end = offset + count;
-  char *p = buf;
-  uint64_t next;
-
-  if (is_drained (wi))
-    return target->ops->pread (target, buf, count, offset, e);
-  for (; offset < end; p += next - offset, offset = next) {
-    next = min_u64 (round_down (offset, cs) + cs, end);
-    if (read_cell (wi, offset / cs, p, next - offset, offset % cs))
-      continue;
-    /* Gone from there, it is in the target; nothing ever comes back. */
-    next = next_in_buffer (wi, next, end);
-    if (target->ops->pread (target, p, next - offset, offset, e) == -1)
-      return -1;
-  }
-  return 0;
-}
-
-static int
-buffered_extent (struct image *image, uint64_t offset, uint64_t end,
-                 uint64_t *next, bool *data, struct error *e)
-{
-  struct writeback_image *wi = to_writeback (image);
-  struct image *target = image->beneath;
-  const uint64_t cs = wi->snap->cluster_size;
-
-  if (!is_drained (wi)) {
-    *next = next_in_buffer (wi, offset, min_u64 (end, offset +
-                                                 EXTENT_LOOK * cs));
-    *data = *next == offset;
-    if (*data) {
-      *next = min_u64 (round_down (offset, cs) + cs, end);
-      return 0;
-    }
-    end = *next;
-  }
-  return target->ops->extent (target, offset, end, next, data, e);
-}
-
-static int
-buffered_zero (struct image *image, uint64_t offset, uint64_t count,
-               struct error *e)
-{
-  return image->beneath->ops->zero (image->beneath, offset, count, e);
-}
-
-/* A cell that nobody needs any more is not written; one that is being
- * written is punched when it has been.  Adds to *freed the bytes that will
- * not be written, and to *n the cells.  The lock is held.
- */
-static void
-forget_cell (struct writeback *w, struct cell *cell, uint64_t *freed,
-             uint32_t *n)
-{
-  if (!cell->queued) {
-    cell->punched = true;
-    return;
-  }
-  *freed += writeback_bytes (cell->image, cell->cluster);
-  cells_release (&w->cells, cell);
-  ++*n;
-}
-
-/* The same of all cells of the image in [start, end). */
-static void
-forget_range (struct writeback_image *wi, uint64_t start, uint64_t end)
-{
-  struct writeback *w = wi->writeback;
-  struct snapshot *unused;
-  struct cell *cell;
-  uint64_t c, freed = 0;
-  uint32_t i, n = 0;
-
-  {
-    LOCK_FOR_SCOPE (&w->lock);
-    if (end - start < w->cells.used)
-      for (c = start; c < end; ++c) {
-        cell = cells_find (&w->cells, wi, c);
-        if (cell)
-          forget_cell (w, cell, &freed, &n);
-      }
-    else
-      for (i = 0; i < w->cells.nr; ++i)
-        if (w->cells.all[i].image == wi && w->cells.all[i].cluster >= start &&
-            w->cells.all[i].cluster < end)
-          forget_cell (w, &w->cells.all[i], &freed, &n);
-    unused = writeback_less (wi, n);
-  }
-  snapshot_give_back (wi->snap, freed);
-  snapshot_unref (unused);      /* not the last: who punches has one */
-}
-
-static int
-buffered_punch (struct image *image, uint64_t offset, uint64_t count,
-                struct error *e)
-{
-  struct writeback_image *wi = to_writeback (image);
-  const uint64_t cs = wi->snap->cluster_size;
-
-  if (!is_drained (wi))
-    forget_range (wi, offset / cs, (offset + count + cs - 1) / cs);
-  return image->beneath->ops->punch (image->beneath, offset, count, e);
-}
-
-static int
-buffered_check (struct image *image, struct error *e)
-{
-  return image->beneath->ops->check (image->beneath, e);
-}
-
-/* Fails if the server stops before all is in the target. */
-static int
-buffered_flush (struct image *image, struct error *e)
-{
-  struct writeback_image *wi = to_writeback (image);
-  struct writeback *w = wi->writeback;
-
-  if (!is_drained (wi)) {
-    LOCK_FOR_SCOPE (&w->lock);
-    while (!is_drained (wi) && !w->stop)
-      pthread_cond_wait (&w->drained, &w->lock);
-    if (!is_drained (wi))
-      return error_set (e, ESHUTDOWN, "%s: the server stops",
-                        wi->snap->fixed.target);
-  }
-  return image->beneath->ops->flush (image->beneath, e);
-}
-
-static void
-buffered_close (struct image *image)
-{
-  image->beneath->ops->close (image->beneath);
-  free (image);
-}
-
-static const struct image_ops buffered_ops = {
-  .pread = buffered_pread,
-  .pwrite = buffered_pwrite,
-  .zero = buffered_zero,
-  .extent = buffered_extent,
-  .punch = buffered_punch,
-  .check = buffered_check,
-  .flush = buffered_flush,
-  .close = buffered_close,
-};
 
 /* ---- The whole ---- */
 
@@ -318,16 +81,9 @@ writeback_wrap (struct writeback *w, struct snapshot *snap, bool adopt,
 
   if (w->cells.map == NULL || snap->target == NULL)
     return 0;
-  wi = calloc (1, sizeof *wi);
+  wi = writeback_image_new (w, snap);
   if (wi == NULL)
     return error_set_errno (e, ENOMEM, "snapshot \"%s\"", snap->fixed.name);
-  wi->image.ops = &buffered_ops;
-  wi->image.reads_zero = snap->target->reads_zero;
-  wi->image.beneath = snap->target;
-  wi->writeback = w;
-  wi->snap = snap;
-  wi->threads_max = snap->fixed.target_kind == CBW_TARGET_NBD ?
-    DRAIN_THREADS_NBD : DRAIN_THREADS_FILE;
   snap->target = &wi->image;
   LOCK_FOR_SCOPE (&w->lock);
   if (adopt)

@@ -20,22 +20,14 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "image/image.h"
 #include "segment/layout.h"
 #include "snapshot/chain.h"
 #include "snapshot/snapshot.h"
 #include "utils/error.h"
-#include "utils/rounding.h"
 #include "utils/threads.h"
 #include "writeback/cells.h"
 
-#define DRAIN_THREADS 8
-
-/* How many of them may be busy for one image.  A file takes one write at a
- * time anyway; and some are left for others, should a server hang.
- */
-#define DRAIN_THREADS_FILE 2
-#define DRAIN_THREADS_NBD 6
+struct writeback_image;
 
 struct writeback {
   struct chain_head *chain;
@@ -49,21 +41,6 @@ struct writeback {
   struct thread_group threads;  /* started under the lock */
   unsigned idle;                /* of them */
   bool stop;
-};
-
-/* What stands before a target.  It holds a reference to its snapshot as long
- * as the buffer has cells of it: so the target stays open until the last of
- * them is written, or of no use.
- */
-struct writeback_image {
-  struct image image;           /* first; image.beneath is the target */
-  struct writeback *writeback;
-  struct snapshot *snap;
-  _Atomic (uint32_t) cells;     /* changed under the lock */
-
-  struct writeback_image *next; /* the rest under the lock */
-  struct cell_queue queue;
-  unsigned threads, threads_max; /* that write to it */
 };
 
 extern void writeback_init (struct writeback *w, struct chain_head *chain);
@@ -102,27 +79,5 @@ extern bool writeback_end (struct writeback *w, uint64_t timeout_ns);
 
 /* After that, if it returned true: the cells stay in the segment. */
 extern void writeback_destroy (struct writeback *w);
-
-/* A thread that brings cells to their targets; opaque is the writeback. */
-extern void drain_thread (void *opaque);
-
-/* How many bytes of the disk a cluster has. */
-static inline uint64_t
-writeback_bytes (const struct writeback_image *wi, uint64_t cluster)
-{
-  return min_u64 (wi->snap->cluster_size,
-                  wi->snap->size - cluster * wi->snap->cluster_size);
-}
-
-/* It is the last image whose turn it is, and was none of them.  The lock is
- * held.
- */
-extern void writeback_append (struct writeback_image *wi);
-
-/* The image has n cells less; the lock is held.  Returns the snapshot if its
- * reference is to be given back, once the lock is not held any more.
- */
-extern struct snapshot *writeback_less (struct writeback_image *wi,
-                                        uint32_t n);
 
 #endif /* CBW_WRITEBACK_H */
