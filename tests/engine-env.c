@@ -433,7 +433,7 @@ env_restore (struct env *env, uint64_t size, enum cbw_snapshot_state state)
     .dirty = s->dirty, .target = &s->target->image, .state = state,
   };
   memcpy (&s->snap->fixed, &s->entry, sizeof s->entry);
-  CHECK (writeback_wrap (&env->engine.writeback, s->snap, true, &e) == 0);
+  CHECK (writeback_set_store (&env->engine.writeback, s->snap, true, &e) == 0);
   CHECK (engine_add_snapshot (&env->engine, s->snap, 0, &held_ns, &e) == 0);
   snapshot_unref (s->snap);
   return i;

@@ -426,11 +426,11 @@ test_no_target (void)
 
   env_start (&env, 10 * CS, CS, 1);
   target = env.s->snap->target;
-  env.s->snap->target = NULL;
+  env.s->snap->target = env.s->snap->store = NULL;
   env_guest (&env, GUEST_WRITE, 2 * CS, 2 * CS, 0xaa);
   check_broken (EIO, 2 * CS);
   CHECK_EQ (env.disk.fake.reads, 0);
-  env.s->snap->target = target;
+  env.s->snap->target = env.s->snap->store = target;
   env_end (&env);
 }
 

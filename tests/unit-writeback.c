@@ -375,7 +375,7 @@ test_flush (void)
   close_door (0);
   change_and_wait (0, 9);
   CHECK (pthread_create (&thread, NULL, flush_thread,
-                         env.s[0].snap->target) == 0);
+                         env.s[0].snap->store) == 0);
   unit_give_time ();
   CHECK_EQ (env.s[0].target->flushes, 0);
   open_door ();
@@ -452,7 +452,7 @@ test_twice (void)
   struct error e;
 
   start_full (64);
-  image = env.s[0].snap->target;
+  image = env.s[0].snap->store;
   change (0, 1);
   CHECK (image->ops->pwrite (image, env.s[0].old, 3 * CS, 0, &e) == 0);
   CHECK_EQ (env_buffered (&env), 3);
@@ -486,7 +486,7 @@ test_flush_discarded (void)
   struct error e;
 
   start_full (64);
-  image = env.s[0].snap->target;
+  image = env.s[0].snap->store;
   change (0, 1);
   CHECK_EQ (view_discard (&env.engine, ENV_ID (0), CS, 0), 0);
   CHECK (image->ops->flush (image, &e) == 0);
@@ -643,7 +643,7 @@ test_read_in_the_middle (void)
 static void *
 trapped_copy (void *opaque)
 {
-  struct image *image = env.s[0].snap->target;
+  struct image *image = env.s[0].snap->store;
   struct error e;
 
   (void) opaque;
@@ -764,7 +764,7 @@ test_stop (void)
   while (!stalled ())
     usleep (200);
   CHECK (pthread_create (&thread, NULL, stopped_flush,
-                         env.s[0].snap->target) == 0);
+                         env.s[0].snap->store) == 0);
   unit_give_time ();
   writeback_stop (&env.engine.writeback);
   pthread_join (thread, NULL);

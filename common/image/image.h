@@ -63,16 +63,7 @@ struct image_ops {
 struct image {
   const struct image_ops *ops;
   bool reads_zero;              /* where nothing has been written */
-  struct image *beneath;        /* what this one passes writes on to later,
-                                 * or NULL */
 };
-
-/* The image itself, behind whatever holds writes back. */
-static inline struct image *
-image_beneath (struct image *image)
-{
-  return image && image->beneath ? image->beneath : image;
-}
 
 /* Make a range read as zeroes which has not been written, or with nothing
  * but zeroes.  Costs nothing if the image was all zeroes when it was new.

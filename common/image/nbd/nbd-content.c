@@ -165,18 +165,17 @@ image_nbd_empty (struct image *image, uint64_t size, struct error *e)
 {
   CLEANUP_FREE char *buf = malloc (SAMPLE_SIZE);
   struct emptying em = { .buf = buf, .fast = true };
-  struct image *nbd = image_beneath (image);
   uint64_t offset, length;
   bool zero;
 
   if (buf == NULL)
     return error_set_errno (e, ENOMEM, "sample");
-  if (nbd_keeper_writable ((struct nbd_image *) nbd, e) == -1)
+  if (nbd_keeper_writable ((struct nbd_image *) image, e) == -1)
     return -1;
   /* Whatever comes of it: where data is left it is found below. */
   image->ops->punch (image, 0, size, e);
 
-  NBD_USE_LINK (use, nbd, e);
+  NBD_USE_LINK (use, image, e);
   em.use = &use;
   size = round_up (size, use.link->info.minimum_block);
   for (offset = 0; offset < size; offset += length) {

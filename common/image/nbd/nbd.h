@@ -122,9 +122,8 @@ extern int image_nbd_content (struct image *image, uint64_t size,
 
 /* What the first "size" bytes hold is not needed any more: make them such that
  * image_nbd_content does not find data.  They are trimmed; where they are data
- * all the same zeroes are written.  "image" may have an NBD image beneath,
- * which is punched through it.  Nobody writes to it meanwhile.  It takes as
- * long as the server needs for that, unless it is interrupted.
+ * all the same zeroes are written.  Nobody writes to it meanwhile.  It takes
+ * as long as the server needs for that, unless it is interrupted.
  */
 extern int image_nbd_empty (struct image *image, uint64_t size,
                             struct error *e);

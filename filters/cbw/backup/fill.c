@@ -96,32 +96,31 @@ job_leave (struct fill *f, struct fill_job *job)
 static void
 complete_backup (struct fill *f, struct fill_job *job)
 {
-  struct image *target = job->snap->target;
+  struct snapshot *snap = job->snap;
   bool published = false, complete = false;
   struct error e;
   int r;
 
-  if (atomic_load (&job->snap->late) > 0) {
+  if (atomic_load (&snap->late) > 0) {
     /* A copy that was given up may yet write, the same bytes. */
     job->not_before = now_monotonic_ns () + RETRY;
     return;
   }
   job->finishing = true;
   job_begin (f, job);
-  r = target == NULL ?
+  r = snap->store == NULL ?
     error_set (&e, EIO, "its target is missing") :
-    target->ops->flush (target, &e);                                /* F4 */
+    snap->store->ops->flush (snap->store, &e);                      /* F4 */
   if (r == 0) {
     /* After the data: a change that was not preserved would have broken it
      * first.  It is not published, and replaces nothing, unless it is right.
      */
     atomic_thread_fence (memory_order_acquire);
-    if (snapshot_state (job->snap) == CBW_SNAPSHOT_LIVE) {          /* F5 */
-      r = target_publish (&job->snap->fixed, target, &e);           /* F6 */
-      published = r == 0 &&
-        (job->snap->fixed.target_flags & CBW_TARGET_PARTIAL);
+    if (snapshot_state (snap) == CBW_SNAPSHOT_LIVE) {               /* F5 */
+      r = target_publish (&snap->fixed, snap->target, &e);          /* F6 */
+      published = r == 0 && (snap->fixed.target_flags & CBW_TARGET_PARTIAL);
     }
-    complete = r == 0 && snapshot_complete (job->snap, published);  /* F7 */
+    complete = r == 0 && snapshot_complete (snap, published);       /* F7 */
   }
   pthread_mutex_lock (&f->lock);
   job->finishing = false;
@@ -133,8 +132,8 @@ complete_backup (struct fill *f, struct fill_job *job)
     /* Whatever the policy: the kernel reports once that it could not write
      * something, and forgets it.  To try again would be to believe it.
      */
-    nbdkit_error ("cbw: backup \"%s\": %s", job->snap->fixed.name, e.msg);
-    snapshot_break (job->snap, CBW_BROKEN_TARGET, e.num, 0, e.msg);
+    nbdkit_error ("cbw: backup \"%s\": %s", snap->fixed.name, e.msg);
+    snapshot_break (snap, CBW_BROKEN_TARGET, e.num, 0, e.msg);
     job_record (job, e.num, false, 0);
     job_fail (f, job);
   }

@@ -67,7 +67,7 @@ extent_of (const struct settle *s, const struct run *run, bool *hole)
   *hole = false;
   if (in_source (run))
     return source_extent (s->source, len, offset, hole);
-  target = run->chain->snaps[run->holder]->target;
+  target = run->chain->snaps[run->holder]->store;
   if (target == NULL ||
       target->ops->extent (target, offset, offset + len, &next, &data,
                            &e) == -1)
@@ -145,7 +145,7 @@ read_run (struct settle *s, const struct run *run, struct error *e)
                       offset_of (run));
     return r == 0 ? 0 : error_set_errno (e, r, "cannot read the disk");
   }
-  target = run->chain->snaps[run->holder]->target;
+  target = run->chain->snaps[run->holder]->store;
   if (target == NULL)
     return error_set (e, EIO, "the target of snapshot \"%s\" is missing",
                       run->chain->snaps[run->holder]->fixed.name);
@@ -164,8 +164,8 @@ copy_run (struct settle *s, const struct run *run, struct error *e)
     return -1;
   s->bytes += length_of (run);
   s->error_is_read = false;
-  if (piece_write (s->snap, image_beneath (s->snap->target), s->buf,
-                   run->start, run->end, &held, e) == -1)
+  if (piece_write (s->snap, s->snap->target, s->buf, run->start, run->end,
+                   &held, e) == -1)
     return -1;
   set_settled (s, run, held);
   return 0;

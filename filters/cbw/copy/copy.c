@@ -76,7 +76,7 @@ find_hole (struct copier *c, const struct copy_job *job,
   if (zeroes < len)
     copy_claim_shrink (c, mine, mine->need.start + zeroes / cs);
   /* Where nothing is to be written, it takes no time. */
-  if (!snap->target->reads_zero)
+  if (!snap->store->reads_zero)
     copy_claim_shrink (c, mine, mine->need.start + max_u64 (HOLE_SIZE / cs, 1));
   return true;
 }
@@ -94,7 +94,7 @@ copy_piece (struct copier *c, const struct copy_job *job,
     return -1;
   *unchanged = unchanged_is (job, snap, old, start, end);
   if (!*unchanged)
-    r = piece_write (snap, snap->target, old, start, end, held, e);
+    r = piece_write (snap, snap->store, old, start, end, held, e);
   piece_put (&c->buffers, old);
   return r;
 }
@@ -114,7 +114,7 @@ copy_claimed (struct copier *c, const struct copy_job *job,
   uint64_t held = 0;
   int r;
 
-  if (timeout_ns != 0 && !(hole && snap->target->reads_zero))
+  if (timeout_ns != 0 && !(hole && snap->store->reads_zero))
     r = timed_copy (&c->timed, snap, start, end, hole, since, timeout_ns,
                     &held, e);
   else if (hole)
@@ -198,7 +198,7 @@ copy_next (struct copier *c, struct copy_job *job, uint64_t *start,
     break;
   }
   *start = mine->need.start;
-  hole = job->sparse && mine->need.by->target && find_hole (c, job, mine);
+  hole = job->sparse && mine->need.by->store && find_hole (c, job, mine);
   if (copy_claimed (c, job, mine, hole, since, &unchanged, &e) == -1)
     result = copy_failed (job, mine, &e, err);
   else if (unchanged) {

@@ -135,7 +135,7 @@ piece_read (struct piece_pool *pool, const struct snapshot *snap,
   void *buf;
   int r;
 
-  if (snap->target == NULL) {
+  if (snap->store == NULL) {
     error_set (e, EIO, "the target of snapshot \"%s\" is missing",
                snap->fixed.name);
     return NULL;
@@ -171,7 +171,7 @@ int
 piece_zero (const struct snapshot *snap, uint64_t start, uint64_t end,
             struct error *e)
 {
-  return image_zero (snap->target, start * snap->cluster_size,
+  return image_zero (snap->store, start * snap->cluster_size,
                      snapshot_bytes (snap, start, end), e);
 }
 

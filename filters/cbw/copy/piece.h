@@ -43,10 +43,10 @@ extern void *piece_read (struct piece_pool *pool, const struct snapshot *snap,
                          uint64_t end, struct error *e);
 extern void piece_put (struct piece_pool *pool, void *buf);
 
-/* Write that to "target": the snapshot's, or what is beneath it where no
- * guest waits, so that it has no business in the write-back buffer.  0, and
- * *held is how many bytes the target holds of it, which go to piece_done;
- * or -1 with the error set.
+/* Write that to "target": the snapshot's store, or its target where no guest
+ * waits, so that it has no business in the write-back buffer.  0, and *held is
+ * how many bytes the target holds of it, which go to piece_done; or -1 with the
+ * error set.
  */
 extern int piece_write (const struct snapshot *snap, struct image *target,
                         const void *buf, uint64_t start, uint64_t end,

@@ -74,7 +74,7 @@ copy_over (struct copier *c, const struct copy_job *job,
 
   if (overlap (job, snap, need->start, need->end, &from, &to) &&
       to - from == len)
-    return piece_write (snap, snap->target, job->data + (from - job->offset),
+    return piece_write (snap, snap->store, job->data + (from - job->offset),
                         need->start, need->end, held, e);
   old = piece_read (&c->buffers, snap, job->source, need->start, need->end, e);
   if (old == NULL)
@@ -82,7 +82,7 @@ copy_over (struct copier *c, const struct copy_job *job,
   if (from < to)
     memcpy (old + (from - offset), job->data + (from - job->offset),
             to - from);
-  r = piece_write (snap, snap->target, old, need->start, need->end, held, e);
+  r = piece_write (snap, snap->store, old, need->start, need->end, held, e);
   piece_put (&c->buffers, old);
   return r;
 }

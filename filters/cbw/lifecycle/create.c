@@ -103,7 +103,7 @@ prepare (struct engine *engine, struct segment *segment, unsigned i,
   if (snap->target == NULL)
     return -1;
   snapshot_write_fixed (snap);
-  return writeback_wrap (&engine->writeback, snap, false, e);
+  return writeback_set_store (&engine->writeback, snap, false, e);
 }
 
 /* The moment of the snapshot.  Its id says its place in the chain, so both

@@ -64,7 +64,7 @@ flush_start (struct chain_head *head)
   f->len = len;
   for (i = 0; i < len; ++i)
     /* What is in the write-back buffer is in the segment. */
-    f->jobs[i].target = image_beneath (chain->snaps[i]->target);
+    f->jobs[i].target = chain->snaps[i]->target;
   thread_group_init (&f->threads, flush_thread, f);
   /* If there are fewer threads each has more to do. */
   thread_group_start (&f->threads, (unsigned) len);

@@ -263,7 +263,7 @@ restore_targets (const struct segment *segment, struct writeback *writeback,
       return refuse_for_now (segment, snap, e);
     if (r != TARGET_OPENED)
       chain_lose_target (chain, j, e);
-    if (writeback_wrap (writeback, snap, true, e) == -1)
+    if (writeback_set_store (writeback, snap, true, e) == -1)
       return -1;
     snapshot_count_held (snap);
   }

@@ -79,6 +79,8 @@ snapshot_end (struct snapshot *snap)
 
   if (atomic_load (&snap->retired) && !snapshot_is_complete (snap))
     target_discard (&snap->fixed, snap->target);
+  if (snap->store != snap->target)
+    snap->store->ops->close (snap->store);
   /* An NBD server must have gone before another snapshot may use it. */
   if (snap->target && nbd)
     snap->target->ops->close (snap->target);
@@ -191,7 +193,7 @@ snapshot_give_back (const struct snapshot *snap, uint64_t count)
     ;
 }
 
-/* How many bytes of clusters [start, end) are data in the target?  -1 if it
+/* How many bytes of clusters [start, end) are data in the store?  -1 if it
  * cannot tell.
  */
 static int
@@ -204,8 +206,8 @@ count_data (const struct snapshot *snap, uint64_t start, uint64_t end,
   bool data;
 
   for (; offset < limit; offset = next) {
-    if (snap->target->ops->extent (snap->target, offset, limit, &next, &data,
-                                   &e) == -1)
+    if (snap->store->ops->extent (snap->store, offset, limit, &next, &data,
+                                  &e) == -1)
       return -1;
     if (data)
       *bytes += next - offset;
@@ -218,7 +220,7 @@ snapshot_count_held (struct snapshot *snap)
 {
   const uint64_t n = snapshot_clusters (snap);
   uint64_t most = 0, data = 0, c, end;
-  bool known = snap->target != NULL;
+  bool known = snap->store != NULL;
 
   if (snapshot_is_backup (snap))
     return;
@@ -239,14 +241,14 @@ void
 snapshot_punch (struct snapshot *snap, uint64_t start, uint64_t end)
 {
   const uint64_t cs = snap->cluster_size;
-  struct image *target = image_beneath (snap->target);
+  struct image *target = snap->target;
   uint64_t next, offset = start * cs, freed = 0;
   const uint64_t limit = min_u64 (end * cs, snap->size);
   struct error e;
   bool data;
 
-  /* What of it was data no longer counts against the quota.  The image that
-   * holds writes back counts what waits to be written.
+  /* What of it was data no longer counts against the quota.  The store counts
+   * what waits to be written.
    */
   for (; offset < limit; offset = next) {
     if (target->ops->extent (target, offset, limit, &next, &data, &e) == -1)
@@ -257,8 +259,8 @@ snapshot_punch (struct snapshot *snap, uint64_t start, uint64_t end)
   offset = start * cs;
   if (offset >= limit)
     return;
-  if (snap->target->ops->punch (snap->target, offset, limit - offset,
-                                &e) == -1)
+  if (snap->store->ops->punch (snap->store, offset, limit - offset,
+                               &e) == -1)
     nbdkit_debug ("cbw: %s", e.msg);
   else
     snapshot_give_back (snap, freed);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /* A snapshot as the filter's threads see it: its entry and bitmaps in the
- * segment, and its target.
+ * segment, its target, and the store that stands for that.
  *
  * What the server acts on is its own: the name, the target, the options, the
  * state.  The entry in the segment says the same to others, and to the next
@@ -34,6 +34,9 @@ struct snapshot {
   uint32_t cluster_size;
   struct bitmap access, done, dirty; /* in the segment */
   struct image *target;         /* owned; NULL if it could not be opened */
+  struct image *store;          /* what guests' copies are written to and read
+                                 * from: the target, or an image before it,
+                                 * which is owned (writeback.h) */
 
   /* Copies that were given up, and may yet be written to the target. */
   _Atomic (unsigned) late;

@@ -31,11 +31,10 @@ file_id (const struct cbw_snapshot *fixed)
   };
 }
 
-/* The raw file behind an image, or NULL if it is none, or no image. */
+/* The image if it is a raw file, else NULL. */
 static struct image *
 file_of (struct image *image)
 {
-  image = image_beneath (image);
   return image && image_is_raw (image) ? image : NULL;
 }
 
@@ -295,8 +294,7 @@ target_discard (const struct cbw_snapshot *fixed, struct image *image)
 
   if (fixed->target_kind == CBW_TARGET_NBD) {
     /* Without an image there is nobody to be told. */
-    if (image &&
-        image_nbd_empty (image_beneath (image), fixed->size, &e) == -1)
+    if (image && image_nbd_empty (image, fixed->size, &e) == -1)
       nbdkit_debug ("cbw: %s", e.msg);
     return;
   }

@@ -40,13 +40,13 @@ walk_in_source (const struct walk *w)
   return w->accessible && w->holder == w->chain->len;
 }
 
-/* Of an accessible part that is not in the source: the image that has it,
- * or NULL if that could not be opened.
+/* Of an accessible part that is not in the source: the store that has it,
+ * or NULL if there is none.
  */
 static inline struct image *
 walk_target (const struct walk *w)
 {
-  return w->chain->snaps[w->holder]->target;
+  return w->chain->snaps[w->holder]->store;
 }
 
 /* The smallest range that covers all that comes from the source now; false

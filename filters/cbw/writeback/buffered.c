@@ -24,6 +24,13 @@ to_writeback (struct image *image)
   return (struct writeback_image *) image;
 }
 
+/* What the image stands before. */
+static struct image *
+target_of (struct image *image)
+{
+  return to_writeback (image)->snap->target;
+}
+
 /* Has the buffer nothing of it?  What a done bit speaks for, and is not
  * there, is in the target: pairs with the end of a write in drain.c.
  */
@@ -39,6 +46,7 @@ buffered_pwrite (struct image *image, const void *buf, size_t count,
                  uint64_t offset, struct error *e)
 {
   struct writeback_image *wi = to_writeback (image);
+  struct image *target = target_of (image);
   struct writeback *w = wi->writeback;
   const uint64_t cs = wi->snap->cluster_size;
   struct cell *cells = NULL, *cell;
@@ -52,7 +60,7 @@ buffered_pwrite (struct image *image, const void *buf, size_t count,
       cells = cells_reserve (&w->cells, (count + cs - 1) / cs);
   }
   if (cells == NULL)
-    return image->beneath->ops->pwrite (image->beneath, buf, count, offset, e);
+    return target->ops->pwrite (target, buf, count, offset, e);
 
   for (cell = cells, left = count; cell; cell = cell->next) {
     cell_fill (&w->cells, cell, wi->snap->id, c++, p, min_u64 (cs, left));
@@ -112,7 +120,7 @@ buffered_pread (struct image *image, void *buf, size_t count,
                 uint64_t offset, struct error *e)
 {
   struct writeback_image *wi = to_writeback (image);
-  struct image *target = image->beneath;
+  struct image *target = target_of (image);
   const uint64_t cs = wi->snap->cluster_size, end = offset + count;
   char *p = buf;
   uint64_t next;
@@ -136,7 +144,7 @@ buffered_extent (struct image *image, uint64_t offset, uint64_t end,
                  uint64_t *next, bool *data, struct error *e)
 {
   struct writeback_image *wi = to_writeback (image);
-  struct image *target = image->beneath;
+  struct image *target = target_of (image);
   const uint64_t cs = wi->snap->cluster_size;
 
   if (!is_drained (wi)) {
@@ -156,7 +164,9 @@ static int
 buffered_zero (struct image *image, uint64_t offset, uint64_t count,
                struct error *e)
 {
-  return image->beneath->ops->zero (image->beneath, offset, count, e);
+  struct image *target = target_of (image);
+
+  return target->ops->zero (target, offset, count, e);
 }
 
 /* A cell that nobody needs any more is not written; one that is being
@@ -210,17 +220,20 @@ buffered_punch (struct image *image, uint64_t offset, uint64_t count,
                 struct error *e)
 {
   struct writeback_image *wi = to_writeback (image);
+  struct image *target = target_of (image);
   const uint64_t cs = wi->snap->cluster_size;
 
   if (!is_drained (wi))
     forget_range (wi, offset / cs, (offset + count + cs - 1) / cs);
-  return image->beneath->ops->punch (image->beneath, offset, count, e);
+  return target->ops->punch (target, offset, count, e);
 }
 
 static int
 buffered_check (struct image *image, struct error *e)
 {
-  return image->beneath->ops->check (image->beneath, e);
+  struct image *target = target_of (image);
+
+  return target->ops->check (target, e);
 }
 
 /* Fails if the server stops before all is in the target. */
@@ -228,6 +241,7 @@ static int
 buffered_flush (struct image *image, struct error *e)
 {
   struct writeback_image *wi = to_writeback (image);
+  struct image *target = target_of (image);
   struct writeback *w = wi->writeback;
 
   if (!is_drained (wi)) {
@@ -238,13 +252,13 @@ buffered_flush (struct image *image, struct error *e)
       return error_set (e, ESHUTDOWN, "%s: the server stops",
                         wi->snap->fixed.target);
   }
-  return image->beneath->ops->flush (image->beneath, e);
+  return target->ops->flush (target, e);
 }
 
+/* The target is the snapshot's, and is closed by itself. */
 static void
 buffered_close (struct image *image)
 {
-  image->beneath->ops->close (image->beneath);
   free (image);
 }
 
@@ -268,7 +282,6 @@ writeback_image_new (struct writeback *w, struct snapshot *snap)
     return NULL;
   wi->image.ops = &buffered_ops;
   wi->image.reads_zero = snap->target->reads_zero;
-  wi->image.beneath = snap->target;
   wi->writeback = w;
   wi->snap = snap;
   wi->threads_max = snap->fixed.target_kind == CBW_TARGET_NBD ?

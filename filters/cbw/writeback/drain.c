@@ -90,7 +90,7 @@ write_cells (struct writeback *w, struct run *run, uint64_t start,
              uint64_t end, unsigned char *buf, struct error *e)
 {
   const struct snapshot *snap = run->wi->snap;
-  struct image *target = run->wi->image.beneath;
+  struct image *target = snap->target;
   const uint64_t cs = snap->cluster_size;
   const uint64_t len = snapshot_bytes (snap, start, end);
   const void *data = cell_data (&w->cells, run->cells[start - run->start]);

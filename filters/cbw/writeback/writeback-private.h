@@ -24,12 +24,12 @@
 #define DRAIN_THREADS_FILE 2
 #define DRAIN_THREADS_NBD 6
 
-/* What stands before a target.  It holds a reference to its snapshot as long
- * as the buffer has cells of it: so the target stays open until the last of
- * them is written, or of no use.
+/* What stands before the target of a snapshot, as its store.  It holds a
+ * reference to the snapshot as long as the buffer has cells of it: so the
+ * target stays open until the last of them is written, or of no use.
  */
 struct writeback_image {
-  struct image image;           /* first; image.beneath is the target */
+  struct image image;           /* first */
   struct writeback *writeback;
   struct snapshot *snap;
   _Atomic (uint32_t) cells;     /* changed under the lock */

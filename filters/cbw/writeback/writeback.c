@@ -74,17 +74,18 @@ writeback_attach (struct writeback *w, const struct cbw_map *map, bool accept,
 }
 
 int
-writeback_wrap (struct writeback *w, struct snapshot *snap, bool adopt,
-                struct error *e)
+writeback_set_store (struct writeback *w, struct snapshot *snap, bool adopt,
+                     struct error *e)
 {
   struct writeback_image *wi;
 
+  snap->store = snap->target;
   if (w->cells.map == NULL || snap->target == NULL)
     return 0;
   wi = writeback_image_new (w, snap);
   if (wi == NULL)
     return error_set_errno (e, ENOMEM, "snapshot \"%s\"", snap->fixed.name);
-  snap->target = &wi->image;
+  snap->store = &wi->image;
   LOCK_FOR_SCOPE (&w->lock);
   if (adopt)
     writeback_more (wi, cells_adopt (&w->cells, snap->id,

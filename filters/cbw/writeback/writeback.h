@@ -52,12 +52,13 @@ extern void writeback_init (struct writeback *w, struct chain_head *chain);
 extern int writeback_attach (struct writeback *w, const struct cbw_map *map,
                              bool accept, struct error *e);
 
-/* Stand before snap's target; nothing happens if there is no buffer.  Of a
- * snapshot that an earlier server made, "adopt" what the buffer holds.  The
- * snapshot is not in use yet.  -1 (ENOMEM) on error.
+/* Set the store of a snapshot whose target is set: an image before the target,
+ * or the target itself if there is no buffer.  Of a snapshot that an earlier
+ * server made, "adopt" what the buffer holds.  The snapshot is not in use yet.
+ * -1 (ENOMEM) on error, and the store is the target.
  */
-extern int writeback_wrap (struct writeback *w, struct snapshot *snap,
-                           bool adopt, struct error *e);
+extern int writeback_set_store (struct writeback *w, struct snapshot *snap,
+                                bool adopt, struct error *e);
 
 /* All snapshots of an earlier server are in the chain, no other has been
  * made, and the segment may be changed: free what belongs to none of them,
