@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # Sourced by the tests whose program starts and kills the servers itself
-# (live.h), after functions.sh.
+# (live-env.h), after functions.sh.
 #
 # CBW_STRESS_SECONDS makes each run last longer; CBW_STRESS_SEED makes
 # another run of it.

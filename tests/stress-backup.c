@@ -10,7 +10,7 @@
 
 #include <libnbd.h>
 
-#include "backup-image.h"
+#include "image-oracle.h"
 #include "request/control.h"
 #include "segment/snaptab.h"
 #include "stress-backup.h"

@@ -12,7 +12,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "stress-model.h"
+#include "stress-oracle.h"
 
 struct stress_backups {
   const char *segment;          /* images are made beside it */

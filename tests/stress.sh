@@ -4,7 +4,7 @@
 # CBW_STRESS_SECONDS makes each run last longer; CBW_STRESS_SEED makes
 # another run of it.
 
-stress=$PWD/stress
+stress=$PWD/stress-driver
 # Backups come and go, so the newest is not always the one that is meant.
 snap="nbd+unix:///snapshot?socket=$tmp/snap.sock"
 seed=${CBW_STRESS_SEED:-1}

@@ -9,9 +9,9 @@ set -e
 
 size=100777
 random_file "$tmp/disk.img" $size
-preload=$PWD/.libs/fault.so
+preload=$PWD/.libs/kill-preload.so
 run_file disk --filter="$filter" file "$tmp/disk.img" cbw-shm="$shm" \
          cbw-cluster-size=4k
 preload=
 run_file snap "$plugin" "$shm" timeout=60
-live faults size=$size
+live faults-driver size=$size

@@ -19,5 +19,5 @@ for delay in "" "--filter=delay wdelay=3ms"; do
     set -- ${delay% *}
     run_file disk --filter="$filter" "$@" file "$tmp/disk.img" \
              cbw-shm="$shm" cbw-cluster-size=16k ${delay#* }
-    live gate creates=$creates
+    live gate-driver creates=$creates
 done

@@ -13,4 +13,4 @@ head -c 700000 /dev/urandom | dd of="$tmp/disk.img" conv=notrunc status=none
 run_file disk --filter="$filter" file "$tmp/disk.img" cbw-shm="$shm" \
          cbw-cluster-size=4k
 run_file snap "$plugin" "$shm" timeout=60
-live model size=$size steps=${CBW_STEPS:-5000}
+live model-driver size=$size steps=${CBW_STEPS:-5000}

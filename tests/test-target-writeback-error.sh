@@ -8,7 +8,7 @@
 . ./functions.sh
 set -e
 
-# As target-fault.so plays it: for that no mount is needed.
+# As target-fault-preload.so plays it: for that no mount is needed.
 target_faults "$tmp/s2.cow"
 random_file "$tmp/disk" 1M
 cp "$tmp/disk" "$tmp/first"

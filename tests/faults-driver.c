@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /* The filter is killed at every call that it makes of the C library
- * (fault.c, preloaded) while it makes or drops a snapshot, copies, makes or
+ * (kill-preload.c) while it makes or drops a snapshot, copies, makes or
  * cancels a backup, ends or starts, and is started again.  What was asked for
  * is then done if the client is still there; if not, it is done or it is not,
  * and never half.
  *
- *   faults dir=DIR size=BYTES
+ *   faults-driver dir=DIR size=BYTES
  *
- * DIR/fault is the file that arms fault.c.
+ * DIR/fault is the file that arms kill-preload.c.
  */
 
 #include <config.h>
@@ -22,9 +22,9 @@
 #include <sys/mman.h>
 #include <sys/wait.h>
 
-#include "backup-image.h"
-#include "live-backup.h"
-#include "live-model.h"
+#include "backup-oracle.h"
+#include "image-oracle.h"
+#include "model-oracle.h"
 #include "request/control.h"
 #include "unit.h"
 

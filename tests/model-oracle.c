@@ -5,7 +5,7 @@
 #include <errno.h>
 #include <signal.h>
 
-#include "live-model.h"
+#include "model-oracle.h"
 #include "request/control.h"
 #include "segment/snaptab.h"
 #include "unit.h"

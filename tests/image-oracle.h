@@ -4,8 +4,8 @@
  * image.  Any thread may call these.
  */
 
-#ifndef CBW_BACKUP_IMAGE_H
-#define CBW_BACKUP_IMAGE_H
+#ifndef CBW_IMAGE_ORACLE_H
+#define CBW_IMAGE_ORACLE_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -40,4 +40,4 @@ extern void image_scribble (const char *path, uint64_t size, uint64_t seed);
 extern bool image_left (const char *dir, const char *image, char *found,
                         size_t len);
 
-#endif /* CBW_BACKUP_IMAGE_H */
+#endif /* CBW_IMAGE_ORACLE_H */

@@ -3,7 +3,7 @@
 /* Is every snapshot a point in time?  Taken under full load, one must hold
  * with each write all those that were acknowledged before it was sent.
  *
- *   gate dir=DIR creates=N [seconds=N] [seed=N]
+ *   gate-driver dir=DIR creates=N [seconds=N] [seed=N]
  *
  * 16 lanes write, each with one write in flight on a connection of its
  * own.  Lane l sends its writes 1, 2, 3, ... in turn to its blocks, which
@@ -19,7 +19,7 @@
  *     for, and nothing that was sent after it had been made.
  *
  * Snapshots are read again and again while others come and go, and dropped
- * in any order.  The disk is DIR/disk.img; see live.h.
+ * in any order.  The disk is DIR/disk.img; see live-env.h.
  */
 
 #include <config.h>
@@ -27,7 +27,7 @@
 #include <pthread.h>
 #include <signal.h>
 
-#include "live.h"
+#include "live-env.h"
 #include "request/client.h"
 #include "request/control.h"
 #include "unit.h"

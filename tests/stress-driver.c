@@ -2,12 +2,12 @@
 
 /* A stress test, as a client of both servers:
  *
- *   stress make FILE size=N seed=N
+ *   stress-driver make FILE size=N seed=N
  *      Make the disk as it is at the moment of the snapshot.
- *   stress run disk=URI snap=URI size=N seed=N [parameters]
+ *   stress-driver run disk=URI snap=URI size=N seed=N [parameters]
  *      Writers change the disk at random, and readers compare the
  *      snapshot with what it must be; then all of both is compared.
- *   stress idle SEGMENT
+ *   stress-driver idle SEGMENT
  *      Wait until no slot of the segment is in use.
  *
  * Parameters of "run":
@@ -34,7 +34,7 @@
 
 #include "segment/segment.h"
 #include "stress-backup.h"
-#include "stress-model.h"
+#include "stress-oracle.h"
 #include "unit.h"
 #include "utils/clock.h"
 #include "utils/rounding.h"
@@ -569,7 +569,8 @@ main (int argc, char *argv[])
   int i, r = 0;
 
   if (argc < 3) {
-    fprintf (stderr, "usage: stress make|run|idle ... (see stress.c)\n");
+    fprintf (stderr, "usage: stress-driver make|run|idle ... "
+             "(see stress-driver.c)\n");
     return 1;
   }
   if (strcmp (command, "idle") == 0)

@@ -8,10 +8,10 @@
  * began, as nobody knows at which step that will be.  One thread uses it.
  */
 
-#ifndef CBW_LIVE_BACKUP_H
-#define CBW_LIVE_BACKUP_H
+#ifndef CBW_BACKUP_ORACLE_H
+#define CBW_BACKUP_ORACLE_H
 
-#include "live-model.h"
+#include "model-oracle.h"
 
 #define NR_BACKUPS 3
 
@@ -80,4 +80,4 @@ extern bool backup_read (struct backup *b);
 /* End all, by cancelling or waiting, and forget the results. */
 extern void backups_end (uint64_t *seed);
 
-#endif /* CBW_LIVE_BACKUP_H */
+#endif /* CBW_BACKUP_ORACLE_H */

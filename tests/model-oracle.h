@@ -4,10 +4,10 @@
  * of the disk, and one more for each snapshot.  One thread uses it.
  */
 
-#ifndef CBW_LIVE_MODEL_H
-#define CBW_LIVE_MODEL_H
+#ifndef CBW_MODEL_ORACLE_H
+#define CBW_MODEL_ORACLE_H
 
-#include "live.h"
+#include "live-env.h"
 #include "request/client.h"
 
 struct snap {
@@ -83,4 +83,4 @@ extern void check_dropped (const struct snap *s);
 /* Drop all, in an order from the seed: nothing may be left of them. */
 extern void drop_all (uint64_t *seed);
 
-#endif /* CBW_LIVE_MODEL_H */
+#endif /* CBW_MODEL_ORACLE_H */

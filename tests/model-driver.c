@@ -3,18 +3,18 @@
 /* Both servers against a model of them: a copy of the disk, and one more
  * for each snapshot and for each backup.
  *
- *   model dir=DIR size=BYTES [seed=N] [steps=N] [seconds=N]
+ *   model-driver dir=DIR size=BYTES [seed=N] [steps=N] [seconds=N]
  *
  * Steps are drawn from the seed: the guest changes the disk, snapshots are
  * made, dropped and read, backups are begun, controlled and cancelled,
- * servers are killed and started again, also in
- * the middle of all that.  Every byte of every read is compared, and of every
- * complete image, which is then filled with rubbish and removed.  What was
- * under way when the filter died may or may not have happened: the model
- * looks, and it must be one or the other.  Runs for so many steps, and as
- * many more as fit in so many seconds.
+ * servers are killed and started again, also in the middle of all that.
+ * Every byte of every read is compared, and of every complete image, which is
+ * then filled with rubbish and removed.  What was under way when the filter
+ * died may or may not have happened: the model looks, and it must be one or
+ * the other.  Runs for so many steps, and as many more as fit in so many
+ * seconds.
  *
- * The disk is DIR/disk.img, the segment DIR/shm; see live.h.
+ * The disk is DIR/disk.img, the segment DIR/shm; see live-env.h.
  */
 
 #include <config.h>
@@ -23,8 +23,8 @@
 #include <pthread.h>
 #include <signal.h>
 
-#include "live-backup.h"
-#include "live-model.h"
+#include "backup-oracle.h"
+#include "model-oracle.h"
 #include "request/control.h"
 #include "unit.h"
 #include "utils/clock.h"

@@ -7,8 +7,8 @@
  * and writes messages to DIR/NAME.log.
  */
 
-#ifndef CBW_LIVE_H
-#define CBW_LIVE_H
+#ifndef CBW_LIVE_ENV_H
+#define CBW_LIVE_ENV_H
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -83,4 +83,4 @@ extern uint64_t live_number (char **argv, const char *key,
 
 extern void live_sleep_us (uint64_t us);
 
-#endif /* CBW_LIVE_H */
+#endif /* CBW_LIVE_ENV_H */

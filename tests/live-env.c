@@ -15,7 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "live.h"
+#include "live-env.h"
 #include "segment/snaptab.h"
 #include "utils/clock.h"
 

@@ -5,8 +5,8 @@
  * writers have made of it.  All of it follows from the seed.
  */
 
-#ifndef CBW_STRESS_MODEL_H
-#define CBW_STRESS_MODEL_H
+#ifndef CBW_STRESS_ORACLE_H
+#define CBW_STRESS_ORACLE_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -47,4 +47,4 @@ extern void model_make_file (const struct model *m, const char *path);
 /* A random number up to "max" at least 1, small ones as often as large. */
 extern uint64_t random_length (uint64_t *seed, uint64_t max);
 
-#endif /* CBW_STRESS_MODEL_H */
+#endif /* CBW_STRESS_ORACLE_H */

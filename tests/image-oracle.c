@@ -8,7 +8,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
-#include "backup-image.h"
+#include "image-oracle.h"
 #include "segment/snaptab.h"
 #include "unit.h"
 #include "utils/rounding.h"

@@ -7,8 +7,8 @@
 #include <errno.h>
 #include <fcntl.h>
 
-#include "backup-image.h"
-#include "live-backup.h"
+#include "backup-oracle.h"
+#include "image-oracle.h"
 #include "request/control.h"
 #include "segment/snaptab.h"
 #include "unit.h"

@@ -4,7 +4,7 @@
 
 #include <fcntl.h>
 
-#include "stress-model.h"
+#include "stress-oracle.h"
 #include "unit.h"
 #include "utils/rounding.h"
 
