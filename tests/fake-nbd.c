@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "fake-nbd.h"
+#include "nbd-env.h"
 #include "unit.h"
 
 #define MAX_CONNECTIONS 256
@@ -26,7 +27,6 @@ enum { OPT_ABORT = 2, OPT_GO = 7, OPT_STRUCTURED = 8, OPT_SET_META = 10 };
 enum { CHUNK_NONE = 0, CHUNK_DATA = 1, CHUNK_HOLE = 2, CHUNK_STATUS = 5 };
 
 struct fake_private {
-  char path[108];
   int listener, stop;           /* stop: eventfd */
   pthread_t acceptor;
   pthread_t threads[MAX_CONNECTIONS];
@@ -354,7 +354,7 @@ accept_connections (void *opaque)
 }
 
 struct fake *
-fake_start (const char *path, void (*handle) (struct fake_request *),
+fake_start (void (*handle) (struct fake_request *),
             void (*configure) (struct fake *))
 {
   struct fake *f = calloc (1, sizeof *f);
@@ -372,9 +372,8 @@ fake_start (const char *path, void (*handle) (struct fake_request *),
   if (configure)
     configure (f);
 
-  CHECK (strlen (path) < sizeof private->path);
-  strcpy (private->path, path);
-  strcpy (a.sun_path, path);
+  CHECK (strlen (nbd_env.path) < sizeof a.sun_path);
+  strcpy (a.sun_path, nbd_env.path);
   private->stop = eventfd (0, EFD_CLOEXEC);
   private->listener = socket (AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
   CHECK (bind (private->listener, (const struct sockaddr *) &a,
@@ -397,7 +396,7 @@ fake_stop (struct fake *f)
     CHECK (pthread_join (private->threads[i], NULL) == 0);
   close (private->listener);
   close (private->stop);
-  unlink (private->path);
+  unlink (nbd_env.path);
   free (private);
   free (f->store);
   free (f);

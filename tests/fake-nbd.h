@@ -4,8 +4,9 @@
  * the test wants: it negotiates well, and then hands each request to a
  * function of the test's.
  *
- *   struct fake *f = fake_start (path, my_function, NULL);
- *   ... image_nbd_open ("nbd+unix:///?socket=PATH", ...) ...
+ *   struct fake *f = fake_start (my_function, NULL);
+ *   struct image *image = nbd_env_open (0);
+ *   ...
  *   fake_stop (f);
  *
  * Each connection has a thread, so my_function may be called by several at
@@ -60,9 +61,10 @@ struct fake {
   struct fake_private *private;
 };
 
-/* "configure" may be NULL: it changes the fields before anybody connects. */
-extern struct fake *fake_start (const char *path,
-                                void (*handle) (struct fake_request *),
+/* Start it at nbd_env.path.  "configure" may be NULL: it changes the fields
+ * before anybody connects.
+ */
+extern struct fake *fake_start (void (*handle) (struct fake_request *),
                                 void (*configure) (struct fake *));
 extern void fake_stop (struct fake *f);
 

@@ -11,25 +11,11 @@
 
 #include "fake-nbd.h"
 #include "image/nbd/nbd.h"
+#include "nbd-env.h"
 #include "unit.h"
 #include "utils/iszero.h"
 
 #define PART (FAKE_SIZE / 4)
-
-static char *dir, *path, *uri;
-
-static struct image *
-open_fake (unsigned flags)
-{
-  struct image *image;
-  struct error e;
-  uint64_t size;
-
-  image = image_nbd_open (uri, flags, &size, &e);
-  if (image == NULL)
-    unit_fail (__FILE__, __LINE__, e.msg);
-  return image;
-}
 
 /* Empty the whole, which holds data. */
 static void
@@ -98,7 +84,7 @@ begin (unsigned without)
   missing = without;
   fast = declined = 0;
   trims = declines = knows = crumbs = false;
-  return fake_start (path, serve, configure);
+  return fake_start (serve, configure);
 }
 
 static void
@@ -114,7 +100,7 @@ test_trim (void)
   struct fake *f = begin (0);
 
   trims = knows = true;
-  empty (open_fake (0));
+  empty (nbd_env_open (0));
   CHECK_EQ (f->requests[FAKE_TRIM], 1);
   CHECK_EQ (f->requests[FAKE_ZERO] + f->requests[FAKE_WRITE], 0);
   end (f);
@@ -127,7 +113,7 @@ test_trim_unseen (void)
   struct fake *f = begin (FAKE_CAN_FAST_ZERO);
 
   trims = true;
-  empty (open_fake (0));
+  empty (nbd_env_open (0));
   CHECK_EQ (f->requests[FAKE_ZERO] + f->requests[FAKE_WRITE], 0);
   end (f);
 }
@@ -139,7 +125,7 @@ test_fast_zero (void)
   struct fake *f = begin (0);
 
   knows = true;
-  empty (open_fake (0));
+  empty (nbd_env_open (0));
   CHECK_EQ (fast, 2);
   CHECK_EQ (f->requests[FAKE_ZERO], 2);
   CHECK_EQ (f->requests[FAKE_WRITE], 0);
@@ -153,7 +139,7 @@ test_fast_zero_declined (void)
   struct fake *f = begin (0);
 
   knows = declines = true;
-  empty (open_fake (0));
+  empty (nbd_env_open (0));
   CHECK_EQ (declined, 1);       /* it is believed */
   CHECK_EQ (f->requests[FAKE_ZERO], 3);
   CHECK_EQ (f->requests[FAKE_WRITE], 0);
@@ -166,7 +152,7 @@ test_zero (void)
   struct fake *f = begin (FAKE_CAN_FAST_ZERO | FAKE_CAN_TRIM);
 
   knows = true;
-  empty (open_fake (0));
+  empty (nbd_env_open (0));
   CHECK_EQ (f->requests[FAKE_TRIM], 0);
   CHECK_EQ (f->requests[FAKE_ZERO], 2);
   CHECK_EQ (f->requests[FAKE_WRITE], 0);
@@ -179,7 +165,7 @@ test_write (void)
 {
   struct fake *f = begin (FAKE_CAN_FAST_ZERO | FAKE_CAN_ZERO | FAKE_CAN_TRIM);
 
-  empty (open_fake (0));
+  empty (nbd_env_open (0));
   CHECK_EQ (f->requests[FAKE_TRIM] + f->requests[FAKE_ZERO], 0);
   CHECK (f->requests[FAKE_WRITE] > 0);
   end (f);
@@ -192,7 +178,7 @@ test_crumbs (void)
   struct fake *f = begin (0);
 
   crumbs = true;
-  empty (open_fake (0));
+  empty (nbd_env_open (0));
   CHECK_EQ (f->requests[FAKE_ZERO], 8);
   end (f);
 }
@@ -201,7 +187,7 @@ static void
 test_refused (void)
 {
   struct fake *f = begin (0);
-  struct image *image = open_fake (IMAGE_NBD_READONLY);
+  struct image *image = nbd_env_open (IMAGE_NBD_READONLY);
   struct error e;
 
   CHECK (image_nbd_empty (image, FAKE_SIZE, &e) == -1);
@@ -217,7 +203,7 @@ test_forgotten (void)
 {
   static _Atomic (uint64_t) words[IMAGE_NBD_WORDS];
   struct fake *f = begin (FAKE_CAN_TRIM);
-  struct image *image = open_fake (0);
+  struct image *image = nbd_env_open (0);
   struct error e;
   unsigned i;
 
@@ -234,9 +220,7 @@ int
 main (void)
 {
   unit_start ();
-  dir = unit_tmpdir ();
-  CHECK (asprintf (&path, "%s/sock", dir) != -1);
-  CHECK (asprintf (&uri, "nbd+unix:///?socket=%s", path) != -1);
+  nbd_env_start ();
   RUN (test_trim);
   RUN (test_trim_unseen);
   RUN (test_fast_zero);
@@ -246,8 +230,6 @@ main (void)
   RUN (test_crumbs);
   RUN (test_refused);
   RUN (test_forgotten);
-  free (uri);
-  free (path);
-  unit_rmdir (dir);
+  nbd_env_end ();
   return unit_end ();
 }

@@ -14,25 +14,11 @@
 #include "fake-nbd.h"
 #include "image/nbd/nbd-conn.h"
 #include "image/nbd/nbd.h"
+#include "nbd-env.h"
 #include "unit.h"
 #include "utils/clock.h"
 
 #define COUNT UINT32_C (65536)
-
-static char *dir, *path, *uri;
-
-static struct image *
-open_fake (void)
-{
-  struct image *image;
-  struct error e;
-  uint64_t size;
-
-  image = image_nbd_open (uri, 0, &size, &e);
-  if (image == NULL)
-    unit_fail (__FILE__, __LINE__, e.msg);
-  return image;
-}
 
 /* ---- Block status ---- */
 
@@ -109,8 +95,8 @@ test_bad_extents (void)
   };
 
   for (i = 0; i < 2; ++i) {
-    f = fake_start (path, bad[i], NULL);
-    image = open_fake ();
+    f = fake_start (bad[i], NULL);
+    image = nbd_env_open (0);
     CHECK (image->ops->extent (image, 0, COUNT, &next, &data, &e) == -1);
     CHECK_ERROR (&e, EIO, "does not cover what it was asked for");
     CHECK_EQ (image_nbd_content (image, FAKE_SIZE, &e), -1);
@@ -119,16 +105,16 @@ test_bad_extents (void)
   }
 
   /* A request for each byte of a disk would have no end. */
-  f = fake_start (path, single_bytes, NULL);
-  image = open_fake ();
+  f = fake_start (single_bytes, NULL);
+  image = nbd_env_open (0);
   walk (image, &steps, &data);
   CHECK (steps <= COUNT / 512);
   CHECK (!data);
   image->ops->close (image);
   fake_stop (f);
 
-  f = fake_start (path, far_too_long, NULL);
-  image = open_fake ();
+  f = fake_start (far_too_long, NULL);
+  image = nbd_env_open (0);
   walk (image, &steps, &data);
   CHECK_EQ (steps, 1);
   CHECK (data);
@@ -174,8 +160,8 @@ test_sizes (void)
   unsigned i;
 
   for (i = 0; i < 3; ++i) {
-    f = fake_start (path, NULL, configure[i]);
-    CHECK (image_nbd_open (uri, 0, &size, &e) == NULL);
+    f = fake_start (NULL, configure[i]);
+    CHECK (image_nbd_open (nbd_env.uri, 0, &size, &e) == NULL);
     CHECK (strstr (e.msg, texts[i]) != NULL);
     fake_stop (f);
   }
@@ -213,7 +199,7 @@ static void
 test_forgotten_request (void)
 {
   const uint64_t patience = nbd_conn_patience_ns;
-  struct fake *f = fake_start (path, withhold_one, NULL);
+  struct fake *f = fake_start (withhold_one, NULL);
   struct image *image;
   pthread_t thread;
   struct error e;
@@ -221,7 +207,7 @@ test_forgotten_request (void)
   char byte;
 
   nbd_conn_patience_ns = NS_PER_SEC;
-  image = open_fake ();
+  image = nbd_env_open (0);
   CHECK (pthread_create (&thread, NULL, read_first, image) == 0);
   while (!atomic_load (&f->hanging))
     unit_give_time ();
@@ -256,8 +242,8 @@ static void
 test_drip (void)
 {
   const uint64_t patience = nbd_conn_patience_ns;
-  struct fake *f = fake_start (path, drip, NULL);
-  struct image *image = open_fake ();
+  struct fake *f = fake_start (drip, NULL);
+  struct image *image = nbd_env_open (0);
   uint64_t before = now_monotonic_ns ();
   struct error e;
   char buf[200];
@@ -274,15 +260,11 @@ int
 main (void)
 {
   unit_start ();
-  dir = unit_tmpdir ();
-  CHECK (asprintf (&path, "%s/sock", dir) != -1);
-  CHECK (asprintf (&uri, "nbd+unix:///?socket=%s", path) != -1);
+  nbd_env_start ();
   RUN (test_bad_extents);
   RUN (test_sizes);
   RUN (test_forgotten_request);
   RUN (test_drip);
-  free (uri);
-  free (path);
-  unit_rmdir (dir);
+  nbd_env_end ();
   return unit_end ();
 }

@@ -12,38 +12,24 @@
 #include "fake-nbd.h"
 #include "image/nbd/nbd-cover.h"
 #include "image/nbd/nbd.h"
+#include "nbd-env.h"
 #include "unit.h"
 
 #define COUNT UINT32_C (65536)
-
-static char *dir, *path, *uri;
-
-static struct image *
-open_fake (void)
-{
-  struct image *image;
-  struct error e;
-  uint64_t size;
-
-  image = image_nbd_open (uri, 0, &size, &e);
-  if (image == NULL)
-    unit_fail (__FILE__, __LINE__, e.msg);
-  return image;
-}
 
 /* One bad read: it fails, and says why; the server is connected to anew. */
 static void
 bad_read (void (*handle) (struct fake_request *), const char *text)
 {
-  struct fake *f = fake_start (path, handle, NULL);
-  struct image *image = open_fake ();
+  struct fake *f = fake_start (handle, NULL);
+  struct image *image = nbd_env_open (0);
   unsigned char *buf = malloc (COUNT);
   struct error e;
   unsigned before;
 
   CHECK (image->ops->pread (image, buf, COUNT, COUNT, &e) == -1);
   CHECK_ERROR (&e, EIO, text);
-  CHECK (strstr (e.msg, uri) != NULL);
+  CHECK (strstr (e.msg, nbd_env.uri) != NULL);
   CHECK (image->ops->check (image, &e) == 0);
   before = f->connections;
   CHECK (image->ops->pread (image, buf, COUNT, COUNT, &e) == -1);
@@ -167,8 +153,8 @@ with_a_hole (struct fake *f)
 static void
 good_read (void (*handle) (struct fake_request *))
 {
-  struct fake *f = fake_start (path, handle, with_a_hole);
-  struct image *image = open_fake ();
+  struct fake *f = fake_start (handle, with_a_hole);
+  struct image *image = nbd_env_open (0);
   unsigned char *buf = malloc (COUNT);
   struct error e;
 
@@ -270,8 +256,8 @@ static void
 test_bad_checks (void)
 {
   _Atomic (uint64_t) words[IMAGE_NBD_WORDS] = { 0 };
-  struct fake *f = fake_start (path, NULL, NULL);
-  struct image *image = open_fake ();
+  struct fake *f = fake_start (NULL, NULL);
+  struct image *image = nbd_env_open (0);
   unsigned char byte = 1;
   struct error e;
   unsigned i;
@@ -281,8 +267,8 @@ test_bad_checks (void)
   image->ops->close (image);
   fake_stop (f);
 
-  f = fake_start (path, nothing, NULL);
-  image = image_nbd_reopen (uri, 0, FAKE_SIZE, 4096, words, &e);
+  f = fake_start (nothing, NULL);
+  image = image_nbd_reopen (nbd_env.uri, 0, FAKE_SIZE, 4096, words, &e);
   CHECK (image != NULL);        /* it may be another one later */
   CHECK (f->requests[FAKE_READ] > 0);
   for (i = 0; i < 10; ++i) {
@@ -292,7 +278,7 @@ test_bad_checks (void)
   }
   image->ops->close (image);
 
-  image = open_fake ();
+  image = nbd_env_open (0);
   CHECK_EQ (image_nbd_content (image, FAKE_SIZE, &e), -1);
   CHECK_ERROR (&e, EIO, "does not cover what it was asked for");
   image->ops->close (image);
@@ -303,15 +289,11 @@ int
 main (void)
 {
   unit_start ();
-  dir = unit_tmpdir ();
-  CHECK (asprintf (&path, "%s/sock", dir) != -1);
-  CHECK (asprintf (&uri, "nbd+unix:///?socket=%s", path) != -1);
+  nbd_env_start ();
   RUN (test_cover);
   RUN (test_bad_reads);
   RUN (test_good_reads);
   RUN (test_bad_checks);
-  free (uri);
-  free (path);
-  unit_rmdir (dir);
+  nbd_env_end ();
   return unit_end ();
 }

@@ -14,26 +14,12 @@
 
 #include "fake-nbd.h"
 #include "image/nbd/nbd.h"
+#include "nbd-env.h"
 #include "unit.h"
 #include "utils/clock.h"
 
-static char *dir, *path, *uri;
-
 /* The three seconds that closing may take, and room for a slow machine. */
 #define SOON (8 * NS_PER_SEC)
-
-static struct image *
-open_fake (void)
-{
-  struct image *image;
-  struct error e;
-  uint64_t size;
-
-  image = image_nbd_open (uri, 0, &size, &e);
-  if (image == NULL)
-    unit_fail (__FILE__, __LINE__, e.msg);
-  return image;
-}
 
 static void
 wait_until (_Atomic (bool) *condition)
@@ -130,8 +116,8 @@ hang_in_flushes (struct fake_request *rq)
 static void
 test_hanging_read (void)
 {
-  struct fake *f = fake_start (path, hang_in_reads, NULL);
-  struct waiter w = { .image = open_fake () };
+  struct fake *f = fake_start (hang_in_reads, NULL);
+  struct waiter w = { .image = nbd_env_open (0) };
   struct error e;
 
   begin_waiting (&w);
@@ -147,8 +133,8 @@ test_hanging_read (void)
 static void
 test_hanging_flush (void)
 {
-  struct fake *f = fake_start (path, hang_in_flushes, NULL);
-  struct waiter w = { .image = open_fake (), .flush = true };
+  struct fake *f = fake_start (hang_in_flushes, NULL);
+  struct waiter w = { .image = nbd_env_open (0), .flush = true };
   struct error e;
 
   CHECK (w.image->ops->pwrite (w.image, "x", 1, 0, &e) == 0);
@@ -173,11 +159,11 @@ silent (struct fake *f)
 static void
 test_mute_server (void)
 {
-  struct fake *f = fake_start (path, NULL, NULL);
-  struct waiter w = { .image = open_fake () };
+  struct fake *f = fake_start (NULL, NULL);
+  struct waiter w = { .image = nbd_env_open (0) };
 
   fake_stop (f);
-  f = fake_start (path, NULL, silent);
+  f = fake_start (NULL, silent);
   begin_waiting (&w);
   while (f->connections == 0)
     unit_give_time ();
@@ -194,15 +180,15 @@ test_mute_server (void)
 static void
 test_hanging_check (void)
 {
-  struct fake *f = fake_start (path, NULL, NULL);
-  struct image *image = open_fake ();
+  struct fake *f = fake_start (NULL, NULL);
+  struct image *image = nbd_env_open (0);
   uint64_t before;
   struct error e;
   char byte;
 
   CHECK (image->ops->pwrite (image, "x", 1, 0, &e) == 0);
   fake_stop (f);
-  f = fake_start (path, hang_in_reads, NULL);
+  f = fake_start (hang_in_reads, NULL);
   before = now_monotonic_ns ();
   do                            /* just after a try nobody waits */
     CHECK (image->ops->pread (image, &byte, 1, 0, &e) == -1);
@@ -231,7 +217,7 @@ test_stopped_command (void)
   FILE *file;
   int pid;
 
-  CHECK (asprintf (&pidfile, "%s/pid", dir) != -1);
+  CHECK (asprintf (&pidfile, "%s/pid", nbd_env.dir) != -1);
   argv[3] = pidfile;
   image = image_nbd_spawn (argv, 0, &size, &e);
   if (image == NULL)
@@ -266,7 +252,7 @@ getaddrinfo (const char *node, const char *service,
   return EAI_AGAIN;
 }
 
-/* Open an image at "uri" or beside it, in a thread of its own. */
+/* Open an image at a server of ours or elsewhere, in a thread of its own. */
 struct opener {
   const char *uri;
   bool again;
@@ -291,9 +277,9 @@ open_image (void *opaque)
 static void
 test_interrupt_all (void)
 {
-  struct fake *f = fake_start (path, NULL, NULL);
-  struct image *image = open_fake ();
-  struct opener again = { .uri = uri, .again = true }, resolver = {
+  struct fake *f = fake_start (NULL, NULL);
+  struct image *image = nbd_env_open (0);
+  struct opener again = { .uri = nbd_env.uri, .again = true }, resolver = {
     .uri = "nbd://cbw.invalid"
   };
   struct error e;
@@ -302,7 +288,7 @@ test_interrupt_all (void)
   image_nbd_remember (image, again.words);
   CHECK (image->ops->pwrite (image, "x", 1, 0, &e) == 0);
   fake_stop (f);
-  f = fake_start (path, hang_in_reads, NULL);
+  f = fake_start (hang_in_reads, NULL);
   CHECK (pthread_create (&again.thread, NULL, open_image, &again) == 0);
   CHECK (pthread_create (&resolver.thread, NULL, open_image, &resolver) == 0);
   wait_until (&f->hanging);
@@ -325,7 +311,7 @@ test_interrupt_all (void)
   wait_until (&resolved);
   unit_give_time ();            /* it frees what it has */
 
-  CHECK (image_nbd_open (uri, 0, &size, &e) == NULL);
+  CHECK (image_nbd_open (nbd_env.uri, 0, &size, &e) == NULL);
   CHECK_ERROR (&e, ESHUTDOWN, "this server is stopping");
   fake_stop (f);
 }
@@ -334,17 +320,13 @@ int
 main (void)
 {
   unit_start ();
-  dir = unit_tmpdir ();
-  CHECK (asprintf (&path, "%s/sock", dir) != -1);
-  CHECK (asprintf (&uri, "nbd+unix:///?socket=%s", path) != -1);
+  nbd_env_start ();
   RUN (test_hanging_read);
   RUN (test_hanging_flush);
   RUN (test_mute_server);
   RUN (test_hanging_check);
   RUN (test_stopped_command);
   RUN (test_interrupt_all);
-  free (uri);
-  free (path);
-  unit_rmdir (dir);
+  nbd_env_end ();
   return unit_end ();
 }

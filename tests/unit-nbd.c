@@ -9,19 +9,14 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
 
 #include "image/nbd/nbd-keeper.h"
-#include "image/nbd/nbd.h"
+#include "nbd-env.h"
 #include "unit.h"
-#include "utils/clock.h"
 #include "utils/rounding.h"
 
 #define SIZE (UINT64_C (8) << 20)
 #define THREADS 16
-
-static char *dir, *path, *uri, *file;
 
 static struct image *
 spawn (char *const argv[], unsigned flags)
@@ -40,48 +35,6 @@ spawn (char *const argv[], unsigned flags)
 #define SPAWN(...)                                                      \
   spawn ((char *[]) { (char *) NBDKIT_PROGRAM, (char *) "-f",           \
                       __VA_ARGS__, NULL }, 0)
-
-/* A server of our own at "uri", over "file". */
-static pid_t
-serve (const char *plugin, const char *what)
-{
-  pid_t pid = fork ();
-
-  CHECK (pid != -1);
-  if (pid == 0) {
-    execl (NBDKIT_PROGRAM, "nbdkit", "-f", "-U", path, plugin, what,
-           (char *) NULL);
-    _exit (127);
-  }
-  return pid;
-}
-
-static void
-end (pid_t pid, int sig)
-{
-  CHECK (kill (pid, sig) == 0);
-  CHECK (waitpid (pid, NULL, 0) == pid);
-  unlink (path);
-}
-
-/* Open the image at "uri", which may just be starting. */
-static struct image *
-open_uri (void)
-{
-  struct image *image;
-  struct error e;
-  uint64_t size;
-  int i;
-
-  for (i = 0; i < 1000; ++i) {
-    image = image_nbd_open (uri, 0, &size, &e);
-    if (image)
-      return image;
-    unit_give_time ();
-  }
-  unit_fail (__FILE__, __LINE__, e.msg);
-  return NULL;
-}
 
 /* A thread with a part of the image of its own. */
 struct worker {
@@ -330,231 +283,38 @@ test_killed (void)
   pthread_t threads[THREADS];
   struct image *image;
   struct error e;
-  char byte;
+  char *file;
   pid_t pid;
-  int i;
+  int fd, i;
 
-  CHECK (truncate (file, 0) == 0 && truncate (file, (off_t) SIZE) == 0);
-  pid = serve ("file", file);
-  image = open_uri ();
+  CHECK (asprintf (&file, "%s/file", nbd_env.dir) != -1);
+  fd = open (file, O_CREAT | O_WRONLY, 0600);
+  CHECK (fd >= 0 && ftruncate (fd, (off_t) SIZE) == 0);
+  close (fd);
+  pid = nbd_env_serve ("file", file);
+  image = nbd_env_open_soon ();
   start_workers (w, threads, image, 1000000, true);
   for (i = 0; i < THREADS; ++i)
     while (atomic_load (&w[i].written) == 0)
       unit_give_time ();
-  end (pid, SIGKILL);
+  nbd_env_kill (pid, SIGKILL);
   join_workers (w, threads, true);
   CHECK (image->ops->check (image, &e) == 0);
 
-  pid = serve ("file", file);
-  for (i = 0; image->ops->pread (image, &byte, 1, 0, &e) == -1; ++i) {
-    CHECK (i < 1000);
-    unit_give_time ();
-  }
+  pid = nbd_env_serve ("file", file);
+  nbd_env_await (image);
   CHECK (image->ops->flush (image, &e) == 0);
   image->ops->close (image);
-  end (pid, SIGTERM);
-}
-
-/* It is back with nothing. */
-static void
-test_forgetful (void)
-{
-  struct image *image;
-  struct error e;
-  char byte = 1;
-  pid_t pid;
-  int i;
-
-  pid = serve ("memory", "8M");
-  image = open_uri ();
-  CHECK (image->ops->pwrite (image, &byte, 1, 4711, &e) == 0);
-  CHECK (image->ops->flush (image, &e) == 0);
-  end (pid, SIGKILL);
-  pid = serve ("memory", "8M");
-  for (i = 0; image->ops->check (image, &e) == 0; ++i) {
-    CHECK (i < 1000);
-    CHECK (image->ops->pread (image, &byte, 1, 0, &e) == -1);
-    unit_give_time ();
-  }
-  CHECK_ERROR (&e, ESTALE, "is back, but not what was written at offset 4711");
-  image->ops->close (image);
-  end (pid, SIGTERM);
-}
-
-/* What was trimmed need not be there. */
-static void
-test_trimmed (void)
-{
-  static _Atomic (uint64_t) words[IMAGE_NBD_WORDS];
-  struct image *image;
-  struct error e;
-  char byte = 1;
-  pid_t pid;
-  int i;
-
-  pid = serve ("memory", "8M");
-  image = open_uri ();
-  image_nbd_remember (image, words);
-  CHECK (image->ops->pwrite (image, &byte, 1, 4711, &e) == 0);
-  CHECK (image->ops->punch (image, 0, 65536, &e) == 0);
-  end (pid, SIGKILL);
-  pid = serve ("memory", "8M");
-  for (i = 0; image->ops->pread (image, &byte, 1, 0, &e) == -1; ++i) {
-    CHECK (i < 1000);
-    unit_give_time ();
-  }
-  image->ops->close (image);
-
-  image = image_nbd_reopen (uri, 0, SIZE, 4096, words, &e);
-  CHECK (image != NULL);
-  CHECK (image->ops->pread (image, &byte, 1, 0, &e) == 0);
-  CHECK (image->ops->pwrite (image, "\1", 1, 1, &e) == 0);
-  image->ops->close (image);
-  end (pid, SIGTERM);
-
-  pid = serve ("memory", "8M");
-  while (access (path, F_OK) == -1)
-    unit_give_time ();
-  CHECK (image_nbd_reopen (uri, 0, SIZE, 4096, words, &e) == NULL);
-  CHECK (strstr (e.msg, "is back, but not what was written at offset 1:"));
-  end (pid, SIGTERM);
-}
-
-/* Where nobody is, reopening succeeds all the same. */
-static void
-test_reopen_later (void)
-{
-  _Atomic (uint64_t) words[IMAGE_NBD_WORDS] = { 0 };
-  struct image *image;
-  struct error e;
-  char byte;
-  pid_t pid;
-  int i;
-
-  image = image_nbd_reopen (uri, 0, SIZE, 4096, words, &e);
-  CHECK (image != NULL);
-  CHECK (image->ops->pread (image, &byte, 1, 0, &e) == -1);
-  CHECK_ERROR (&e, EIO, "cannot connect");
-  CHECK (image->ops->check (image, &e) == 0);
-  pid = serve ("memory", "8M");
-  for (i = 0; image->ops->pread (image, &byte, 1, 0, &e) == -1; ++i) {
-    CHECK (i < 1000);
-    unit_give_time ();
-  }
-  image->ops->close (image);
-  end (pid, SIGTERM);
-
-  pid = serve ("memory", "4M");
-  while (access (path, F_OK) == -1)
-    unit_give_time ();
-  CHECK (image_nbd_reopen (uri, 0, SIZE, 4096, words, &e) == NULL);
-  CHECK (strstr (e.msg, "the export has 4194304 bytes, and not"));
-  end (pid, SIGTERM);
-}
-
-/* A server that does not answer is given up by closing the image. */
-static void *
-read_byte (void *opaque)
-{
-  struct image *image = opaque;
-  struct error e;
-  char byte;
-
-  return image->ops->pread (image, &byte, 1, 0, &e) == 0 ? image : NULL;
-}
-
-static void
-test_stopped (void)
-{
-  pthread_t thread;
-  struct image *image;
-  struct error e;
-  void *r;
-  pid_t pid;
-
-  pid = serve ("memory", "8M");
-  image = open_uri ();
-  CHECK (kill (pid, SIGSTOP) == 0);
-  CHECK (pthread_create (&thread, NULL, read_byte, image) == 0);
-  unit_give_time ();
-  CHECK (image->ops->check (image, &e) == 0);
-  CHECK (kill (pid, SIGCONT) == 0);
-  CHECK (pthread_join (thread, &r) == 0 && r == image);
-  CHECK (kill (pid, SIGSTOP) == 0);
-  image->ops->close (image);
-  CHECK (kill (pid, SIGCONT) == 0);
-  end (pid, SIGTERM);
-}
-
-static void
-test_names (void)
-{
-  CHECK (image_nbd_is_name ("nbd://localhost"));
-  CHECK (image_nbd_is_name ("nbds+unix:///x?socket=y"));
-  CHECK (image_nbd_is_name ("[ qemu-nbd x ]"));
-  CHECK (!image_nbd_is_name ("/nbd://x"));
-  CHECK (!image_nbd_is_name ("nbd"));
-  CHECK (!image_nbd_is_name (""));
-}
-
-static void
-test_log (void)
-{
-  struct nbd_log log;
-  uint64_t i;
-
-  CHECK (nbd_log_init (&log) == 0);
-  for (i = 0; i < NBD_LOG_MAX; ++i)
-    nbd_log_add (&log, i, 1, i);
-  CHECK (!log.overflow);
-  nbd_log_flushed (&log, 10);
-  CHECK_EQ (log.first, 10 - NBD_LOG_WITNESSES);
-  CHECK_EQ (log.unflushed, 10);
-  CHECK_EQ (log.bytes, NBD_LOG_MAX - 10);
-  for (i = 0; i < 12; ++i)
-    nbd_log_add (&log, i, 1, i);
-  CHECK (log.overflow);
-  CHECK_EQ (log.unflushed, 12);
-  nbd_log_flushed (&log, 11);   /* that one was too late */
-  CHECK (log.overflow);
-  nbd_log_flushed (&log, log.next);
-  CHECK (!log.overflow);
-  CHECK_EQ (log.next - log.first, NBD_LOG_WITNESSES);
-  nbd_log_destroy (&log);
-}
-
-static void
-test_sum (void)
-{
-  static unsigned char buf[100000];
-  uint64_t sum;
-  size_t i;
-
-  CHECK_EQ (nbd_log_sum (buf, 7), NBD_LOG_SUM_ZERO);
-  CHECK_EQ (nbd_log_sum (buf, sizeof buf), NBD_LOG_SUM_ZERO);
-  for (i = 0; i < sizeof buf; ++i)
-    buf[i] = (unsigned char) (i * 7 + i / 256);
-  sum = nbd_log_sum (buf, sizeof buf);
-  for (i = 0; i < sizeof buf; i += 37) {
-    buf[i] ^= 1;
-    CHECK (nbd_log_sum (buf, sizeof buf) != sum);
-    buf[i] ^= 1;
-  }
-  CHECK (nbd_log_sum (buf, sizeof buf - 1) != sum);
+  nbd_env_kill (pid, SIGTERM);
+  unlink (file);
+  free (file);
 }
 
 int
 main (void)
 {
   unit_start ();
-  dir = unit_tmpdir ();
-  CHECK (asprintf (&path, "%s/sock", dir) != -1);
-  CHECK (asprintf (&uri, "nbd+unix:///?socket=%s", path) != -1);
-  CHECK (asprintf (&file, "%s/file", dir) != -1);
-  close (open (file, O_CREAT | O_WRONLY, 0600));
-  RUN (test_names);
-  RUN (test_log);
-  RUN (test_sum);
+  nbd_env_start ();
   RUN (test_parallel);
   RUN (test_parallel_one_connection);
   RUN (test_busy);
@@ -563,14 +323,6 @@ main (void)
   RUN (test_maximum_payload);
   RUN (test_minimum_block);
   RUN (test_killed);
-  RUN (test_forgetful);
-  RUN (test_trimmed);
-  RUN (test_reopen_later);
-  RUN (test_stopped);
-  unlink (file);
-  free (file);
-  free (uri);
-  free (path);
-  unit_rmdir (dir);
+  nbd_env_end ();
   return unit_end ();
 }
