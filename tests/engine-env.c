@@ -337,7 +337,8 @@ env_start_bare (struct env *env, uint64_t size, uint32_t cluster_size,
   fake_init (&env->disk.fake, size);
   env->disk.ops.pread = source_pread_fake;
   env->disk.ops.extents = source_extents_fake;
-  env->source.next = (nbdkit_next *) &env->disk;
+  env->source = source_of_context ((nbdkit_next *) &env->disk, size, NULL,
+                                   NULL);
   env->cluster_size = cluster_size;
   fill_disk (env, seed);
 
@@ -515,7 +516,7 @@ env_guest (struct env *env, enum guest_op op, uint64_t offset,
 {
   struct guest_change change;
 
-  CHECK_EQ (engine_guest_begin (&env->engine, &env->source, offset, count, op,
+  CHECK_EQ (engine_guest_begin (&env->engine, &env->source.image, offset, count, op,
                                 NULL, &change), 0);
   racy_fill (env->disk.fake.data + offset, op == GUEST_WRITE ? byte : 0,
              count);
@@ -530,7 +531,7 @@ env_view_of (struct env *env, unsigned i, uint64_t offset, uint64_t count)
 
   CHECK (buf != NULL);
   memset (buf, 0xee, count);
-  r = view_read (&env->engine, &env->source, ENV_ID (i), buf, count, offset);
+  r = view_read (&env->engine, &env->source.image, ENV_ID (i), buf, count, offset);
   if (r == 0)
     CHECK (memcmp (buf, env->s[i].old + offset, count) == 0);
   free (buf);
@@ -548,7 +549,7 @@ env_view_extents_of (struct env *env, unsigned i, uint64_t offset,
 
   CHECK (x != NULL);
   *length = 0;
-  r = view_extents (&env->engine, &env->source, ENV_ID (i), count, offset,
+  r = view_extents (&env->engine, &env->source.image, ENV_ID (i), count, offset,
                     true, x, &nr);
   if (r == 0)
     CHECK (nr > 0 && nr <= CBW_EXTENTS_MAX);

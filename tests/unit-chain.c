@@ -675,7 +675,7 @@ check_waits (void *(*run) (void *), void *opaque)
   struct guest_change change;
 
   atomic_store (&finished, false);
-  CHECK_EQ (engine_guest_begin (&env.engine, &env.source, 0, CS, GUEST_WRITE,
+  CHECK_EQ (engine_guest_begin (&env.engine, &env.source.image, 0, CS, GUEST_WRITE,
                                 NULL, &change), 0);
   pthread_create (&other, NULL, run, opaque);
   unit_give_time ();

@@ -68,7 +68,7 @@ good (void)
 static int
 create (struct cbw_control *rq, bool backup)
 {
-  const struct source source = { .disk = &disk };
+  const struct source source = source_of_disk (&disk);
 
   return command_create (&engine, &segment, &source, SLOT_OWNER_NONE, backup,
                          rq);

@@ -236,7 +236,7 @@ write_copies (uint64_t offset, uint64_t count, const unsigned char *data)
   const uint64_t copied = env.s[env.nr - 1].entry.copied_clusters;
   struct guest_change change;
 
-  CHECK_EQ (engine_guest_begin (&env.engine, &env.source, offset, count,
+  CHECK_EQ (engine_guest_begin (&env.engine, &env.source.image, offset, count,
                                 GUEST_WRITE, data, &change), 0);
   racy_copy (env.disk.fake.data + offset, data, count);
   engine_guest_end (&env.engine, &change, false);
@@ -373,7 +373,7 @@ test_source_fails (void)
 
   env_start (&env, 10 * CS, CS, 1);
   env.disk.fake.fail = ENOMEM;
-  CHECK_EQ (engine_guest_begin (&env.engine, &env.source, 2 * CS + 1, 1,
+  CHECK_EQ (engine_guest_begin (&env.engine, &env.source.image, 2 * CS + 1, 1,
                                 GUEST_WRITE, NULL, &change), 0);
   check_broken (ENOMEM, 2 * CS);
   engine_guest_end (&env.engine, &change, false);
@@ -418,7 +418,7 @@ test_later_piece_fails (void)
   env_end (&env);
 }
 
-/* Nowhere to write to: nothing is read for it. */
+/* Nowhere to write to. */
 static void
 test_no_target (void)
 {
@@ -426,10 +426,11 @@ test_no_target (void)
 
   env_start (&env, 10 * CS, CS, 1);
   target = env.s->snap->target;
-  env.s->snap->target = env.s->snap->store = NULL;
+  env.s->snap->target = env.s->snap->store = image_missing_new ("missing");
+  CHECK (env.s->snap->target != NULL);
   env_guest (&env, GUEST_WRITE, 2 * CS, 2 * CS, 0xaa);
   check_broken (EIO, 2 * CS);
-  CHECK_EQ (env.disk.fake.reads, 0);
+  env.s->snap->target->ops->close (env.s->snap->target);
   env.s->snap->target = env.s->snap->store = target;
   env_end (&env);
 }
@@ -445,7 +446,7 @@ other_guest (void *opaque)
   const uint64_t offset = *(uint64_t *) opaque;
   struct guest_change change;
 
-  CHECK_EQ (engine_guest_begin (&env.engine, &env.source, offset, 1,
+  CHECK_EQ (engine_guest_begin (&env.engine, &env.source.image, offset, 1,
                                 GUEST_WRITE, NULL, &change), 0);
   atomic_store (&other_began, true);
   env.disk.fake.data[offset] = 0xbb;
@@ -587,7 +588,7 @@ begin_unchanged (struct guest_change *write, unsigned char *data,
                  uint64_t offset, uint64_t count)
 {
   memcpy (data, env.disk.fake.data + offset, count);
-  CHECK_EQ (engine_guest_begin (&env.engine, &env.source, offset, count,
+  CHECK_EQ (engine_guest_begin (&env.engine, &env.source.image, offset, count,
                                 GUEST_WRITE, data, write), 0);
   memset (env.disk.fake.data + offset, 0, count);
 }

@@ -324,7 +324,7 @@ view (const char *name, uint64_t cluster, unsigned char *byte)
   struct snapshot_info info;
 
   CHECK (snaptab_find (&segment.map, name, &info));
-  return view_read (&engine, &env.source, info.id, byte, 1, cluster * CS);
+  return view_read (&engine, &env.source.image, info.id, byte, 1, cluster * CS);
 }
 
 static void

@@ -36,7 +36,7 @@ static int
 guest (uint64_t offset, uint64_t count)
 {
   struct guest_change change;
-  const int r = engine_guest_begin (&env.engine, &env.source, offset, count,
+  const int r = engine_guest_begin (&env.engine, &env.source.image, offset, count,
                                     GUEST_WRITE, NULL, &change);
   uint64_t i;
 

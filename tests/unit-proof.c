@@ -45,9 +45,9 @@ write_to (struct env *env, bool failed)
 {
   struct proof p;
 
-  proof_begin (&p, &read_env.source, 2 * CS, sizeof data, data);
+  proof_begin (&p, &read_env.source.image, 2 * CS, sizeof data, data);
   memcpy (at (env), data, sizeof data);
-  return proof_end (&p, &read_env.source, &env->source, 2 * CS, data, failed);
+  return proof_end (&p, &read_env.source.image, &env->source.image, 2 * CS, data, failed);
 }
 
 static void
@@ -91,10 +91,10 @@ test_unreadable (void)
   atomic_store (&read_env.disk.fake.fail, 0);
   end ();
   start ();
-  proof_begin (&p, &read_env.source, 2 * CS, sizeof data, data);
+  proof_begin (&p, &read_env.source.image, 2 * CS, sizeof data, data);
   memcpy (at (&own_env), data, sizeof data);
   atomic_store (&own_env.disk.fake.fail, EIO);
-  CHECK_EQ (proof_end (&p, &read_env.source, &own_env.source, 2 * CS, data,
+  CHECK_EQ (proof_end (&p, &read_env.source.image, &own_env.source.image, 2 * CS, data,
                        false), PROOF_NONE);
   end ();
 }
@@ -121,9 +121,9 @@ test_others_write (void)
   /* It puts back what was there. */
   start ();
   memcpy (old, at (&read_env), sizeof old);
-  proof_begin (&p, &read_env.source, 2 * CS, sizeof data, data);
+  proof_begin (&p, &read_env.source.image, 2 * CS, sizeof data, data);
   memcpy (at (&read_env), old, sizeof old);
-  CHECK_EQ (proof_end (&p, &read_env.source, &read_env.source, 2 * CS, data,
+  CHECK_EQ (proof_end (&p, &read_env.source.image, &read_env.source.image, 2 * CS, data,
                        false), PROOF_NONE);
   end ();
 

@@ -115,7 +115,7 @@ change (uint64_t cluster)
 {
   struct guest_change write;
 
-  CHECK_EQ (engine_guest_begin (&engine, &env.source, cluster * CS, 1,
+  CHECK_EQ (engine_guest_begin (&engine, &env.source.image, cluster * CS, 1,
                                 GUEST_WRITE, NULL, &write), 0);
   env.disk.fake.data[cluster * CS]++;
   engine_guest_end (&engine, &write, false);
@@ -154,9 +154,9 @@ test_all_come_back (void)
   CHECK_EQ (used (), 2);
   CHECK_EQ (find ("a")->state, CBW_SNAPSHOT_LIVE);
   CHECK_EQ (find ("b")->id, id);
-  CHECK (view_read (&engine, &env.source, find ("a")->id, &now, 1, 0) == 0);
+  CHECK (view_read (&engine, &env.source.image, find ("a")->id, &now, 1, 0) == 0);
   CHECK_EQ (now, old);
-  CHECK (view_read (&engine, &env.source, id, &now, 1, 0) == 0);
+  CHECK (view_read (&engine, &env.source.image, id, &now, 1, 0) == 0);
   CHECK_EQ (now, (unsigned char) (old + 1));
   CHECK (create ("c", SIZE)->id > id);
   drop ("b");
@@ -183,7 +183,7 @@ test_order (void)
   vanish ();
   serve ();
   CHECK (find ("c") < find ("b"));
-  CHECK (view_read (&engine, &env.source, find ("b")->id, &now, 1, 0) == 0);
+  CHECK (view_read (&engine, &env.source.image, find ("b")->id, &now, 1, 0) == 0);
   CHECK_EQ (now, old);
   drop ("b");
   drop ("c");
@@ -205,10 +205,10 @@ test_reused_entry (void)
   old = env.disk.fake.data[0];
   CHECK (create ("b", SIZE) == entry);
   CHECK_EQ (entry->copied_clusters, 0);
-  CHECK (view_read (&engine, &env.source, entry->id, &now, 1, 0) == 0);
+  CHECK (view_read (&engine, &env.source.image, entry->id, &now, 1, 0) == 0);
   CHECK_EQ (now, old);
   change (0);
-  CHECK (view_read (&engine, &env.source, entry->id, &now, 1, 0) == 0);
+  CHECK (view_read (&engine, &env.source.image, entry->id, &now, 1, 0) == 0);
   CHECK_EQ (now, old);
   drop ("b");
   end ();
@@ -416,7 +416,7 @@ test_target_gone (void)
   CHECK_EQ (find ("b")->state, CBW_SNAPSHOT_BROKEN);
   CHECK_EQ (find ("c")->state, CBW_SNAPSHOT_LIVE);
   CHECK_EQ (find ("d")->state, CBW_SNAPSHOT_LIVE);
-  CHECK_EQ (view_read (&engine, &env.source, find ("a")->id, &byte, 1, 0),
+  CHECK_EQ (view_read (&engine, &env.source.image, find ("a")->id, &byte, 1, 0),
             EIO);
   drop ("a");
   drop ("b");

@@ -610,7 +610,7 @@ static void *
 trapped_reader (void *opaque)
 {
   (void) opaque;
-  CHECK_EQ (view_read (&env.engine, &env.source, ENV_ID (0), trap.page, CS,
+  CHECK_EQ (view_read (&env.engine, &env.source.image, ENV_ID (0), trap.page, CS,
                        0), 0);
   CHECK (memcmp (trap.page, env.s[0].old, CS) == 0);
   return NULL;

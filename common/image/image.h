@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
-/* An image: the target of a snapshot, which holds old data, or of a backup.
+/* An image: where the data of a cluster is.  That is the target of a snapshot
+ * or of a backup, a store before such a target, or the protected disk itself.
  *
  * One vtable hides what kind of image it is.
  *
@@ -20,23 +21,41 @@
 
 struct image;
 
+/* What is known of a range: the bits of NBD's base:allocation. */
+#define IMAGE_HOLE 1u
+#define IMAGE_ZERO 2u
+
+struct image_extent {
+  uint64_t offset, length;      /* bytes */
+  uint32_t type;                /* IMAGE_HOLE, IMAGE_ZERO */
+};
+
+/* The disk has the first three, and no others; all else has all but extents. */
 struct image_ops {
-  /* Read or write count bytes at offset, all of them or failure. */
+  /* Read (pwrite: write) count bytes at offset, all of them or failure. */
   int (*pread) (struct image *, void *buf, size_t count, uint64_t offset,
                 struct error *e);
+
+  /* Of what kind is the data at offset, and where does it end?  Sets
+   * *data to false if the bytes [offset, *next) surely read as zeroes, and
+   * to true if they may be data.  offset < *next <= end.
+   */
+  int (*extent) (struct image *, uint64_t offset, uint64_t end,
+                 uint64_t *next, bool *data, struct error *e);
+
+  /* Many extents at once; NULL if there is no better way than extent.  Call
+   * image_extents.
+   */
+  int (*extents) (struct image *, uint64_t offset, uint64_t end,
+                  uint64_t limit, struct image_extent *x, size_t max,
+                  size_t *nr, struct error *e);
+
   int (*pwrite) (struct image *, const void *buf, size_t count,
                  uint64_t offset, struct error *e);
 
   /* Make count bytes at offset read as zeroes.  Call image_zero. */
   int (*zero) (struct image *, uint64_t offset, uint64_t count,
                struct error *e);
-
-  /* Of what kind is the data at offset, and where does it end?  Sets
-   * *data to false if the bytes [offset, *next) are a hole, which reads
-   * as zeroes, and to true if they may be data.  offset < *next <= end.
-   */
-  int (*extent) (struct image *, uint64_t offset, uint64_t end,
-                 uint64_t *next, bool *data, struct error *e);
 
   /* Give the space of [offset, offset+count) back, where the file system
    * can: the bytes are not needed any more, and undefined afterwards.
@@ -75,6 +94,23 @@ image_zero (struct image *image, uint64_t offset, uint64_t count,
   return image->reads_zero ? 0 :
     image->ops->zero (image, offset, count, e);
 }
+
+/* The extents from offset on: at least one, at most "max", and no more than
+ * reach to "end"; but the last may be longer, up to "limit".  One follows the
+ * other.  0, and *nr is their number; or -1 with the error set.
+ */
+extern int image_extents (struct image *image, uint64_t offset, uint64_t end,
+                          uint64_t limit, struct image_extent *x, size_t max,
+                          size_t *nr, struct error *e);
+
+/* An image that could not be opened, for good: every operation fails with
+ * EIO and this message, but check, as nothing new can be found out.  NULL if
+ * there is no memory.
+ */
+extern struct image *image_missing_new (const char *message);
+
+/* Is it one of those? */
+extern bool image_is_missing (const struct image *image);
 
 /* Identity of a raw file, to tell whether it was replaced. */
 struct image_id {

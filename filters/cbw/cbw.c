@@ -104,7 +104,7 @@ cbw_get_ready (int thread_model)
 static int
 start_server (void)
 {
-  const struct source source = { .disk = &disk, .serial = serial };
+  const struct source source = source_of_disk (&disk);
   struct source_info info;
   int r;
 

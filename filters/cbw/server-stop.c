@@ -39,7 +39,8 @@ give_up_targets (struct engine *engine)
 
   for (i = 0; chain && i < chain->len; ++i) {
     snap = chain->snaps[i];
-    if (snap->fixed.target_kind == CBW_TARGET_NBD && snap->target)
+    if (snap->fixed.target_kind == CBW_TARGET_NBD &&
+        !image_is_missing (snap->target))
       nbdkit_error ("cbw: snapshot \"%s\": this server has to end; its target, "
                     "an NBD server, may be what it has waited for",
                     snap->fixed.name);

@@ -108,9 +108,7 @@ complete_backup (struct fill *f, struct fill_job *job)
   }
   job->finishing = true;
   job_begin (f, job);
-  r = snap->store == NULL ?
-    error_set (&e, EIO, "its target is missing") :
-    snap->store->ops->flush (snap->store, &e);                      /* F4 */
+  r = snap->store->ops->flush (snap->store, &e);                    /* F4 */
   if (r == 0) {
     /* After the data: a change that was not preserved would have broken it
      * first.  It is not published, and replaces nothing, unless it is right.
@@ -148,7 +146,7 @@ settle_piece (struct fill *f, struct fill_job *job, void *buf)
   const uint64_t length = min_u64 (job_piece (job), n - start);
   const uint64_t cs = job->snap->cluster_size;
   struct settle s = {
-    .chain = f->chain, .copier = f->copier, .source = &f->source,
+    .chain = f->chain, .copier = f->copier, .source = f->source,
     .snap = job->snap, .buf = buf,
   };
   bool probe = start + length > job->data_until, hole = false;
@@ -165,7 +163,7 @@ settle_piece (struct fill *f, struct fill_job *job, void *buf)
     if (hole)
       end = until;
     /* Zeroes that must be written take time, for which guests may wait. */
-    if (hole && job->snap->target && !job->snap->target->reads_zero)
+    if (hole && !job->snap->target->reads_zero)
       end = min_u64 (end, start + max_u64 (ZEROES / cs, length));
   }
   r = settle_range (&s, start, end, hole, &e);

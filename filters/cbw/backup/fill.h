@@ -34,7 +34,7 @@ struct fill_job;
 struct fill {
   struct chain_head *chain;
   struct copier *copier;
-  struct source source;         /* usable in threads of our own */
+  struct image *source;         /* usable in threads of our own */
 
   pthread_mutex_t lock;         /* for the rest */
   pthread_cond_t wake;          /* something has changed, or stop */

@@ -21,6 +21,7 @@ struct run {
   size_t k;                     /* index of the backup */
   uint64_t start, end;
   size_t holder;                /* chain->len: the source */
+  struct image *image;          /* the holder's */
 };
 
 static bool
@@ -43,35 +44,32 @@ length_of (const struct run *run)
 
 /* The first run of [start, end); the backup is in the chain. */
 static struct run
-first_run (const struct chain *chain, uint64_t id, uint64_t start,
+first_run (const struct settle *s, const struct chain *chain, uint64_t start,
            uint64_t end)
 {
   struct run run = {
-    .chain = chain, .k = (size_t) chain_find (chain, id), .start = start
+    .chain = chain, .k = (size_t) chain_find (chain, s->snap->id),
+    .start = start
   };
 
   run.holder = chain_holder (chain, run.k, start, end, &run.end);
+  run.image = in_source (&run) ? s->source : chain->snaps[run.holder]->store;
   return run;
 }
 
 /* How many bytes of the run, from its start on, are of one kind? */
 static uint64_t
-extent_of (const struct settle *s, const struct run *run, bool *hole)
+extent_of (const struct run *run, bool *hole)
 {
-  const uint64_t offset = offset_of (run), len = length_of (run);
-  struct image *target;
+  const uint64_t offset = offset_of (run);
   struct error e;
   uint64_t next;
   bool data;
 
   *hole = false;
-  if (in_source (run))
-    return source_extent (s->source, len, offset, hole);
-  target = run->chain->snaps[run->holder]->store;
-  if (target == NULL ||
-      target->ops->extent (target, offset, offset + len, &next, &data,
-                           &e) == -1)
-    return 0;
+  if (run->image->ops->extent (run->image, offset, offset + length_of (run),
+                               &next, &data, &e) == -1)
+    return 0;                   /* unknown */
   *hole = !data;
   return next - offset;
 }
@@ -95,7 +93,7 @@ settle_probe (const struct settle *s, uint64_t start, uint64_t end,
   *hole = false;
   if (chain_find (chain, s->snap->id) == -1)
     return end;
-  run = first_run (chain, s->snap->id, start, end);
+  run = first_run (s, chain, start, end);
   if (run.holder == run.k)      /* there is nothing to be read */
     return run.end;
   /* The source has data behind clusters that others hold, too.  To ask again
@@ -104,7 +102,7 @@ settle_probe (const struct settle *s, uint64_t start, uint64_t end,
   limit = run.end;
   if (in_source (&run))
     run.end = end;
-  n = clusters_of (&run, extent_of (s, &run, hole));
+  n = clusters_of (&run, extent_of (&run, hole));
   if (n == 0) {
     *hole = false;
     n = 1;
@@ -135,32 +133,14 @@ set_settled (const struct settle *s, const struct run *run, uint64_t held)
 }
 
 static int
-read_run (struct settle *s, const struct run *run, struct error *e)
-{
-  struct image *target;
-  int r;
-
-  if (in_source (run)) {
-    r = source_pread (s->source, s->buf, (uint32_t) length_of (run),
-                      offset_of (run));
-    return r == 0 ? 0 : error_set_errno (e, r, "cannot read the disk");
-  }
-  target = run->chain->snaps[run->holder]->store;
-  if (target == NULL)
-    return error_set (e, EIO, "the target of snapshot \"%s\" is missing",
-                      run->chain->snaps[run->holder]->fixed.name);
-  return target->ops->pread (target, s->buf, length_of (run),
-                             offset_of (run), e);
-}
-
-static int
 copy_run (struct settle *s, const struct run *run, struct error *e)
 {
   uint64_t held;
 
   s->error_offset = offset_of (run);
   s->error_is_read = true;
-  if (read_run (s, run, e) == -1)
+  if (run->image->ops->pread (run->image, s->buf, length_of (run),
+                              s->error_offset, e) == -1)
     return -1;
   s->bytes += length_of (run);
   s->error_is_read = false;
@@ -187,7 +167,7 @@ settle_claimed (struct settle *s, const struct chain *chain,
       snapshot_state (s->snap) != CBW_SNAPSHOT_LIVE)
     return error_set (e, ESHUTDOWN, "the snapshot is gone");
   for (c = mine->need.start; c < mine->need.end; c = run.end) {
-    run = first_run (chain, s->snap->id, c, mine->need.end);
+    run = first_run (s, chain, c, mine->need.end);
     if (run.holder == run.k)
       continue;                 /* a guest was faster */
     if (!holes) {
@@ -196,7 +176,7 @@ settle_claimed (struct settle *s, const struct chain *chain,
       continue;
     }
     /* Asked again, as nobody changes it now. */
-    n = clusters_of (&run, extent_of (s, &run, &hole));
+    n = clusters_of (&run, extent_of (&run, &hole));
     if (n == 0 || !hole)
       break;
     run.end = run.start + n;

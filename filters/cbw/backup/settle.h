@@ -32,7 +32,7 @@
 struct settle {
   struct chain_head *chain;
   struct copier *copier;
-  const struct source *source;
+  struct image *source;         /* the protected disk */
   struct snapshot *snap;        /* of the backup; the caller's reference */
   void *buf;                    /* of piece_clusters (snap) clusters */
 

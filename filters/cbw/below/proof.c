@@ -19,13 +19,16 @@
 #define PROOF_PAUSE (10 * NS_PER_MS)
 
 void
-proof_begin (struct proof *p, const struct source *disk, uint64_t offset,
+proof_begin (struct proof *p, struct image *disk, uint64_t offset,
              uint32_t count, const void *data)
 {
+  struct error e;
+
   p->count = count;
   p->before = malloc (count);
   /* P1.  What is there already would prove nothing. */
-  if (p->before && (source_pread (disk, p->before, count, offset) != 0 ||
+  if (p->before && (disk->ops->pread (disk, p->before, count, offset,
+                                       &e) == -1 ||
                     memcmp (p->before, data, count) == 0)) {
     free (p->before);
     p->before = NULL;
@@ -36,25 +39,25 @@ proof_begin (struct proof *p, const struct source *disk, uint64_t offset,
  * suspicion: others may write there too.
  */
 static enum proof_result
-look_once (const struct proof *p, const struct source *disk,
-           const struct source *own, uint64_t offset, const void *data,
-           unsigned char *now)
+look_once (const struct proof *p, struct image *disk, struct image *own,
+           uint64_t offset, const void *data, unsigned char *now)
 {
-  if (source_pread (disk, now, p->count, offset) != 0)              /* P2 */
+  struct error e;
+
+  if (disk->ops->pread (disk, now, p->count, offset, &e) == -1)     /* P2 */
     return PROOF_NONE;
   /* Somebody has changed it, which would be nobody's if it were apart. */
   if (memcmp (now, p->before, p->count) != 0)
     return PROOF_ONE_DISK;
-  if (source_pread (own, now, p->count, offset) != 0 ||             /* P3 */
+  if (own->ops->pread (own, now, p->count, offset, &e) == -1 ||     /* P3 */
       memcmp (now, data, p->count) != 0)
     return PROOF_NONE;
   return PROOF_APART;
 }
 
 enum proof_result
-proof_end (struct proof *p, const struct source *disk,
-           const struct source *own, uint64_t offset, const void *data,
-           bool failed)
+proof_end (struct proof *p, struct image *disk, struct image *own,
+           uint64_t offset, const void *data, bool failed)
 {
   CLEANUP_FREE unsigned char *before = p->before;
   CLEANUP_FREE unsigned char *now = NULL;

@@ -31,14 +31,14 @@ enum proof_result {
 /* "data" is about to be written at offset; its first "count" bytes are enough,
  * and may be read through "disk".
  */
-extern void proof_begin (struct proof *p, const struct source *disk,
+extern void proof_begin (struct proof *p, struct image *disk,
                          uint64_t offset, uint32_t count, const void *data);
 
 /* It has been written, through "own"; or has failed.  Waits 100 ms before it
  * says PROOF_APART; the caller is in the gate.
  */
-extern enum proof_result proof_end (struct proof *p, const struct source *disk,
-                                    const struct source *own, uint64_t offset,
+extern enum proof_result proof_end (struct proof *p, struct image *disk,
+                                    struct image *own, uint64_t offset,
                                     const void *data, bool failed);
 
 #endif /* CBW_PROOF_H */

@@ -67,8 +67,14 @@ find_hole (struct copier *c, const struct copy_job *job,
   const uint64_t cs = snap->cluster_size, offset = mine->need.start * cs;
   const uint64_t len = snapshot_bytes (snap, mine->need.start,
                                        mine->need.end);
-  const uint64_t zeroes = source_zeroes (job->source, len, offset);
+  uint64_t next, zeroes;
+  struct error e;
+  bool data;
 
+  if (job->source->ops->extent (job->source, offset, offset + len, &next,
+                                &data, &e) == -1 || data)
+    next = offset;
+  zeroes = next - offset;
   if (zeroes < min_u64 (cs, len)) {
     copy_claim_shrink (c, mine, mine->need.start + piece_clusters (snap));
     return false;
@@ -198,7 +204,7 @@ copy_next (struct copier *c, struct copy_job *job, uint64_t *start,
     break;
   }
   *start = mine->need.start;
-  hole = job->sparse && mine->need.by->store && find_hole (c, job, mine);
+  hole = job->sparse && find_hole (c, job, mine);
   if (copy_claimed (c, job, mine, hole, since, &unchanged, &e) == -1)
     result = copy_failed (job, mine, &e, err);
   else if (unchanged) {

@@ -81,7 +81,7 @@ extern void copier_destroy (struct copier *c);
 /* What copy_range is to do; and what it leaves, until copy_end. */
 struct copy_job {
   const struct chain *chain;
-  const struct source *source;
+  struct image *source;         /* the protected disk */
   uint64_t start, end;          /* clusters of the newest snapshot */
 
   /* Look for large holes in the source first, and do not read them: for

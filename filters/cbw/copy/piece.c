@@ -129,28 +129,19 @@ write_runs (const struct snapshot *snap, struct image *target,
 
 void *
 piece_read (struct piece_pool *pool, const struct snapshot *snap,
-            const struct source *source, uint64_t start, uint64_t end,
+            struct image *source, uint64_t start, uint64_t end,
             struct error *e)
 {
-  void *buf;
-  int r;
+  void *buf = buffer_get (pool, snap);
 
-  if (snap->store == NULL) {
-    error_set (e, EIO, "the target of snapshot \"%s\" is missing",
-               snap->fixed.name);
-    return NULL;
-  }
-  buf = buffer_get (pool, snap);
   if (buf == NULL) {
     error_set_errno (e, ENOMEM, "buffer for a copy");
     return NULL;
   }
-  r = source_pread (source, buf, (uint32_t) snapshot_bytes (snap, start, end),
-                    start * snap->cluster_size);
-  if (r == 0)
+  if (source->ops->pread (source, buf, snapshot_bytes (snap, start, end),
+                          start * snap->cluster_size, e) == 0)
     return buf;
   piece_put (pool, buf);
-  error_set_errno (e, r, "cannot read old data from the disk");
   return NULL;
 }
 

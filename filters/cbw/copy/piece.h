@@ -35,11 +35,10 @@ extern void piece_pool_init (struct piece_pool *pool);
 extern void piece_pool_destroy (struct piece_pool *pool);
 
 /* Read the old data of clusters [start, end) of snap, a piece at most, into
- * a buffer that goes back by piece_put.  NULL with the error set, and
- * nothing read, even if there is no target to write it to.
+ * a buffer that goes back by piece_put.  NULL with the error set.
  */
 extern void *piece_read (struct piece_pool *pool, const struct snapshot *snap,
-                         const struct source *source, uint64_t start,
+                         struct image *source, uint64_t start,
                          uint64_t end, struct error *e);
 extern void piece_put (struct piece_pool *pool, void *buf);
 

@@ -86,7 +86,7 @@ pop_job (struct timed_pool *pool)
  * came before the guest went on.
  */
 static int
-copy_piece (struct piece_pool *buffers, const struct source *source,
+copy_piece (struct piece_pool *buffers, struct image *source,
             const struct timed_job *job, uint64_t *held, struct error *e)
 {
   void *old = piece_read (buffers, job->snap, source, job->start, job->end,
@@ -126,7 +126,7 @@ worker (void *opaque)
     pthread_mutex_unlock (&pool->lock);
     held = 0;
     r = job->hole ? piece_zero (job->snap, job->start, job->end, &e) :
-      copy_piece (pool->buffers, &pool->source, job, &held, &e);
+      copy_piece (pool->buffers, pool->source, job, &held, &e);
     pthread_mutex_lock (&pool->lock);
 
     job->r = r;

@@ -34,7 +34,7 @@ struct timed_job;
 
 struct timed_pool {
   struct piece_pool *buffers;
-  struct source source;         /* usable in threads of our own */
+  struct image *source;         /* usable in threads of our own */
 
   pthread_mutex_t lock;         /* for the rest */
   pthread_cond_t work;          /* the queue has a job, or stop */

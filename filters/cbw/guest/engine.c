@@ -123,8 +123,8 @@ void
 engine_set_source (struct engine *e, const struct source *source)
 {
   e->source = *source;
-  e->copier.timed.source = *source;
-  e->fill.source = *source;
+  e->copier.timed.source = &e->source.image;
+  e->fill.source = &e->source.image;
 }
 
 /* The clusters of the newest snapshot that a change touches; returns the
@@ -205,7 +205,7 @@ end_stall (struct engine *e)
 }
 
 int
-engine_guest_begin (struct engine *e, const struct source *source,
+engine_guest_begin (struct engine *e, struct image *source,
                     uint64_t offset, uint64_t count, enum guest_op op,
                     const void *data, struct guest_change *change)
 {

@@ -83,7 +83,7 @@ struct guest_change {
  * protected disk.  "data" is what will be written there, or NULL; both must
  * stay until the end.
  */
-extern int engine_guest_begin (struct engine *e, const struct source *source,
+extern int engine_guest_begin (struct engine *e, struct image *source,
                                uint64_t offset, uint64_t count,
                                enum guest_op op, const void *data,
                                struct guest_change *change);

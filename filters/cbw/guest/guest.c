@@ -74,12 +74,8 @@ guest_prepare (struct guest *g, struct disk *disk, nbdkit_next *next)
 static struct source
 guest_source (const struct guest *g, struct disk *disk)
 {
-  return (struct source) {
-    .disk = disk,
-    .next = disk->backend ? NULL : g->next,
-    .size = g->size,
-    .serial = disk->serial,
-  };
+  return source_of_context (disk->backend ? NULL : g->next, g->size, disk,
+                            disk->serial);
 }
 
 /* Snapshots would be, and are, of another disk than this guest has. */
@@ -99,7 +95,7 @@ guest_is_apart (struct engine *engine, struct disk *disk, uint64_t offset)
 static void
 begin_proof (const struct guest *g, struct disk *disk, struct change *c)
 {
-  const struct source source = { .disk = disk, .serial = disk->serial };
+  struct source source = source_of_disk (disk);
   const uint32_t count = (uint32_t)
     min_u64 (c->count, max_u64 (PROOF_SIZE, g->minimum_block));
 
@@ -107,19 +103,21 @@ begin_proof (const struct guest *g, struct disk *disk, struct change *c)
   if (!atomic_load_explicit (&g->proven, memory_order_relaxed) &&
       c->op == GUEST_WRITE && disk_next (disk) != g->next &&
       c->offset + count <= disk_size (disk))
-    proof_begin (&c->proof, &source, c->offset, count, c->data);
+    proof_begin (&c->proof, &source.image, c->offset, count, c->data);
 }
 
 static void
 end_proof (struct guest *g, struct engine *engine, struct disk *disk,
            struct change *c, bool failed)
 {
-  const struct source source = { .disk = disk, .serial = disk->serial };
-  const struct source own = { .next = g->next, .serial = disk->serial };
+  struct source source = source_of_disk (disk);
+  struct source own = source_of_context (g->next, g->size, NULL,
+                                         disk->serial);
 
   if (c->proof.before == NULL)
     return;
-  switch (proof_end (&c->proof, &source, &own, c->offset, c->data, failed)) {
+  switch (proof_end (&c->proof, &source.image, &own.image, c->offset, c->data,
+                     failed)) {
   case PROOF_ONE_DISK:
     atomic_store (&g->proven, true);
     break;
@@ -138,7 +136,7 @@ guest_begin (struct guest *g, struct engine *engine, struct disk *disk,
   int r;
 
   c->source = guest_source (g, disk);
-  r = engine_guest_begin (engine, &c->source, c->offset, c->count, c->op,
+  r = engine_guest_begin (engine, &c->source.image, c->offset, c->count, c->op,
                           c->data, &c->change);
   if (r != 0)
     return r == ETIMEDOUT ? EIO : r; /* NBD has no such error */

@@ -39,7 +39,7 @@ is_readable (struct engine *e, const struct snapshot *snap, uint64_t start,
              uint64_t end)
 {
   struct error ignored;
-  void *buf = piece_read (&e->copier.buffers, snap, &e->source, start, end,
+  void *buf = piece_read (&e->copier.buffers, snap, &e->source.image, start, end,
                           &ignored);
 
   if (buf)
@@ -143,7 +143,7 @@ suspects_preserve (struct engine *e, struct error *error)
   inflight_collect (f);
   for (i = 0; i < f->nr_ranges; ++i) {
     r = &f->ranges[i];
-    err = engine_guest_begin (e, &e->source, r->start, r->end - r->start,
+    err = engine_guest_begin (e, &e->source.image, r->start, r->end - r->start,
                               GUEST_ZERO, NULL, &change);
     if (err != 0)
       return error_set_errno (error, err, "cannot preserve the disk at offset "

@@ -154,7 +154,7 @@ check_targets (struct engine *engine)
      * broken for nobody: those that could look through it have gone before.
      */
     target = chain->snaps[j]->target;
-    if (target && target->ops->check (target, &e) == -1)
+    if (target->ops->check (target, &e) == -1)
       chain_lose_target (chain, j, &e);
   }
 }

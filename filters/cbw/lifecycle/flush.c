@@ -17,7 +17,7 @@
 
 /* One target's flush. */
 struct flush_job {
-  struct image *target;         /* NULL: there is none */
+  struct image *target;
   _Atomic (bool) done;
   int r;                        /* when it is */
   struct error e;
@@ -41,8 +41,7 @@ flush_thread (void *opaque)
 
   while ((i = atomic_fetch_add (&f->next, 1)) < f->len) {
     job = &f->jobs[i];
-    if (job->target)
-      job->r = job->target->ops->flush (job->target, &job->e);
+    job->r = job->target->ops->flush (job->target, &job->e);
     atomic_store (&job->done, true);
   }
 }

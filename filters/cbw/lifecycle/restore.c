@@ -261,8 +261,13 @@ restore_targets (const struct segment *segment, struct writeback *writeback,
                        &snap->target, e);
     if (r == TARGET_NOT_NOW && is_target_needed (chain, j))
       return refuse_for_now (segment, snap, e);
-    if (r != TARGET_OPENED)
+    if (r != TARGET_OPENED) {
       chain_lose_target (chain, j, e);
+      snap->target = image_missing_new (e->msg);
+      if (snap->target == NULL)
+        return error_set_errno (e, ENOMEM, "snapshot \"%s\"",
+                                snap->fixed.name);
+    }
     if (writeback_set_store (writeback, snap, true, e) == -1)
       return -1;
     snapshot_count_held (snap);
@@ -281,7 +286,7 @@ restore_backups (struct engine *engine, struct error *e)
   chain = engine->chain.current;
   for (i = 0; chain && i < chain->len; ++i) {
     snap = chain->snaps[i];
-    if (snapshot_is_backup (snap) && snap->target)
+    if (snapshot_is_backup (snap))
       fill_count (snap);
     if (snapshot_state (snap) != CBW_SNAPSHOT_HIDDEN &&
         fill_add (&engine->fill, snap, e) == -1)

@@ -140,7 +140,7 @@ run_read (struct service *s, const struct request *rq, void *buf)
   if (rq->length > CBW_SLOT_BUFFER_SIZE)
     return EINVAL;
   turn = turns_begin (&s->turns, rq->length);
-  r = view_read (s->engine, &s->source, rq->snapshot, buf, rq->length,
+  r = view_read (s->engine, &s->source.image, rq->snapshot, buf, rq->length,
                  rq->offset);
   turns_end (&s->turns, turn);
   return r;
@@ -165,7 +165,7 @@ run_request (struct service *s, const struct request *rq, void *buf,
   case CBW_REQUEST_READ:
     return run_read (s, rq, buf);
   case CBW_REQUEST_EXTENTS:
-    return view_extents (s->engine, &s->source, rq->snapshot, rq->length,
+    return view_extents (s->engine, &s->source.image, rq->snapshot, rq->length,
                          rq->offset, s->info.can_extents, buf, count);
   case CBW_REQUEST_CACHE:
     return run_cache (s, rq);

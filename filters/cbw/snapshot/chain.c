@@ -242,7 +242,7 @@ chain_unneeded (const struct chain *chain, size_t j, uint64_t *cursor,
   const uint64_t n = snapshot_clusters (snap);
   size_t nr = 0;
 
-  if (snap->target == NULL || snapshot_is_complete (snap))
+  if (image_is_missing (snap->target) || snapshot_is_complete (snap))
     *cursor = n;
   while (*cursor < n && nr < max) {
     runs[nr] = next_unneeded (chain, j, *cursor, n);
@@ -259,7 +259,7 @@ chain_punch (const struct chain *chain, size_t j, uint64_t start,
   struct snapshot *snap = chain->snaps[j];
   struct chain_run run;
 
-  if (snap->target == NULL || snapshot_is_complete (snap))
+  if (image_is_missing (snap->target) || snapshot_is_complete (snap))
     return;
   for (; start < end; start = run.end) {
     run = next_unneeded (chain, j, start, end);

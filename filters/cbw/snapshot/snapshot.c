@@ -220,7 +220,7 @@ snapshot_count_held (struct snapshot *snap)
 {
   const uint64_t n = snapshot_clusters (snap);
   uint64_t most = 0, data = 0, c, end;
-  bool known = snap->store != NULL;
+  bool known = true;
 
   if (snapshot_is_backup (snap))
     return;

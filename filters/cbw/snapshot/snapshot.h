@@ -33,7 +33,8 @@ struct snapshot {
   uint64_t size;                /* bytes */
   uint32_t cluster_size;
   struct bitmap access, done, dirty; /* in the segment */
-  struct image *target;         /* owned; NULL if it could not be opened */
+  struct image *target;         /* owned; if it could not be opened again, one
+                                 * that is missing (image.h) */
   struct image *store;          /* what guests' copies are written to and read
                                  * from: the target, or an image before it,
                                  * which is owned (writeback.h) */

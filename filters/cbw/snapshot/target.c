@@ -294,7 +294,8 @@ target_discard (const struct cbw_snapshot *fixed, struct image *image)
 
   if (fixed->target_kind == CBW_TARGET_NBD) {
     /* Without an image there is nobody to be told. */
-    if (image && image_nbd_empty (image, fixed->size, &e) == -1)
+    if (image && !image_is_missing (image) &&
+        image_nbd_empty (image, fixed->size, &e) == -1)
       nbdkit_debug ("cbw: %s", e.msg);
     return;
   }

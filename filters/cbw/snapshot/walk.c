@@ -11,10 +11,11 @@
 
 void
 walk_start (struct walk *w, const struct chain *chain, size_t k,
-            uint64_t offset, uint64_t end)
+            struct image *source, uint64_t offset, uint64_t end)
 {
   *w = (struct walk) {
-    .chain = chain, .k = k, .end = end, .from = offset, .to = offset
+    .chain = chain, .k = k, .source = source, .end = end, .from = offset,
+    .to = offset
   };
 }
 
@@ -32,8 +33,11 @@ walk_next (struct walk *w)
   /* One look at the bit: see chain.h. */
   stop = bitmap_next_clear (&snap->access, c, end);
   w->accessible = stop > c;
-  if (w->accessible)
+  if (w->accessible) {
     w->holder = chain_holder (w->chain, w->k, c, stop, &run);
+    w->image = walk_in_source (w) ? w->source :
+      w->chain->snaps[w->holder]->store;
+  }
   else
     run = bitmap_next_set (&snap->access, c, end);
   w->to = min_u64 (run * cs, w->end);
@@ -47,7 +51,7 @@ walk_source_hull (const struct chain *chain, size_t k, uint64_t offset,
   struct walk w;
   bool any = false;
 
-  walk_start (&w, chain, k, offset, end);
+  walk_start (&w, chain, k, NULL, offset, end);
   while (walk_next (&w))
     if (walk_in_source (&w)) {
       if (!any)

@@ -20,16 +20,18 @@
 struct walk {
   const struct chain *chain;
   size_t k;                     /* index of the snapshot */
+  struct image *source;         /* the protected disk */
   uint64_t end;                 /* of the range */
 
   uint64_t from, to;            /* this part */
   bool accessible;              /* or it has no holder */
   size_t holder;                /* chain->len: the source */
+  struct image *image;          /* the holder's */
 };
 
 /* Walk over [offset, end) of snapshot k; no part is looked at yet. */
 extern void walk_start (struct walk *w, const struct chain *chain, size_t k,
-                        uint64_t offset, uint64_t end);
+                        struct image *source, uint64_t offset, uint64_t end);
 
 /* Go to the next part; false at the end. */
 extern bool walk_next (struct walk *w);
@@ -38,15 +40,6 @@ static inline bool
 walk_in_source (const struct walk *w)
 {
   return w->accessible && w->holder == w->chain->len;
-}
-
-/* Of an accessible part that is not in the source: the store that has it,
- * or NULL if there is none.
- */
-static inline struct image *
-walk_target (const struct walk *w)
-{
-  return w->chain->snaps[w->holder]->store;
 }
 
 /* The smallest range that covers all that comes from the source now; false

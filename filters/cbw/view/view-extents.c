@@ -7,10 +7,10 @@
 #include <config.h>
 
 #include <errno.h>
-
-#include <nbdkit-filter.h>
+#include <stdlib.h>
 
 #include "snapshot/walk.h"
+#include "utils/cleanup.h"
 #include "utils/rounding.h"
 #include "view/view-steps.h"
 #include "view/view.h"
@@ -55,8 +55,7 @@ list_add_target (struct list *l, struct image *target, uint64_t from,
   bool data;
 
   for (; from < to && !*full; from = next) {
-    if (target == NULL ||
-        target->ops->extent (target, from, to, &next, &data, &error) == -1)
+    if (target->ops->extent (target, from, to, &next, &data, &error) == -1)
       return EIO;
     *full = !list_add (l, next - from,
                        data ? 0 : CBW_EXTENT_HOLE | CBW_EXTENT_ZERO);
@@ -68,10 +67,11 @@ list_add_target (struct list *l, struct image *target, uint64_t from,
  * extents with the parts; beyond the last, nothing is known.
  */
 static void
-list_add_source (struct list *l, const struct nbdkit_extents *from_source,
-                 size_t *cursor, uint64_t from, uint64_t to, bool *full)
+list_add_source (struct list *l, const struct image_extent *from_source,
+                 size_t nr, size_t *cursor, uint64_t from, uint64_t to,
+                 bool *full)
 {
-  struct nbdkit_extent x;
+  const struct image_extent *x;
   uint64_t next;
 
   for (; from < to && !*full; from = next) {
@@ -79,23 +79,16 @@ list_add_source (struct list *l, const struct nbdkit_extents *from_source,
       *full = !list_add (l, to - from, 0);
       return;
     }
-    do {
-      if (*cursor == nbdkit_extents_count (from_source)) {
-        *full = true;
-        return;
-      }
-      x = nbdkit_get_extent (from_source, *cursor);
-    } while (x.offset + x.length <= from && ++*cursor);
-    next = min_u64 (x.offset + x.length, to);
-    *full = !list_add (l, next - from, x.type);
+    for (x = from_source + *cursor; *cursor < nr &&
+           x->offset + x->length <= from; ++x, ++*cursor)
+      ;
+    if (*cursor == nr) {
+      *full = true;
+      return;
+    }
+    next = min_u64 (x->offset + x->length, to);
+    *full = !list_add (l, next - from, x->type);
   }
-}
-
-static void
-cleanup_extents_free (struct nbdkit_extents **extents)
-{
-  if (*extents)
-    nbdkit_extents_free (*extents);
 }
 
 /* How many clusters of the range may be read. */
@@ -117,20 +110,20 @@ count_accessible (const struct snapshot *snap, uint64_t count,
 
 /* One try; -1, which is no errno, if something was discarded meanwhile. */
 static int
-try_extents (struct engine *e, const struct source *source, uint64_t id,
+try_extents (struct engine *e, struct image *source, uint64_t id,
              uint64_t count, uint64_t offset, uint64_t beyond,
              bool can_extents, struct cbw_extent *extents, uint32_t *nr)
 {
   CLEANUP_CHAIN_PUT struct chain *before = NULL;
   CLEANUP_CHAIN_PUT struct chain *after = NULL;
-  __attribute__ ((cleanup (cleanup_extents_free)))
-  struct nbdkit_extents *from_source = NULL;
+  CLEANUP_FREE struct image_extent *from_source = NULL;
   struct list l = { .extents = extents, .enough = count };
-  size_t k, cursor = 0;
+  size_t k, nr_source = 0, cursor = 0;
+  struct error error;
   struct walk w;
   uint64_t from, to, limit, certain, accessible;
   bool full = false;
-  int r, err;
+  int r;
 
   *nr = 0;
   r = view_begin (e, id, count, offset, &before, &k);
@@ -139,11 +132,12 @@ try_extents (struct engine *e, const struct source *source, uint64_t id,
   limit = offset + min_u64 (before->snaps[k]->size - offset, count + beyond);
   if (can_extents &&
       walk_source_hull (before, k, offset, offset + count, &from, &to)) {
-    from_source = source_extents (source,                           /* R1 */
-                                  (uint32_t) min_u64 (to - from, UINT32_MAX),
-                                  from, limit, false, &err);
+    from_source = malloc (CBW_EXTENTS_MAX * sizeof *from_source);
     if (from_source == NULL)
-      return err;
+      return ENOMEM;
+    if (image_extents (source, from, to, limit, from_source,        /* R1 */
+                       CBW_EXTENTS_MAX, &nr_source, &error) == -1)
+      return error.num;
   }
   r = view_again (e, id, &after, &k);                               /* R2 */
   if (r != 0)
@@ -155,20 +149,21 @@ try_extents (struct engine *e, const struct source *source, uint64_t id,
   if (certain > offset)
     limit = certain;            /* the client asks for the rest */
   else if (from_source) {
-    nbdkit_extents_free (from_source);
+    free (from_source);
     from_source = NULL;
     limit = offset + min_u64 (count, after->snaps[k]->cluster_size);
   }
 
   accessible = count_accessible (after->snaps[k], limit - offset, offset);
-  walk_start (&w, after, k, offset, limit);                         /* R3 */
+  walk_start (&w, after, k, source, offset, limit);                 /* R3 */
   while (!full && walk_next (&w)) {
     if (!w.accessible)
       full = !list_add (&l, w.to - w.from, CBW_EXTENT_HOLE);
     else if (walk_in_source (&w))
-      list_add_source (&l, from_source, &cursor, w.from, w.to, &full);
+      list_add_source (&l, from_source, nr_source, &cursor, w.from, w.to,
+                       &full);
     else {
-      r = list_add_target (&l, walk_target (&w), w.from, w.to, &full); /* R4 */
+      r = list_add_target (&l, w.image, w.from, w.to, &full);         /* R4 */
       if (r != 0)
         return r;
     }
@@ -183,7 +178,7 @@ try_extents (struct engine *e, const struct source *source, uint64_t id,
 }
 
 int
-view_extents (struct engine *e, const struct source *source, uint64_t id,
+view_extents (struct engine *e, struct image *source, uint64_t id,
               uint64_t count, uint64_t offset, bool can_extents,
               struct cbw_extent *extents, uint32_t *nr)
 {

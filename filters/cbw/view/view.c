@@ -74,18 +74,18 @@ view_end (const struct chain *chain, size_t k)
 }
 
 int
-view_read (struct engine *e, const struct source *source, uint64_t id,
+view_read (struct engine *e, struct image *source, uint64_t id,
            void *buf, uint64_t count, uint64_t offset)
 {
   CLEANUP_CHAIN_PUT struct chain *before = NULL;
   CLEANUP_CHAIN_PUT struct chain *after = NULL;
   unsigned char *p = buf;
-  struct error error;
+  struct error error = { .num = 0 }; /* of the source */
   struct walk w;
   uint64_t from, to;
   bool from_source;
   size_t k;
-  int r, source_err = 0;
+  int r;
 
   r = view_begin (e, id, count, offset, &before, &k);
   if (r != 0)
@@ -95,28 +95,24 @@ view_read (struct engine *e, const struct source *source, uint64_t id,
   from_source = walk_source_hull (before, k, offset, offset + count, &from,
                                   &to);
   if (from_source)
-    source_err = source_pread (source, p + (from - offset),         /* R1 */
-                               (uint32_t) (to - from), from);
+    from_source = source->ops->pread (source, p + (from - offset),  /* R1 */
+                                      to - from, from, &error) == 0;
   r = view_again (e, id, &after, &k);                               /* R2 */
   if (r != 0)
     return r;
-  if (from_source && source_err == 0)
+  if (from_source)
     copy_overlay (&e->copier, p + (from - offset), from, to - from); /* RS */
 
-  walk_start (&w, after, k, offset, offset + count);                /* R3 */
+  walk_start (&w, after, k, source, offset, offset + count);        /* R3 */
   while (walk_next (&w)) {
     if (!w.accessible)
       return EPERM;
     if (walk_in_source (&w)) {
-      if (source_err)
-        return source_err;
+      if (!from_source)
+        return error.num;
     }
-    else if (walk_target (&w) == NULL)
-      return EIO;
-    else if (walk_target (&w)->ops->pread (walk_target (&w),        /* R4 */
-                                           p + (w.from - offset),
-                                           w.to - w.from, w.from,
-                                           &error) == -1) {
+    else if (w.image->ops->pread (w.image, p + (w.from - offset),   /* R4 */
+                                  w.to - w.from, w.from, &error) == -1) {
       nbdkit_error ("cbw: %s", error.msg);
       return EIO;
     }

@@ -22,7 +22,7 @@
 #include "segment/layout.h"
 
 /* The data of [offset, offset+count) into buf. */
-extern int view_read (struct engine *e, const struct source *source,
+extern int view_read (struct engine *e, struct image *source,
                       uint64_t id, void *buf, uint64_t count,
                       uint64_t offset);
 
@@ -39,7 +39,7 @@ extern int view_discard (struct engine *e, uint64_t id, uint64_t count,
  * of the range, but at least one; the last may go beyond the range.  *nr
  * is their number.
  */
-extern int view_extents (struct engine *e, const struct source *source,
+extern int view_extents (struct engine *e, struct image *source,
                          uint64_t id, uint64_t count, uint64_t offset,
                          bool source_extents, struct cbw_extent *extents,
                          uint32_t *nr);

@@ -80,7 +80,7 @@ writeback_set_store (struct writeback *w, struct snapshot *snap, bool adopt,
   struct writeback_image *wi;
 
   snap->store = snap->target;
-  if (w->cells.map == NULL || snap->target == NULL)
+  if (w->cells.map == NULL || image_is_missing (snap->target))
     return 0;
   wi = writeback_image_new (w, snap);
   if (wi == NULL)
