@@ -7,10 +7,10 @@
 
 #include "engine-env.h"
 #include "lifecycle/lifecycle.h"
+#include "service/serve.h"
 #include "unit.h"
 #include "utils/cleanup.h"
 #include "utils/rounding.h"
-#include "view/view.h"
 
 /* ---- nbdkit's functions ---- */
 
@@ -429,9 +429,13 @@ env_restore (struct env *env, uint64_t size, enum cbw_snapshot_state state)
   s->snap = calloc (1, sizeof *s->snap);
   CHECK (s->snap != NULL);
   *s->snap = (struct snapshot) {
-    .refs = 1, .entry = &s->entry, .id = ENV_ID (i), .size = size,
-    .cluster_size = env->cluster_size, .access = s->access, .done = s->done,
-    .dirty = s->dirty, .target = &s->target->image, .state = state,
+    .refs = 1, .entry = &s->entry, .dirty = s->dirty,
+    .target = &s->target->image, .state = state,
+    .view = {
+      .id = ENV_ID (i), .size = size, .cluster_size = env->cluster_size,
+      .backup = s->entry.options.backup, .state = &s->snap->state,
+      .access = s->access, .done = s->done,
+    },
   };
   memcpy (&s->snap->fixed, &s->entry, sizeof s->entry);
   CHECK (writeback_set_store (&env->engine.writeback, s->snap, true, &e) == 0);
@@ -516,8 +520,8 @@ env_guest (struct env *env, enum guest_op op, uint64_t offset,
 {
   struct guest_change change;
 
-  CHECK_EQ (engine_guest_begin (&env->engine, &env->source.image, offset, count, op,
-                                NULL, &change), 0);
+  CHECK_EQ (engine_guest_begin (&env->engine, &env->source.image, offset,
+                                count, op, NULL, &change), 0);
   racy_fill (env->disk.fake.data + offset, op == GUEST_WRITE ? byte : 0,
              count);
   engine_guest_end (&env->engine, &change, false);
@@ -531,7 +535,8 @@ env_view_of (struct env *env, unsigned i, uint64_t offset, uint64_t count)
 
   CHECK (buf != NULL);
   memset (buf, 0xee, count);
-  r = view_read (&env->engine, &env->source.image, ENV_ID (i), buf, count, offset);
+  r = serve_read (&env->engine, &env->source.image, ENV_ID (i), buf, count,
+                  offset);
   if (r == 0)
     CHECK (memcmp (buf, env->s[i].old + offset, count) == 0);
   free (buf);
@@ -549,14 +554,14 @@ env_view_extents_of (struct env *env, unsigned i, uint64_t offset,
 
   CHECK (x != NULL);
   *length = 0;
-  r = view_extents (&env->engine, &env->source.image, ENV_ID (i), count, offset,
-                    true, x, &nr);
+  r = serve_extents (&env->engine, &env->source.image, ENV_ID (i), count,
+                     offset, true, x, &nr);
   if (r == 0)
     CHECK (nr > 0 && nr <= CBW_EXTENTS_MAX);
   for (n = 0; r == 0 && n < nr; ++n) {
     CHECK (x[n].length > 0);
     CHECK (*length < count);    /* only the last may go beyond */
-    CHECK (offset + *length + x[n].length <= env->s[i].snap->size);
+    CHECK (offset + *length + x[n].length <= env->s[i].snap->view.size);
     for (j = 0; x[n].type & CBW_EXTENT_ZERO && j < x[n].length; ++j)
       CHECK_EQ (env->s[i].old[offset + *length + j], 0);
     *length += x[n].length;

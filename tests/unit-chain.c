@@ -14,7 +14,6 @@
 #include "lifecycle/lifecycle.h"
 #include "unit.h"
 #include "utils/rounding.h"
-#include "view/view.h"
 
 #define CS 4096
 #define NR_MAX 4                /* snapshots of the exhaustive tests */
@@ -141,7 +140,7 @@ check_holders (const struct chain *chain)
   for (k = 0; k < env.nr; ++k)
     for (c = 0; c < clusters (k); ++c)
       for (end = c + 1; end <= clusters (k); ++end) {
-        CHECK_EQ (chain_holder (chain, k, c, end, &run),
+        CHECK_EQ (view_holder (&chain->views, k, c, end, &run),
                   oracle_holder (k, c));
         CHECK (run > c && run <= end);
         for (i = c; i < run; ++i)
@@ -675,7 +674,8 @@ check_waits (void *(*run) (void *), void *opaque)
   struct guest_change change;
 
   atomic_store (&finished, false);
-  CHECK_EQ (engine_guest_begin (&env.engine, &env.source.image, 0, CS, GUEST_WRITE,
+  CHECK_EQ (engine_guest_begin (&env.engine, &env.source.image, 0, CS,
+                                GUEST_WRITE,
                                 NULL, &change), 0);
   pthread_create (&other, NULL, run, opaque);
   unit_give_time ();
@@ -757,7 +757,7 @@ look_at_bits (const struct chain *chain)
   uint64_t c, run;
 
   while ((c = atomic_load (&race_at)) < RACE_BITS) {
-    chain_holder (chain, 0, c, RACE_BITS, &run);
+    view_holder (&chain->views, 0, c, RACE_BITS, &run);
     CHECK (run > c && run <= RACE_BITS);
     if (chain_next_needed (chain, c, RACE_BITS, &need))
       CHECK (need.start >= c && need.start < need.end);
@@ -769,25 +769,31 @@ test_changing_bits (void)
 {
   static uint64_t words[3][RACE_BITS / 64];
   struct cbw_snapshot *entry = calloc (1, sizeof *entry);
-  struct snapshot snap = { .cluster_size = CS, .size = RACE_BITS * CS };
-  struct chain *chain = malloc (sizeof *chain + sizeof chain->snaps[0]);
+  struct snapshot snap = {
+    .view = {
+      .cluster_size = CS, .size = RACE_BITS * CS, .state = &snap.state
+    }
+  };
+  struct chain *chain = calloc (1, sizeof *chain);
   pthread_t thread;
   unsigned round;
 
   CHECK (entry != NULL && chain != NULL);
   atomic_store (&entry->state, CBW_SNAPSHOT_LIVE);
   snap.entry = entry;
-  snap.done = (struct bitmap) { (void *) words[0], RACE_BITS };
-  snap.access = (struct bitmap) { (void *) words[1], RACE_BITS };
+  snap.view.done = (struct bitmap) { (void *) words[0], RACE_BITS };
+  snap.view.access = (struct bitmap) { (void *) words[1], RACE_BITS };
   snap.dirty = (struct bitmap) { (void *) words[2], RACE_BITS };
-  race_done = snap.done;
-  race_access = snap.access;
+  race_done = snap.view.done;
+  race_access = snap.view.access;
   chain->len = 1;
   chain->snaps[0] = &snap;
+  chain->views.len = 1;
+  chain->views.views[0] = &snap.view;
 
   for (round = 0; round < 200; ++round) {
-    bitmap_clear (&snap.done, 0, RACE_BITS);
-    bitmap_set (&snap.access, 0, RACE_BITS);
+    bitmap_clear (&snap.view.done, 0, RACE_BITS);
+    bitmap_set (&snap.view.access, 0, RACE_BITS);
     atomic_store (&race_at, 0);
     pthread_create (&thread, NULL, change_bits, NULL);
     look_at_bits (chain);

@@ -23,7 +23,7 @@ check_done (uint64_t start, uint64_t end)
 {
   uint64_t c;
 
-  for (c = 0; c < env.s->snap->done.nbits; ++c)
+  for (c = 0; c < env.s->snap->view.done.nbits; ++c)
     CHECK_EQ (env_done (&env, c), c >= start && c < end);
   CHECK_EQ (env.s->entry.copied_clusters, end - start);
 }
@@ -105,9 +105,9 @@ static void
 look_not_done (void *unused)
 {
   (void) unused;
-  CHECK (!bitmap_test (&env.s->snap->done, 2));
+  CHECK (!bitmap_test (&env.s->snap->view.done, 2));
   CHECK (!bitmap_test (&env.s->snap->dirty, 2));
-  CHECK (memcmp (env.disk.fake.data, env.s->old, env.s->snap->size) == 0);
+  CHECK (memcmp (env.disk.fake.data, env.s->old, env.s->snap->view.size) == 0);
   CHECK (env_view (&env, 2 * CS, CS) == 0);
 }
 
@@ -166,17 +166,17 @@ test_partial_holes (void)
   for (n = 0; n < 60; ++n) {
     env_start (&env, 12 * CS + 777, CS, n);
     for (c = 0; c < 6; ++c) {
-      from = unit_random (&seed) % env.s->snap->size;
-      to = from + unit_random (&seed) % (env.s->snap->size - from);
+      from = unit_random (&seed) % env.s->snap->view.size;
+      to = from + unit_random (&seed) % (env.s->snap->view.size - from);
       memset (env.disk.fake.data + from, c % 2 ? 0x77 : 0, to - from);
     }
-    memcpy (env.s->old, env.disk.fake.data, env.s->snap->size);
-    from = unit_random (&seed) % env.s->snap->size;
-    to = from + 1 + unit_random (&seed) % (env.s->snap->size - from);
+    memcpy (env.s->old, env.disk.fake.data, env.s->snap->view.size);
+    from = unit_random (&seed) % env.s->snap->view.size;
+    to = from + 1 + unit_random (&seed) % (env.s->snap->view.size - from);
     env_guest (&env, n % 2 ? GUEST_TRIM : GUEST_ZERO, from, to - from, 0);
     for (c = from / CS; c * CS < to; ++c)
       CHECK (env_done (&env, c));
-    CHECK (env_view (&env, 0, env.s->snap->size) == 0);
+    CHECK (env_view (&env, 0, env.s->snap->view.size) == 0);
     env_end (&env);
   }
 }
@@ -186,8 +186,9 @@ static void
 test_past_the_end (void)
 {
   env_start (&env, 10 * CS, CS, 1);
-  env.s->snap->size = 4 * CS + 100;
-  env.s->snap->done.nbits = env.s->snap->access.nbits = env.s->snap->dirty.nbits = 5;
+  env.s->snap->view.size = 4 * CS + 100;
+  env.s->snap->view.done.nbits = env.s->snap->view.access.nbits =
+    env.s->snap->dirty.nbits = 5;
   env_guest (&env, GUEST_WRITE, 4 * CS + 100, CS, 0xaa);
   env_guest (&env, GUEST_TRIM, 6 * CS, CS, 0);
   check_done (0, 0);
@@ -204,7 +205,7 @@ static void
 test_access (void)
 {
   env_start (&env, 10 * CS, CS, 1);
-  bitmap_clear (&env.s->snap->access, 3, 6);
+  bitmap_clear (&env.s->snap->view.access, 3, 6);
   env_guest (&env, GUEST_WRITE, 3 * CS, 3 * CS, 0xaa);
   check_done (0, 0);
   CHECK_EQ (env.disk.fake.reads, 0);
@@ -279,12 +280,12 @@ test_same (void)
   CHECK (same_copies (2 * CS + 7, 3 * CS, 0));
   check_done (2, 6);
   CHECK (same_copies (10 * CS, 100, 99));
-  CHECK (bitmap_test (&env.s->snap->done, 10));
+  CHECK (bitmap_test (&env.s->snap->view.done, 10));
   CHECK (env_view (&env, 0, size) == 0);
 
   CHECK (!same_copies (0, size, -1));
   CHECK (same_copies (0, size, 2 * CS - 1)); /* the run 0 1, not 6 ... 9 */
-  CHECK (!bitmap_test (&env.s->snap->done, 6));
+  CHECK (!bitmap_test (&env.s->snap->view.done, 6));
   CHECK (bitmap_test (&env.s->snap->dirty, 1));
   CHECK (!bitmap_test (&env.s->snap->dirty, 6));
   CHECK (bitmap_test (&env.s->snap->dirty, 10));
@@ -426,12 +427,12 @@ test_no_target (void)
 
   env_start (&env, 10 * CS, CS, 1);
   target = env.s->snap->target;
-  env.s->snap->target = env.s->snap->store = image_missing_new ("missing");
+  env.s->snap->target = env.s->snap->view.store = image_missing_new ("missing");
   CHECK (env.s->snap->target != NULL);
   env_guest (&env, GUEST_WRITE, 2 * CS, 2 * CS, 0xaa);
   check_broken (EIO, 2 * CS);
   env.s->snap->target->ops->close (env.s->snap->target);
-  env.s->snap->target = env.s->snap->store = target;
+  env.s->snap->target = env.s->snap->view.store = target;
   env_end (&env);
 }
 

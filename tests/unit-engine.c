@@ -94,7 +94,7 @@ run_round (unsigned seed, bool break_it)
   CHECK_EQ (env_view (&env, 0, SIZE), break_it ? EIO : 0);
   for (c = 0; c < CLUSTERS; ++c)
     env_done (&env, c);
-  CHECK_EQ (bitmap_count (&env.s->snap->done, 0, CLUSTERS),
+  CHECK_EQ (bitmap_count (&env.s->snap->view.done, 0, CLUSTERS),
             env.s->entry.copied_clusters);
   env_end (&env);
 }

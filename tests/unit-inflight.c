@@ -19,9 +19,9 @@
 #include "lifecycle/lifecycle.h"
 #include "segment/segment-server.h"
 #include "segment/snaptab.h"
+#include "service/serve.h"
 #include "unit.h"
 #include "utils/cleanup.h"
-#include "view/view.h"
 
 #define CS (64 * 1024)
 #define CLUSTERS 200            /* more than may be copied at once */
@@ -324,7 +324,8 @@ view (const char *name, uint64_t cluster, unsigned char *byte)
   struct snapshot_info info;
 
   CHECK (snaptab_find (&segment.map, name, &info));
-  return view_read (&engine, &env.source.image, info.id, byte, 1, cluster * CS);
+  return serve_read (&engine, &env.source.image, info.id, byte, 1,
+                     cluster * CS);
 }
 
 static void

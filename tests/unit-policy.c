@@ -13,7 +13,6 @@
 #include "lifecycle/lifecycle.h"
 #include "unit.h"
 #include "utils/clock.h"
-#include "view/view.h"
 
 #define K 1024
 #define CS (64 * K)
@@ -36,7 +35,8 @@ static int
 guest (uint64_t offset, uint64_t count)
 {
   struct guest_change change;
-  const int r = engine_guest_begin (&env.engine, &env.source.image, offset, count,
+  const int r = engine_guest_begin (&env.engine, &env.source.image, offset,
+                                    count,
                                     GUEST_WRITE, NULL, &change);
   uint64_t i;
 
@@ -371,7 +371,7 @@ test_quota (void)
   CHECK_EQ (guest (3 * CS, 1), EDQUOT);
   CHECK_EQ (guest (4 * CS, 1), 0);
   CHECK_EQ (env.s->entry.held_bytes, 2 * CS);
-  CHECK_EQ (view_discard (&env.engine, ENV_ID (0), CS, 0), 0);
+  CHECK_EQ (discard_clusters (&env.engine, ENV_ID (0), CS, 0), 0);
   CHECK_EQ (env.s->entry.held_bytes, CS);
   /* 5 fits, 6 does not: nothing of it counts, however often. */
   CHECK_EQ (guest (5 * CS, 2 * CS), EDQUOT);
@@ -387,7 +387,7 @@ static void
 discard_all (void *unused)
 {
   (void) unused;
-  CHECK_EQ (view_discard (&env.engine, ENV_ID (0), SIZE, 0), 0);
+  CHECK_EQ (discard_clusters (&env.engine, ENV_ID (0), SIZE, 0), 0);
   env_guest (&env, GUEST_WRITE, 0, SIZE, 0xaa);
 }
 
@@ -395,7 +395,7 @@ static void
 discard_one (void *unused)
 {
   (void) unused;
-  CHECK_EQ (view_discard (&env.engine, ENV_ID (0), CS, 3 * CS), 0);
+  CHECK_EQ (discard_clusters (&env.engine, ENV_ID (0), CS, 3 * CS), 0);
   env_guest (&env, GUEST_WRITE, 3 * CS, CS, 0xaa);
 }
 
@@ -458,7 +458,7 @@ static void *
 other_discard (void *unused)
 {
   (void) unused;
-  CHECK_EQ (view_discard (&env.engine, ENV_ID (0), 3 * CS, 2 * CS), 0);
+  CHECK_EQ (discard_clusters (&env.engine, ENV_ID (0), 3 * CS, 2 * CS), 0);
   atomic_store (&other_result, 1);
   return NULL;
 }
@@ -557,7 +557,7 @@ test_discard_random (void)
           env_drop (&env, j);
         break;
       case 2: case 3: case 4:
-        view_discard (&env.engine, ENV_ID (j), (to - from) * CS, from * CS);
+        discard_clusters (&env.engine, ENV_ID (j), (to - from) * CS, from * CS);
         break;
       default:
         env_guest (&env, GUEST_WRITE, from * CS, (to - from) * CS,

@@ -47,7 +47,8 @@ write_to (struct env *env, bool failed)
 
   proof_begin (&p, &read_env.source.image, 2 * CS, sizeof data, data);
   memcpy (at (env), data, sizeof data);
-  return proof_end (&p, &read_env.source.image, &env->source.image, 2 * CS, data, failed);
+  return proof_end (&p, &read_env.source.image, &env->source.image, 2 * CS,
+                    data, failed);
 }
 
 static void
@@ -94,7 +95,8 @@ test_unreadable (void)
   proof_begin (&p, &read_env.source.image, 2 * CS, sizeof data, data);
   memcpy (at (&own_env), data, sizeof data);
   atomic_store (&own_env.disk.fake.fail, EIO);
-  CHECK_EQ (proof_end (&p, &read_env.source.image, &own_env.source.image, 2 * CS, data,
+  CHECK_EQ (proof_end (&p, &read_env.source.image, &own_env.source.image,
+                       2 * CS, data,
                        false), PROOF_NONE);
   end ();
 }
@@ -123,7 +125,8 @@ test_others_write (void)
   memcpy (old, at (&read_env), sizeof old);
   proof_begin (&p, &read_env.source.image, 2 * CS, sizeof data, data);
   memcpy (at (&read_env), old, sizeof old);
-  CHECK_EQ (proof_end (&p, &read_env.source.image, &read_env.source.image, 2 * CS, data,
+  CHECK_EQ (proof_end (&p, &read_env.source.image, &read_env.source.image,
+                       2 * CS, data,
                        false), PROOF_NONE);
   end ();
 

@@ -14,8 +14,8 @@
 #include "lifecycle/lifecycle.h"
 #include "segment/segment-server.h"
 #include "segment/snaptab.h"
+#include "service/serve.h"
 #include "unit.h"
-#include "view/view.h"
 
 #define CS 4096
 #define SIZE (10 * CS - 5)
@@ -154,9 +154,10 @@ test_all_come_back (void)
   CHECK_EQ (used (), 2);
   CHECK_EQ (find ("a")->state, CBW_SNAPSHOT_LIVE);
   CHECK_EQ (find ("b")->id, id);
-  CHECK (view_read (&engine, &env.source.image, find ("a")->id, &now, 1, 0) == 0);
+  CHECK (serve_read (&engine, &env.source.image, find ("a")->id, &now, 1,
+                     0) == 0);
   CHECK_EQ (now, old);
-  CHECK (view_read (&engine, &env.source.image, id, &now, 1, 0) == 0);
+  CHECK (serve_read (&engine, &env.source.image, id, &now, 1, 0) == 0);
   CHECK_EQ (now, (unsigned char) (old + 1));
   CHECK (create ("c", SIZE)->id > id);
   drop ("b");
@@ -183,7 +184,8 @@ test_order (void)
   vanish ();
   serve ();
   CHECK (find ("c") < find ("b"));
-  CHECK (view_read (&engine, &env.source.image, find ("b")->id, &now, 1, 0) == 0);
+  CHECK (serve_read (&engine, &env.source.image, find ("b")->id, &now, 1,
+                     0) == 0);
   CHECK_EQ (now, old);
   drop ("b");
   drop ("c");
@@ -205,10 +207,10 @@ test_reused_entry (void)
   old = env.disk.fake.data[0];
   CHECK (create ("b", SIZE) == entry);
   CHECK_EQ (entry->copied_clusters, 0);
-  CHECK (view_read (&engine, &env.source.image, entry->id, &now, 1, 0) == 0);
+  CHECK (serve_read (&engine, &env.source.image, entry->id, &now, 1, 0) == 0);
   CHECK_EQ (now, old);
   change (0);
-  CHECK (view_read (&engine, &env.source.image, entry->id, &now, 1, 0) == 0);
+  CHECK (serve_read (&engine, &env.source.image, entry->id, &now, 1, 0) == 0);
   CHECK_EQ (now, old);
   drop ("b");
   end ();
@@ -416,7 +418,8 @@ test_target_gone (void)
   CHECK_EQ (find ("b")->state, CBW_SNAPSHOT_BROKEN);
   CHECK_EQ (find ("c")->state, CBW_SNAPSHOT_LIVE);
   CHECK_EQ (find ("d")->state, CBW_SNAPSHOT_LIVE);
-  CHECK_EQ (view_read (&engine, &env.source.image, find ("a")->id, &byte, 1, 0),
+  CHECK_EQ (serve_read (&engine, &env.source.image, find ("a")->id, &byte, 1,
+                        0),
             EIO);
   drop ("a");
   drop ("b");

@@ -10,8 +10,8 @@
 #include <pthread.h>
 
 #include "engine-env.h"
+#include "service/serve.h"
 #include "unit.h"
-#include "view/view.h"
 
 #define K 1024
 #define CS (64 * K)
@@ -230,14 +230,16 @@ test_ranges (void)
   unsigned char c;
 
   env_start (&env, SIZE, CS, 1);
-  CHECK_EQ (view_read (&env.engine, &env.source.image, 99, &c, 1, 0), ESHUTDOWN);
-  CHECK_EQ (view_read (&env.engine, &env.source.image, ENV_SNAPSHOT_ID, &c, 0, 0),
+  CHECK_EQ (serve_read (&env.engine, &env.source.image, 99, &c, 1, 0),
+            ESHUTDOWN);
+  CHECK_EQ (serve_read (&env.engine, &env.source.image, ENV_SNAPSHOT_ID, &c,
+                        0, 0),
             EINVAL);
   CHECK_EQ (env_view (&env, SIZE, 1), EINVAL);
   CHECK_EQ (env_view (&env, SIZE - 1, 2), EINVAL);
-  CHECK_EQ (view_read (&env.engine, &env.source.image, ENV_SNAPSHOT_ID, &c, 2,
+  CHECK_EQ (serve_read (&env.engine, &env.source.image, ENV_SNAPSHOT_ID, &c, 2,
                        UINT64_MAX), EINVAL);
-  CHECK_EQ (view_read (&env.engine, &env.source.image, ENV_SNAPSHOT_ID, &c,
+  CHECK_EQ (serve_read (&env.engine, &env.source.image, ENV_SNAPSHOT_ID, &c,
                        UINT64_MAX, 1), EINVAL);
   CHECK_EQ (env.disk.fake.reads, 0);
   env_end (&env);
@@ -250,13 +252,13 @@ test_access (void)
   uint32_t nr;
 
   env_start (&env, SIZE, CS, 1);
-  bitmap_clear (&env.s->snap->access, 3, 4);
+  bitmap_clear (&env.s->snap->view.access, 3, 4);
   CHECK (env_view (&env, 0, 3 * CS) == 0);
   CHECK (env_view (&env, 4 * CS, SIZE - 4 * CS) == 0);
   CHECK_EQ (env_view (&env, 3 * CS - 1, 2), EPERM);
   CHECK_EQ (env_view (&env, 4 * CS - 1, 1), EPERM);
   /* A hole of unknown content, so that tools that look do not read it. */
-  CHECK_EQ (view_extents (&env.engine, &env.source.image, ENV_SNAPSHOT_ID, CS,
+  CHECK_EQ (serve_extents (&env.engine, &env.source.image, ENV_SNAPSHOT_ID, CS,
                           3 * CS, true, extents, &nr), 0);
   CHECK_EQ (nr, 1);
   CHECK_EQ (extents[0].length, CS);
@@ -292,7 +294,8 @@ test_extents (void)
   env_guest (&env, GUEST_ZERO, 6 * CS, SIZE - 6 * CS, 0);
   check_all_extents ();
 
-  CHECK (view_extents (&env.engine, &env.source.image, ENV_SNAPSHOT_ID, 4 * CS, 0,
+  CHECK (serve_extents (&env.engine, &env.source.image, ENV_SNAPSHOT_ID,
+                        4 * CS, 0,
                        true, x, &nr) == 0);
   CHECK_EQ (nr, 3);
   CHECK (x[0].type == 0 && x[0].length == CS);
@@ -301,7 +304,8 @@ test_extents (void)
   CHECK (x[2].type == 0 && x[2].length == 2 * CS);
 
   /* A source that knows of no extents is data; targets still know. */
-  CHECK (view_extents (&env.engine, &env.source.image, ENV_SNAPSHOT_ID, SIZE, 0,
+  CHECK (serve_extents (&env.engine, &env.source.image, ENV_SNAPSHOT_ID, SIZE,
+                        0,
                        false, x, &nr) == 0);
   CHECK (x[0].type == 0 && x[1].type != 0);
   env_end (&env);

@@ -12,9 +12,10 @@
 #include <sys/mman.h>
 
 #include "engine-env.h"
+#include "lifecycle/lifecycle.h"
+#include "service/serve.h"
 #include "unit.h"
 #include "utils/clock.h"
-#include "view/view.h"
 #include "writeback/writeback-private.h"
 
 #define CS 4096
@@ -120,9 +121,9 @@ check_view (unsigned i)
 {
   uint64_t length;
 
-  CHECK_EQ (env_view_of (&env, i, 0, env.s[i].snap->size), 0);
+  CHECK_EQ (env_view_of (&env, i, 0, env.s[i].snap->view.size), 0);
   CHECK_EQ (env_view_of (&env, i, 3 * CS + 7, 5 * CS), 0);
-  CHECK_EQ (env_view_extents_of (&env, i, 0, env.s[i].snap->size, &length),
+  CHECK_EQ (env_view_extents_of (&env, i, 0, env.s[i].snap->view.size, &length),
             0);
 }
 
@@ -299,8 +300,8 @@ test_discard (void)
   fill_buffer (DRAIN_THREADS_FILE);
   change (120, 1);
   change (123, 1);
-  CHECK_EQ (view_discard (&env.engine, ENV_ID (0), CS, 0), 0);
-  CHECK_EQ (view_discard (&env.engine, ENV_ID (0), CS, 120 * CS), 0);
+  CHECK_EQ (discard_clusters (&env.engine, ENV_ID (0), CS, 0), 0);
+  CHECK_EQ (discard_clusters (&env.engine, ENV_ID (0), CS, 120 * CS), 0);
   CHECK_EQ (env_buffered (&env), DRAIN_THREADS_FILE + 1);
   CHECK_EQ (env_view (&env, 123 * CS, CS), 0);
   bitmap_clear (&env.s[0].punched, 0, CLUSTERS);
@@ -375,7 +376,7 @@ test_flush (void)
   close_door (0);
   change_and_wait (0, 9);
   CHECK (pthread_create (&thread, NULL, flush_thread,
-                         env.s[0].snap->store) == 0);
+                         env.s[0].snap->view.store) == 0);
   unit_give_time ();
   CHECK_EQ (env.s[0].target->flushes, 0);
   open_door ();
@@ -423,8 +424,8 @@ test_held (void)
   env.s[0].target->holes = true;
   change (0, 4);
   CHECK_EQ (env.s[0].entry.held_bytes, 3 * CS);
-  CHECK_EQ (view_discard (&env.engine, ENV_ID (0), CS, 0), 0);
-  CHECK_EQ (view_discard (&env.engine, ENV_ID (0), CS, 0), 0);
+  CHECK_EQ (discard_clusters (&env.engine, ENV_ID (0), CS, 0), 0);
+  CHECK_EQ (discard_clusters (&env.engine, ENV_ID (0), CS, 0), 0);
   CHECK_EQ (env.s[0].entry.held_bytes, 2 * CS);
   bitmap_clear (access, 2, 3);  /* a discard that has just begun */
   env_drain (&env);
@@ -435,8 +436,8 @@ test_held (void)
 
   close_door (0);
   change_and_wait (20, 1);
-  CHECK_EQ (view_discard (&env.engine, ENV_ID (0), CS, 20 * CS), 0);
-  CHECK_EQ (view_discard (&env.engine, ENV_ID (0), CS, 20 * CS), 0);
+  CHECK_EQ (discard_clusters (&env.engine, ENV_ID (0), CS, 20 * CS), 0);
+  CHECK_EQ (discard_clusters (&env.engine, ENV_ID (0), CS, 20 * CS), 0);
   open_door ();
   wait_drained ();
   while (atomic_load (&env.s[0].entry.held_bytes) != CS)
@@ -452,7 +453,7 @@ test_twice (void)
   struct error e;
 
   start_full (64);
-  image = env.s[0].snap->store;
+  image = env.s[0].snap->view.store;
   change (0, 1);
   CHECK (image->ops->pwrite (image, env.s[0].old, 3 * CS, 0, &e) == 0);
   CHECK_EQ (env_buffered (&env), 3);
@@ -486,9 +487,9 @@ test_flush_discarded (void)
   struct error e;
 
   start_full (64);
-  image = env.s[0].snap->store;
+  image = env.s[0].snap->view.store;
   change (0, 1);
-  CHECK_EQ (view_discard (&env.engine, ENV_ID (0), CS, 0), 0);
+  CHECK_EQ (discard_clusters (&env.engine, ENV_ID (0), CS, 0), 0);
   CHECK (image->ops->flush (image, &e) == 0);
   end ();
 }
@@ -610,7 +611,8 @@ static void *
 trapped_reader (void *opaque)
 {
   (void) opaque;
-  CHECK_EQ (view_read (&env.engine, &env.source.image, ENV_ID (0), trap.page, CS,
+  CHECK_EQ (serve_read (&env.engine, &env.source.image, ENV_ID (0), trap.page,
+                        CS,
                        0), 0);
   CHECK (memcmp (trap.page, env.s[0].old, CS) == 0);
   return NULL;
@@ -643,7 +645,7 @@ test_read_in_the_middle (void)
 static void *
 trapped_copy (void *opaque)
 {
-  struct image *image = env.s[0].snap->store;
+  struct image *image = env.s[0].snap->view.store;
   struct error e;
 
   (void) opaque;
@@ -764,7 +766,7 @@ test_stop (void)
   while (!stalled ())
     usleep (200);
   CHECK (pthread_create (&thread, NULL, stopped_flush,
-                         env.s[0].snap->store) == 0);
+                         env.s[0].snap->view.store) == 0);
   unit_give_time ();
   writeback_stop (&env.engine.writeback);
   pthread_join (thread, NULL);

@@ -187,6 +187,7 @@ job_piece (const struct fill_job *job)
   uint64_t n = job->careful ? 1 : piece_clusters (snap);
 
   if (speed != 0)
-    n = min_u64 (n, max_u64 (speed / BURST_PER_SEC / snap->cluster_size, 1));
+    n = min_u64 (n, max_u64 (speed / BURST_PER_SEC / snap->view.cluster_size,
+                             1));
   return n;
 }

@@ -108,7 +108,7 @@ complete_backup (struct fill *f, struct fill_job *job)
   }
   job->finishing = true;
   job_begin (f, job);
-  r = snap->store->ops->flush (snap->store, &e);                    /* F4 */
+  r = snap->view.store->ops->flush (snap->view.store, &e);          /* F4 */
   if (r == 0) {
     /* After the data: a change that was not preserved would have broken it
      * first.  It is not published, and replaces nothing, unless it is right.
@@ -144,7 +144,7 @@ settle_piece (struct fill *f, struct fill_job *job, void *buf)
 {
   const uint64_t n = snapshot_clusters (job->snap), start = job->cursor;
   const uint64_t length = min_u64 (job_piece (job), n - start);
-  const uint64_t cs = job->snap->cluster_size;
+  const uint64_t cs = job->snap->view.cluster_size;
   struct settle s = {
     .chain = f->chain, .copier = f->copier, .source = f->source,
     .snap = job->snap, .buf = buf,
@@ -209,7 +209,7 @@ new_buffer (const struct snapshot *snap)
   void *buf;
 
   return posix_memalign (&buf, 4096, piece_clusters (snap) *
-                         snap->cluster_size) == 0 ? buf : NULL;
+                         snap->view.cluster_size) == 0 ? buf : NULL;
 }
 
 static void
@@ -261,13 +261,13 @@ void
 fill_count (struct snapshot *snap)
 {
   const uint64_t n = snapshot_clusters (snap);
-  const uint64_t done = bitmap_count (&snap->done, 0, n);
+  const uint64_t done = bitmap_count (&snap->view.done, 0, n);
   uint64_t moved = 0, c, end;
 
   for (c = bitmap_next_set (&snap->dirty, 0, n); c < n;
        c = bitmap_next_set (&snap->dirty, end, n)) {
     end = bitmap_next_clear (&snap->dirty, c, n);
-    moved += end - c - bitmap_count (&snap->done, c, end);
+    moved += end - c - bitmap_count (&snap->view.done, c, end);
   }
   atomic_store (&snap->entry->copied_clusters, done);
   atomic_store (&snap->entry->fill.moved_clusters, moved);
@@ -317,7 +317,7 @@ find_job (struct fill *f, uint64_t id)
   struct fill_job *job;
 
   for (job = f->jobs; job; job = job->next)
-    if (job->snap->id == id &&
+    if (job->snap->view.id == id &&
         snapshot_state (job->snap) == CBW_SNAPSHOT_LIVE)
       return job;
   return NULL;

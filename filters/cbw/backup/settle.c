@@ -33,7 +33,7 @@ in_source (const struct run *run)
 static uint64_t
 offset_of (const struct run *run)
 {
-  return run->start * run->chain->snaps[run->k]->cluster_size;
+  return run->start * run->chain->snaps[run->k]->view.cluster_size;
 }
 
 static uint64_t
@@ -48,12 +48,12 @@ first_run (const struct settle *s, const struct chain *chain, uint64_t start,
            uint64_t end)
 {
   struct run run = {
-    .chain = chain, .k = (size_t) chain_find (chain, s->snap->id),
+    .chain = chain, .k = (size_t) chain_find (chain, s->snap->view.id),
     .start = start
   };
 
-  run.holder = chain_holder (chain, run.k, start, end, &run.end);
-  run.image = in_source (&run) ? s->source : chain->snaps[run.holder]->store;
+  run.holder = view_holder (&chain->views, run.k, start, end, &run.end);
+  run.image = view_image (&chain->views, run.holder, s->source);
   return run;
 }
 
@@ -79,7 +79,7 @@ static uint64_t
 clusters_of (const struct run *run, uint64_t bytes)
 {
   return bytes == length_of (run) ? run->end - run->start :
-    bytes / run->chain->snaps[run->k]->cluster_size;
+    bytes / run->chain->snaps[run->k]->view.cluster_size;
 }
 
 uint64_t
@@ -91,7 +91,7 @@ settle_probe (const struct settle *s, uint64_t start, uint64_t end,
   uint64_t n, limit;
 
   *hole = false;
-  if (chain_find (chain, s->snap->id) == -1)
+  if (chain_find (chain, s->snap->view.id) == -1)
     return end;
   run = first_run (s, chain, start, end);
   if (run.holder == run.k)      /* there is nothing to be read */
@@ -163,7 +163,7 @@ settle_claimed (struct settle *s, const struct chain *chain,
   uint64_t c, n;
   bool hole;
 
-  if (chain_find (chain, s->snap->id) == -1 ||
+  if (chain_find (chain, s->snap->view.id) == -1 ||
       snapshot_state (s->snap) != CBW_SNAPSHOT_LIVE)
     return error_set (e, ESHUTDOWN, "the snapshot is gone");
   for (c = mine->need.start; c < mine->need.end; c = run.end) {

@@ -151,7 +151,7 @@ copy_describe_oldest (struct copier *c, char *buf, size_t len)
     return false;
   snprintf (buf, len, "the copy of old data at offset %" PRIu64 " to %s, for "
             "snapshot \"%s\", which has taken %.1f s so far",
-            oldest->need.start * oldest->need.by->cluster_size,
+            oldest->need.start * oldest->need.by->view.cluster_size,
             oldest->need.by->fixed.target, oldest->need.by->fixed.name,
             (double) (now_monotonic_ns () - oldest->since_ns) / NS_PER_SEC);
   return true;

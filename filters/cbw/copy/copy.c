@@ -64,7 +64,7 @@ find_hole (struct copier *c, const struct copy_job *job,
            struct copy_claim *mine)
 {
   const struct snapshot *snap = mine->need.by;
-  const uint64_t cs = snap->cluster_size, offset = mine->need.start * cs;
+  const uint64_t cs = snap->view.cluster_size, offset = mine->need.start * cs;
   const uint64_t len = snapshot_bytes (snap, mine->need.start,
                                        mine->need.end);
   uint64_t next, zeroes;
@@ -82,7 +82,7 @@ find_hole (struct copier *c, const struct copy_job *job,
   if (zeroes < len)
     copy_claim_shrink (c, mine, mine->need.start + zeroes / cs);
   /* Where nothing is to be written, it takes no time. */
-  if (!snap->store->reads_zero)
+  if (!snap->view.store->reads_zero)
     copy_claim_shrink (c, mine, mine->need.start + max_u64 (HOLE_SIZE / cs, 1));
   return true;
 }
@@ -100,7 +100,7 @@ copy_piece (struct copier *c, const struct copy_job *job,
     return -1;
   *unchanged = unchanged_is (job, snap, old, start, end);
   if (!*unchanged)
-    r = piece_write (snap, snap->store, old, start, end, held, e);
+    r = piece_write (snap, snap->view.store, old, start, end, held, e);
   piece_put (&c->buffers, old);
   return r;
 }
@@ -120,7 +120,7 @@ copy_claimed (struct copier *c, const struct copy_job *job,
   uint64_t held = 0;
   int r;
 
-  if (timeout_ns != 0 && !(hole && snap->store->reads_zero))
+  if (timeout_ns != 0 && !(hole && snap->view.store->reads_zero))
     r = timed_copy (&c->timed, snap, start, end, hole, since, timeout_ns,
                     &held, e);
   else if (hole)
@@ -159,7 +159,7 @@ copy_failed (const struct copy_job *job, const struct copy_claim *mine,
     return COPY_STALL;
   }
   *err = snapshot_copy_failed (by, e->num, mine->need.start *
-                               by->cluster_size, e->msg);           /* W3' */
+                               by->view.cluster_size, e->msg);      /* W3' */
   return *err == 0 ? COPY_DONE : COPY_FAILED;
 }
 

@@ -22,7 +22,7 @@ struct piece_buffer {
 uint64_t
 piece_clusters (const struct snapshot *snap)
 {
-  return max_u64 (PIECE_SIZE / snap->cluster_size, 1);
+  return max_u64 (PIECE_SIZE / snap->view.cluster_size, 1);
 }
 
 void
@@ -59,7 +59,7 @@ buffer_get (struct piece_pool *pool, const struct snapshot *snap)
   }
   if (buffer == NULL &&
       posix_memalign (&p, 4096,
-                      piece_clusters (snap) * snap->cluster_size) == 0)
+                      piece_clusters (snap) * snap->view.cluster_size) == 0)
     buffer = p;
   return buffer;
 }
@@ -105,7 +105,7 @@ write_runs (const struct snapshot *snap, struct image *target,
             const unsigned char *buf, uint64_t offset, uint64_t len,
             uint64_t *held, struct error *e)
 {
-  const uint64_t cs = snap->cluster_size;
+  const uint64_t cs = snap->view.cluster_size;
   bool zero = is_zero (buf, min_u64 (cs, len)), next = zero;
   uint64_t start = 0, end;      /* a run of one kind, and then the next */
   int r;
@@ -139,7 +139,7 @@ piece_read (struct piece_pool *pool, const struct snapshot *snap,
     return NULL;
   }
   if (source->ops->pread (source, buf, snapshot_bytes (snap, start, end),
-                          start * snap->cluster_size, e) == 0)
+                          start * snap->view.cluster_size, e) == 0)
     return buf;
   piece_put (pool, buf);
   return NULL;
@@ -151,7 +151,7 @@ piece_write (const struct snapshot *snap, struct image *target,
              struct error *e)
 {
   *held = 0;
-  if (write_runs (snap, target, buf, start * snap->cluster_size,
+  if (write_runs (snap, target, buf, start * snap->view.cluster_size,
                   snapshot_bytes (snap, start, end), held, e) == 0)
     return 0;
   snapshot_give_back (snap, *held); /* it is to be written again */
@@ -162,7 +162,7 @@ int
 piece_zero (const struct snapshot *snap, uint64_t start, uint64_t end,
             struct error *e)
 {
-  return image_zero (snap->store, start * snap->cluster_size,
+  return image_zero (snap->view.store, start * snap->view.cluster_size,
                      snapshot_bytes (snap, start, end), e);
 }
 
@@ -175,7 +175,7 @@ piece_done (const struct snapshot *snap, uint64_t start, uint64_t end,
 {
   struct cbw_snapshot *entry = snap->entry;
 
-  bitmap_set (&snap->done, start, end);
+  bitmap_set (&snap->view.done, start, end);
   atomic_fetch_add (&entry->copied_clusters, end - start);
   atomic_fetch_add (&entry->copied_bytes, held);
 }

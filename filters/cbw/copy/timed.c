@@ -98,7 +98,7 @@ copy_piece (struct piece_pool *buffers, struct image *source,
   atomic_thread_fence (memory_order_acquire);
   r = atomic_load (&job->given_up) ?
     error_set (e, ETIMEDOUT, "the copy was given up") :
-    piece_write (job->snap, job->snap->store, old, job->start, job->end,
+    piece_write (job->snap, job->snap->view.store, old, job->start, job->end,
                  held, e);
   piece_put (buffers, old);
   return r;

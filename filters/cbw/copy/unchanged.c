@@ -15,7 +15,7 @@ static bool
 overlap (const struct copy_job *job, const struct snapshot *snap,
          uint64_t start, uint64_t end, uint64_t *from, uint64_t *to)
 {
-  const uint64_t offset = start * snap->cluster_size;
+  const uint64_t offset = start * snap->view.cluster_size;
 
   *from = max_u64 (offset, job->offset);
   *to = min_u64 (offset + snapshot_bytes (snap, start, end),
@@ -35,7 +35,7 @@ unchanged_is (const struct copy_job *job, const struct snapshot *snap,
 
   return job->compare && overlap (job, snap, start, end, &from, &to) &&
     to - from >= snapshot_bytes (snap, start, end) / 2 &&
-    memcmp (old + (from - start * snap->cluster_size),
+    memcmp (old + (from - start * snap->view.cluster_size),
             job->data + (from - job->offset), to - from) == 0;
 }
 
@@ -66,7 +66,7 @@ copy_over (struct copier *c, const struct copy_job *job,
            const struct chain_need *need, uint64_t *held, struct error *e)
 {
   const struct snapshot *snap = need->by;
-  const uint64_t offset = need->start * snap->cluster_size;
+  const uint64_t offset = need->start * snap->view.cluster_size;
   const uint64_t len = snapshot_bytes (snap, need->start, need->end);
   uint64_t from, to;
   char *old;
@@ -74,15 +74,17 @@ copy_over (struct copier *c, const struct copy_job *job,
 
   if (overlap (job, snap, need->start, need->end, &from, &to) &&
       to - from == len)
-    return piece_write (snap, snap->store, job->data + (from - job->offset),
-                        need->start, need->end, held, e);
+    return piece_write (snap, snap->view.store,
+                        job->data + (from - job->offset), need->start,
+                        need->end, held, e);
   old = piece_read (&c->buffers, snap, job->source, need->start, need->end, e);
   if (old == NULL)
     return -1;
   if (from < to)
     memcpy (old + (from - offset), job->data + (from - job->offset),
             to - from);
-  r = piece_write (snap, snap->store, old, need->start, need->end, held, e);
+  r = piece_write (snap, snap->view.store, old, need->start, need->end, held,
+                   e);
   piece_put (&c->buffers, old);
   return r;
 }
@@ -102,7 +104,7 @@ copy_kept (struct copier *c, const struct copy_job *job,
       piece_done (need.by, need.start, need.end, held);
     else
       snapshot_break (need.by, CBW_BROKEN_COPY, e.num,
-                      need.start * need.by->cluster_size, e.msg);
+                      need.start * need.by->view.cluster_size, e.msg);
 }
 
 /* From now on the claims are of copies: those that wait for copies see that,

@@ -20,9 +20,10 @@ check_size (struct disk *d, const struct snapshot *snap, struct error *e)
 {
   const uint64_t size = disk_size (d), seen = atomic_load (&d->seen);
 
-  if (size > snap->size)
+  if (size > snap->view.size)
     return error_set (e, EAGAIN, "the disk has grown from %" PRIu64 " to %"
-                      PRIu64 " bytes just now; try again", snap->size, size);
+                      PRIu64 " bytes just now; try again", snap->view.size,
+                      size);
   if (seen > size && d->backend == NULL)
     return error_set (e, EFBIG, "the disk has grown to %" PRIu64 " bytes, and "
                       "with cbw-export= only a client that reads or writes it "

@@ -46,7 +46,7 @@ tidy_target (void *opaque, struct snapshot *snap)
 
   while (cursor < snapshot_clusters (snap)) {
     chain = chain_get (&e->chain);
-    j = chain_find (chain, snap->id);
+    j = chain_find (chain, snap->view.id);
     nr = j < 0 ? 0 : chain_unneeded (chain, (size_t) j, &cursor, runs,
                                      TIDY_RUNS);
     chain_put (chain);
@@ -140,11 +140,11 @@ newest_touched (const struct engine *e, uint64_t offset, uint64_t count,
   if (chain == NULL)
     return NULL;
   snap = chain_newest (chain);
-  if (offset >= snap->size)
+  if (offset >= snap->view.size)
     return NULL;
-  *start = offset / snap->cluster_size;
-  *end = (min_u64 (offset + count, snap->size) + snap->cluster_size - 1) /
-    snap->cluster_size;
+  *start = offset / snap->view.cluster_size;
+  *end = (min_u64 (offset + count, snap->view.size) +
+          snap->view.cluster_size - 1) / snap->view.cluster_size;
   return chain;
 }
 
@@ -244,7 +244,7 @@ engine_guest_begin (struct engine *e, struct image *source,
   if (since != 0)
     end_stall (e);
 
-  /* W4: pairs with the fence in view.c (R2).  A reader that gets from the
+  /* W4: pairs with the fence in serve.c (R2).  A reader that gets from the
    * source what this change puts there also sees the done bits, the broken
    * state, and the claims of what is unchanged, that were set (here, or seen
    * set here) before it.

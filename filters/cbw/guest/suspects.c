@@ -21,8 +21,8 @@ clusters_of (const struct inflight *f, size_t i, const struct snapshot *snap,
              uint64_t *start, uint64_t *end)
 {
   const struct inflight_range *r = &f->ranges[i];
-  const uint64_t cs = snap->cluster_size;
-  const uint64_t limit = min_u64 (r->end, snap->size);
+  const uint64_t cs = snap->view.cluster_size;
+  const uint64_t limit = min_u64 (r->end, snap->view.size);
 
   if (r->start >= limit)
     return false;
@@ -39,8 +39,8 @@ is_readable (struct engine *e, const struct snapshot *snap, uint64_t start,
              uint64_t end)
 {
   struct error ignored;
-  void *buf = piece_read (&e->copier.buffers, snap, &e->source.image, start, end,
-                          &ignored);
+  void *buf = piece_read (&e->copier.buffers, snap, &e->source.image, start,
+                          end, &ignored);
 
   if (buf)
     piece_put (&e->copier.buffers, buf);
@@ -65,8 +65,8 @@ copy_piece (struct engine *e, struct snapshot *snap, uint64_t start,
   if (end - start == 1) {
     nbdkit_error ("cbw: snapshot \"%s\" will have no data at offset %" PRIu64
                   ": the disk cannot be read there", snap->fixed.name,
-                  start * snap->cluster_size);
-    bitmap_clear (&snap->access, start, end);
+                  start * snap->view.cluster_size);
+    bitmap_clear (&snap->view.access, start, end);
     return 0;
   }
   for (c = start; c < end; ++c)
@@ -83,10 +83,10 @@ copy_clusters (struct engine *e, struct snapshot *snap, uint64_t start,
   uint64_t stop;
 
   for (;; start = stop) {
-    start = bitmap_next_set (&snap->access, start, end);
+    start = bitmap_next_set (&snap->view.access, start, end);
     if (start == end)
       return 0;
-    stop = bitmap_next_clear (&snap->access, start, end);
+    stop = bitmap_next_clear (&snap->view.access, start, end);
     stop = min_u64 (stop, start + piece_clusters (snap));
     if (copy_piece (e, snap, start, stop, since, error) == -1)
       return -1;

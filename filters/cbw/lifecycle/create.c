@@ -79,9 +79,9 @@ set_access (struct snapshot *snap, const char *path, struct error *e)
   const uint64_t n = snapshot_clusters (snap);
 
   if (path == NULL)
-    bitmap_set (&snap->access, 0, n);
-  else if (access_load (path, snap->size, snap->cluster_size, &snap->access,
-                        e) == -1)
+    bitmap_set (&snap->view.access, 0, n);
+  else if (access_load (path, snap->view.size, snap->view.cluster_size,
+                        &snap->view.access, e) == -1)
     return -1;
   return 0;
 }
@@ -98,7 +98,7 @@ prepare (struct engine *engine, struct segment *segment, unsigned i,
   if (set_access (snap, p->access, e) == -1)
     return -1;
   snap->target = target_make (&snap->fixed, snap->entry->target_words,
-                              snap->cluster_size,
+                              snap->view.cluster_size,
                               p->flags & CBW_CREATE_FORCE, created, e);
   if (snap->target == NULL)
     return -1;
@@ -115,8 +115,8 @@ go_live (struct engine *engine, struct segment *segment, unsigned i,
          struct error *e)
 {
   LOCK_FOR_SCOPE (&engine->control);
-  snap->id = snap->fixed.id = table_new_id (&engine->table, i);
-  map_header (&segment->map)->next_snapshot_id = snap->id + 1;
+  snap->view.id = snap->fixed.id = table_new_id (&engine->table, i);
+  map_header (&segment->map)->next_snapshot_id = snap->view.id + 1;
   snap->fixed.created_ns = now_realtime_ns ();
   snapshot_write_fixed (snap);
   if (engine_add_snapshot (engine, snap, hold_ns, held_ns, e) == -1)
@@ -174,9 +174,9 @@ create_snapshot (struct engine *engine, struct segment *segment,
  undo:
   if (created)
     target_undo (&snap->fixed, snap->target);
-  if (snap && snap->id != 0) {
+  if (snap && snap->view.id != 0) {
     /* A copy that took too long may still use it. */
-    id = snap->id;
+    id = snap->view.id;
     snap->closer = &engine->closer;
     retire_snapshot (engine, snap, false);
     table_wait_ended (&engine->table, id, END_WAIT);

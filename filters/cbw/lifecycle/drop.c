@@ -18,7 +18,7 @@
 void
 retire_snapshot (struct engine *engine, struct snapshot *snap, bool keep)
 {
-  table_ending (&engine->table, snap->id, keep);
+  table_ending (&engine->table, snap->view.id, keep);
   if (!keep)
     atomic_store (&snap->retired, true);
   snapshot_unref (snap);
@@ -41,7 +41,7 @@ leave_chain (struct engine *engine, struct snapshot *snap, uint64_t hold_ns,
              struct gone *left, struct error *e)
 {
   struct snapshot *gone[CBW_NR_SNAPSHOTS];
-  const uint64_t id = snap ? snap->id : 0;
+  const uint64_t id = snap ? snap->view.id : 0;
   size_t nr_gone, i;
 
   left->nr = 0;
@@ -52,11 +52,11 @@ leave_chain (struct engine *engine, struct snapshot *snap, uint64_t hold_ns,
     target_move_aside (&snap->fixed, snap->target);
   }
   for (i = 0; i < nr_gone; ++i)
-    left->ids[left->nr++] = gone[i]->id;
+    left->ids[left->nr++] = gone[i]->view.id;
   for (i = 0; i < nr_gone; ++i)
     retire_snapshot (engine, gone[i],
-                     gone[i]->id != id && snapshot_is_complete (gone[i]) &&
-                     table_keeps (&engine->table, gone[i]->id));
+                     gone[i]->view.id != id && snapshot_is_complete (gone[i]) &&
+                     table_keeps (&engine->table, gone[i]->view.id));
   fill_wake (&engine->fill);
   return 0;
 }

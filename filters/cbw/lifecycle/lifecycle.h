@@ -48,6 +48,15 @@ extern int create_snapshot (struct engine *engine, struct segment *segment,
                             const struct create_params *p, uint64_t size,
                             uint64_t *held_ns, struct error *e);
 
+/* Discard the whole clusters in [offset, offset+count) of snapshot "id": they
+ * are not accessible any more, guests' writes there preserve nothing for this
+ * snapshot, and the space that no older one reads is given back.  Cannot be
+ * undone.  Of a backup nothing can be discarded (EPERM).  Returns 0 or the
+ * errno for the client, as in view/read.h.
+ */
+extern int discard_clusters (struct engine *engine, uint64_t id,
+                             uint64_t count, uint64_t offset);
+
 /* Drop snapshot "id": its readers get ESHUTDOWN, and the space that no
  * older snapshot needs is given back.  The target of a backup that is
  * complete stays.  Success too if it has been dropped before.  hold_ns as in

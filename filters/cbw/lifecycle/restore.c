@@ -257,7 +257,7 @@ restore_targets (const struct segment *segment, struct writeback *writeback,
       snapshot_break (snap, CBW_BROKEN_REBOOT, EIO, 0,
                       "the host went down without a clean shutdown");
     r = target_reopen (&snap->fixed, snap->entry->target_words,
-                       snapshot_state (snap), clean, snap->cluster_size,
+                       snapshot_state (snap), clean, snap->view.cluster_size,
                        &snap->target, e);
     if (r == TARGET_NOT_NOW && is_target_needed (chain, j))
       return refuse_for_now (segment, snap, e);

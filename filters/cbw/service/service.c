@@ -13,12 +13,13 @@
 
 #include <nbdkit-filter.h>
 
+#include "lifecycle/lifecycle.h"
 #include "request/client.h"
 #include "service/commands.h"
+#include "service/serve.h"
 #include "service/service.h"
 #include "utils/clock.h"
 #include "utils/futex.h"
-#include "view/view.h"
 
 /* How long a thread sleeps that nobody wakes.  Nothing depends on it. */
 #define SLEEP (10 * NS_PER_SEC)
@@ -140,8 +141,8 @@ run_read (struct service *s, const struct request *rq, void *buf)
   if (rq->length > CBW_SLOT_BUFFER_SIZE)
     return EINVAL;
   turn = turns_begin (&s->turns, rq->length);
-  r = view_read (s->engine, &s->source.image, rq->snapshot, buf, rq->length,
-                 rq->offset);
+  r = serve_read (s->engine, &s->source.image, rq->snapshot, buf, rq->length,
+                  rq->offset);
   turns_end (&s->turns, turn);
   return r;
 }
@@ -153,8 +154,8 @@ run_cache (struct service *s, const struct request *rq)
     return EINVAL;
   if (!s->info.can_cache)
     return 0;                   /* a hint that has no use here */
-  return view_cache (s->engine, &s->source, rq->snapshot, rq->length,
-                     rq->offset);
+  return serve_cache (s->engine, &s->source, rq->snapshot, rq->length,
+                      rq->offset);
 }
 
 static int
@@ -165,12 +166,13 @@ run_request (struct service *s, const struct request *rq, void *buf,
   case CBW_REQUEST_READ:
     return run_read (s, rq, buf);
   case CBW_REQUEST_EXTENTS:
-    return view_extents (s->engine, &s->source.image, rq->snapshot, rq->length,
-                         rq->offset, s->info.can_extents, buf, count);
+    return serve_extents (s->engine, &s->source.image, rq->snapshot,
+                          rq->length, rq->offset, s->info.can_extents, buf,
+                          count);
   case CBW_REQUEST_CACHE:
     return run_cache (s, rq);
   case CBW_REQUEST_DISCARD:
-    return view_discard (s->engine, rq->snapshot, rq->length, rq->offset);
+    return discard_clusters (s->engine, rq->snapshot, rq->length, rq->offset);
   default:
     return EINVAL;
   }

@@ -60,19 +60,21 @@ chain_make (const struct chain *old, const bool *leaves,
     room -= leaves[i];
   if (room == 0)
     return NULL;
-  chain = malloc (sizeof *chain + room * sizeof chain->snaps[0]);
+  chain = calloc (1, sizeof *chain);
   if (chain == NULL)
     return NULL;
   atomic_init (&chain->refs, 1);
-  chain->len = 0;
   for (i = 0; old && i < old->len; ++i)
     if (leaves == NULL || !leaves[i])
       chain->snaps[chain->len++] = old->snaps[i];
   if (snap)
     chain->snaps[chain->len++] = snap;
   assert (chain->len == room);
-  for (i = 0; i < chain->len; ++i)
+  for (i = 0; i < chain->len; ++i) {
     snapshot_ref (chain->snaps[i]);
+    chain->views.views[i] = &chain->snaps[i]->view;
+  }
+  chain->views.len = chain->len;
   return chain;
 }
 
@@ -106,40 +108,6 @@ chain_set (struct chain_head *head, struct chain *chain)
   chain_put (old);
 }
 
-int
-chain_find (const struct chain *chain, uint64_t id)
-{
-  size_t i;
-
-  for (i = 0; chain && i < chain->len; ++i)
-    if (chain->snaps[i]->id == id)
-      return (int) i;
-  return -1;
-}
-
-size_t
-chain_holder (const struct chain *chain, size_t k, uint64_t c, uint64_t end,
-              uint64_t *run)
-{
-  const struct bitmap *done;
-  uint64_t next;
-  size_t j;
-
-  for (j = k; j < chain->len; ++j) {
-    if (j > k && snapshot_is_backup (chain->snaps[j]))
-      continue;
-    done = &chain->snaps[j]->done;
-    next = bitmap_next_set (done, c, end);
-    if (next == c) {
-      *run = bitmap_next_clear (done, c, end);
-      return j;
-    }
-    end = next;
-  }
-  *run = end;
-  return j;
-}
-
 /* Find the snapshot that sees cluster c through all snapshots from itself up
  * to j-1: a live one which may be read there, with no done bit set in between.
  * Returns the newest of several, or NULL.  The answer is the same for
@@ -155,9 +123,9 @@ who_sees (const struct chain *chain, size_t j, uint64_t c, uint64_t end,
   while (j-- > 0 && c < snapshot_clusters (chain->snaps[j])) {
     snap = chain->snaps[j];
     end = min_u64 (end, snapshot_clusters (snap));
-    next = bitmap_next_set (&snap->done, c, end);
+    next = bitmap_next_set (&snap->view.done, c, end);
     if (next == c) {
-      end = bitmap_next_clear (&snap->done, c, end);
+      end = bitmap_next_clear (&snap->view.done, c, end);
       if (snapshot_is_backup (snap))
         continue;               /* older ones look past it */
       *run = end;               /* they have it from here */
@@ -166,12 +134,12 @@ who_sees (const struct chain *chain, size_t j, uint64_t c, uint64_t end,
     end = next;
     if (snapshot_state (snap) != CBW_SNAPSHOT_LIVE)
       continue;
-    next = bitmap_next_clear (&snap->access, c, end);
+    next = bitmap_next_clear (&snap->view.access, c, end);
     if (next > c) {
       *run = next;
       return snap;
     }
-    end = bitmap_next_set (&snap->access, c, end);
+    end = bitmap_next_set (&snap->view.access, c, end);
   }
   *run = end;
   return NULL;
@@ -197,10 +165,10 @@ sees (const struct snapshot *snap, uint64_t c, uint64_t end, uint64_t *run)
   *run = end;
   if (snapshot_state (snap) != CBW_SNAPSHOT_LIVE)
     return false;
-  *run = bitmap_next_clear (&snap->access, c, end);
+  *run = bitmap_next_clear (&snap->view.access, c, end);
   if (*run > c)
     return true;
-  *run = bitmap_next_set (&snap->access, c, end);
+  *run = bitmap_next_set (&snap->view.access, c, end);
   return false;
 }
 
@@ -225,9 +193,9 @@ next_unneeded (const struct chain *chain, size_t j, uint64_t start,
   const struct snapshot *snap = chain->snaps[j];
   uint64_t c, run;
 
-  for (c = bitmap_next_set (&snap->done, start, end); c < end;
-       c = bitmap_next_set (&snap->done, run, end)) {
-    run = bitmap_next_clear (&snap->done, c, end);
+  for (c = bitmap_next_set (&snap->view.done, start, end); c < end;
+       c = bitmap_next_set (&snap->view.done, run, end)) {
+    run = bitmap_next_clear (&snap->view.done, c, end);
     if (chain_reader (chain, j, c, run, &run) == NULL)
       return (struct chain_run) { c, run };
   }
@@ -277,15 +245,15 @@ chain_lose_range (const struct chain *chain, size_t j, uint64_t start,
 
   for (c = start; c < end; c = run)
     while ((snap = chain_reader (chain, j, c, end, &run)) != NULL)
-      snapshot_break (snap, CBW_BROKEN_COPY, e->num, c * snap->cluster_size,
-                      e->msg);
+      snapshot_break (snap, CBW_BROKEN_COPY, e->num,
+                      c * snap->view.cluster_size, e->msg);
 }
 
 void
 chain_lose_target (const struct chain *chain, size_t j,
                    const struct error *e)
 {
-  const struct bitmap *done = &chain->snaps[j]->done;
+  const struct bitmap *done = &chain->snaps[j]->view.done;
   struct snapshot *snap;
   uint64_t c, end, run;
   size_t k;
@@ -297,9 +265,9 @@ chain_lose_target (const struct chain *chain, size_t j,
     for (c = bitmap_next_set (done, 0, end); c < end;
          c = bitmap_next_set (done, run, end))
       if (sees (snap, c, end, &run) &&
-          chain_holder (chain, k, c, run, &run) == j) {
+          view_holder (&chain->views, k, c, run, &run) == j) {
         snapshot_break (snap, CBW_BROKEN_TARGET, e->num,
-                        c * snap->cluster_size, e->msg);
+                        c * snap->view.cluster_size, e->msg);
         break;
       }
   }

@@ -1,19 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
-/* The chain of snapshots, ordered by age: snaps[0] is the oldest.
+/* The chain of snapshots, ordered by age: snaps[0] is the oldest.  Who holds a
+ * cluster for a snapshot, view.h says; this is about who needs one.
  *
- * Snapshot k sees cluster c as the first of k, k+1, ... which has its done
- * bit set holds it, and if none has, as the source holds it.  Old data goes
+ * Old data goes
  * to one place only: to the newest live snapshot that still has the cluster
  * from the source, since all older ones see it there.  So a guest's write
  * costs the same however many snapshots there are, and one that broke or was
  * dropped gets no more data, and stands in nobody's way.
- *
- * A backup's image is to leave when it is whole.  So no other snapshot looks
- * through a backup: it is a holder for itself alone.
- *
- *       k          k+1          k+2 (backup)     k+3          source
- *     done? ----> done? ---------------------> done? -------> else
  *
  * A dropped snapshot stays in the chain, hidden, while an older one may
  * look through it; it goes when it becomes the oldest.  A backup goes at
@@ -39,7 +33,8 @@
 struct chain {
   _Atomic (unsigned) refs;
   size_t len;                   /* at least 1 */
-  struct snapshot *snaps[];     /* a reference each */
+  struct snapshot *snaps[CBW_NR_SNAPSHOTS]; /* a reference each */
+  struct view_chain views;      /* theirs */
 };
 
 /* Where the current chain stands. */
@@ -82,8 +77,12 @@ extern size_t chain_leaving (const struct chain *chain,
 /* Make "chain" (may be NULL) current.  The gate is closed. */
 extern void chain_set (struct chain_head *head, struct chain *chain);
 
-/* The index of snapshot "id", or -1. */
-extern int chain_find (const struct chain *chain, uint64_t id);
+/* The index of snapshot "id", or -1.  "chain" may be NULL. */
+static inline int
+chain_find (const struct chain *chain, uint64_t id)
+{
+  return chain ? view_find (&chain->views, id) : -1;
+}
 
 static inline struct snapshot *
 chain_newest (const struct chain *chain)
@@ -91,19 +90,7 @@ chain_newest (const struct chain *chain)
   return chain->snaps[chain->len - 1];
 }
 
-/* The functions below look at bits that others change: a done bit is set
- * but never cleared, an access bit cleared but never set again.  So each
- * decides by one load of a bit, and looks for the end of the run after
- * that: a second look at the same bit might find it changed, and the run
- * empty.
- */
-
-/* Who holds the data of cluster c for snapshot k?  Returns an index into
- * snaps, or chain->len for the source.  *run is set so that the answer is
- * the same for [c, *run), with c < *run <= end, and end within snapshot k.
- */
-extern size_t chain_holder (const struct chain *chain, size_t k,
-                            uint64_t c, uint64_t end, uint64_t *run);
+/* The functions below look at bits that others change, as view.h says. */
 
 /* Which clusters of j's target, from *cursor on, may no live snapshot read
  * there, j or an older one?  Fills in up to "max" runs, and moves *cursor

@@ -40,11 +40,15 @@ snapshot_new (const struct cbw_map *m, unsigned i,
   atomic_init (&snap->state, atomic_load (&snap->fixed.state));
   atomic_init (&snap->complete, atomic_load (&snap->fixed.fill.state) ==
                CBW_FILL_COMPLETE);
-  snap->id = fixed->id;
-  snap->size = fixed->size;
-  snap->cluster_size = m->geometry.cluster_size;
-  snap->access = map_bitmap (m, i, CBW_BITMAP_ACCESS, fixed->size);
-  snap->done = map_bitmap (m, i, CBW_BITMAP_DONE, fixed->size);
+  snap->view = (struct view) {
+    .id = fixed->id,
+    .size = fixed->size,
+    .cluster_size = m->geometry.cluster_size,
+    .backup = fixed->options.backup,
+    .state = &snap->state,
+    .access = map_bitmap (m, i, CBW_BITMAP_ACCESS, fixed->size),
+    .done = map_bitmap (m, i, CBW_BITMAP_DONE, fixed->size),
+  };
   snap->dirty = map_bitmap (m, i, CBW_BITMAP_DIRTY, fixed->size);
   return snap;
 }
@@ -79,8 +83,8 @@ snapshot_end (struct snapshot *snap)
 
   if (atomic_load (&snap->retired) && !snapshot_is_complete (snap))
     target_discard (&snap->fixed, snap->target);
-  if (snap->store != snap->target)
-    snap->store->ops->close (snap->store);
+  if (snap->view.store != snap->target)
+    snap->view.store->ops->close (snap->view.store);
   /* An NBD server must have gone before another snapshot may use it. */
   if (snap->target && nbd)
     snap->target->ops->close (snap->target);
@@ -101,7 +105,7 @@ snapshot_next_unsettled (const struct snapshot *snap, uint64_t c,
   uint64_t next;
 
   for (;; c = next) {
-    c = bitmap_next_clear (&snap->done, c, end);
+    c = bitmap_next_clear (&snap->view.done, c, end);
     next = bitmap_next_clear (&snap->dirty, c, end);
     if (next == c)
       return c;
@@ -111,7 +115,7 @@ snapshot_next_unsettled (const struct snapshot *snap, uint64_t c,
 uint64_t
 snapshot_next_settled (const struct snapshot *snap, uint64_t c, uint64_t end)
 {
-  end = bitmap_next_set (&snap->done, c, end);
+  end = bitmap_next_set (&snap->view.done, c, end);
   return bitmap_next_set (&snap->dirty, c, end);
 }
 
@@ -200,14 +204,14 @@ static int
 count_data (const struct snapshot *snap, uint64_t start, uint64_t end,
             uint64_t *bytes)
 {
-  uint64_t offset = start * snap->cluster_size, next;
+  uint64_t offset = start * snap->view.cluster_size, next;
   const uint64_t limit = offset + snapshot_bytes (snap, start, end);
   struct error e;
   bool data;
 
   for (; offset < limit; offset = next) {
-    if (snap->store->ops->extent (snap->store, offset, limit, &next, &data,
-                                  &e) == -1)
+    if (snap->view.store->ops->extent (snap->view.store, offset, limit, &next,
+                                       &data, &e) == -1)
       return -1;
     if (data)
       *bytes += next - offset;
@@ -224,9 +228,9 @@ snapshot_count_held (struct snapshot *snap)
 
   if (snapshot_is_backup (snap))
     return;
-  for (c = bitmap_next_set (&snap->done, 0, n); c < n;
-       c = bitmap_next_set (&snap->done, end, n)) {
-    end = bitmap_next_clear (&snap->done, c, n);
+  for (c = bitmap_next_set (&snap->view.done, 0, n); c < n;
+       c = bitmap_next_set (&snap->view.done, end, n)) {
+    end = bitmap_next_clear (&snap->view.done, c, n);
     most += snapshot_bytes (snap, c, end);
     /* To ask takes long where there is much: only if it matters. */
     if (known && snap->fixed.options.quota != 0)
@@ -240,10 +244,10 @@ snapshot_count_held (struct snapshot *snap)
 void
 snapshot_punch (struct snapshot *snap, uint64_t start, uint64_t end)
 {
-  const uint64_t cs = snap->cluster_size;
+  const uint64_t cs = snap->view.cluster_size;
   struct image *target = snap->target;
   uint64_t next, offset = start * cs, freed = 0;
-  const uint64_t limit = min_u64 (end * cs, snap->size);
+  const uint64_t limit = min_u64 (end * cs, snap->view.size);
   struct error e;
   bool data;
 
@@ -259,7 +263,7 @@ snapshot_punch (struct snapshot *snap, uint64_t start, uint64_t end)
   offset = start * cs;
   if (offset >= limit)
     return;
-  if (snap->store->ops->punch (snap->store, offset, limit - offset,
+  if (snap->view.store->ops->punch (snap->view.store, offset, limit - offset,
                                &e) == -1)
     nbdkit_debug ("cbw: %s", e.msg);
   else

@@ -21,6 +21,7 @@
 #include "segment/layout.h"
 #include "utils/bitmap.h"
 #include "utils/rounding.h"
+#include "view/view.h"
 
 struct snapshot {
   _Atomic (unsigned) refs;
@@ -29,15 +30,13 @@ struct snapshot {
                                  * is not used in it */
   _Atomic (uint32_t) state;     /* enum cbw_snapshot_state */
   _Atomic (bool) complete;      /* a backup whose image is whole */
-  uint64_t id;                  /* 0 before it is live */
-  uint64_t size;                /* bytes */
-  uint32_t cluster_size;
-  struct bitmap access, done, dirty; /* in the segment */
+  struct view view;             /* as it is read; its store: what guests'
+                                 * copies are written to and read from, the
+                                 * target or an image before it, which is
+                                 * owned (writeback.h) */
+  struct bitmap dirty;          /* in the segment */
   struct image *target;         /* owned; if it could not be opened again, one
                                  * that is missing (image.h) */
-  struct image *store;          /* what guests' copies are written to and read
-                                 * from: the target, or an image before it,
-                                 * which is owned (writeback.h) */
 
   /* Copies that were given up, and may yet be written to the target. */
   _Atomic (unsigned) late;
@@ -102,21 +101,20 @@ snapshot_set_state (struct snapshot *snap, enum cbw_snapshot_state state)
 static inline bool
 snapshot_is_backup (const struct snapshot *snap)
 {
-  return snap->fixed.options.backup;
+  return snap->view.backup;
 }
 
 static inline uint64_t
 snapshot_clusters (const struct snapshot *snap)
 {
-  return snap->done.nbits;
+  return view_clusters (&snap->view);
 }
 
 /* How many bytes clusters [start, end) are: the last may be a part of one. */
 static inline uint64_t
 snapshot_bytes (const struct snapshot *snap, uint64_t start, uint64_t end)
 {
-  return min_u64 (end * snap->cluster_size, snap->size) -
-    start * snap->cluster_size;
+  return view_bytes (&snap->view, start, end);
 }
 
 /* Is it a backup whose target is a whole image?  Then that is the user's,

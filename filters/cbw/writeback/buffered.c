@@ -48,7 +48,7 @@ buffered_pwrite (struct image *image, const void *buf, size_t count,
   struct writeback_image *wi = to_writeback (image);
   struct image *target = target_of (image);
   struct writeback *w = wi->writeback;
-  const uint64_t cs = wi->snap->cluster_size;
+  const uint64_t cs = wi->snap->view.cluster_size;
   struct cell *cells = NULL, *cell;
   const unsigned char *p = buf;
   uint64_t c = offset / cs, left;
@@ -63,7 +63,7 @@ buffered_pwrite (struct image *image, const void *buf, size_t count,
     return target->ops->pwrite (target, buf, count, offset, e);
 
   for (cell = cells, left = count; cell; cell = cell->next) {
-    cell_fill (&w->cells, cell, wi->snap->id, c++, p, min_u64 (cs, left));
+    cell_fill (&w->cells, cell, wi->snap->view.id, c++, p, min_u64 (cs, left));
     p += cs;
     left -= min_u64 (cs, left);
   }
@@ -107,7 +107,7 @@ static uint64_t
 next_in_buffer (struct writeback_image *wi, uint64_t offset, uint64_t end)
 {
   struct writeback *w = wi->writeback;
-  const uint64_t cs = wi->snap->cluster_size;
+  const uint64_t cs = wi->snap->view.cluster_size;
 
   LOCK_FOR_SCOPE (&w->lock);
   while (offset < end && cells_find (&w->cells, wi, offset / cs) == NULL)
@@ -121,7 +121,7 @@ buffered_pread (struct image *image, void *buf, size_t count,
 {
   struct writeback_image *wi = to_writeback (image);
   struct image *target = target_of (image);
-  const uint64_t cs = wi->snap->cluster_size, end = offset + count;
+  const uint64_t cs = wi->snap->view.cluster_size, end = offset + count;
   char *p = buf;
   uint64_t next;
 
@@ -145,7 +145,7 @@ buffered_extent (struct image *image, uint64_t offset, uint64_t end,
 {
   struct writeback_image *wi = to_writeback (image);
   struct image *target = target_of (image);
-  const uint64_t cs = wi->snap->cluster_size;
+  const uint64_t cs = wi->snap->view.cluster_size;
 
   if (!is_drained (wi)) {
     *next = next_in_buffer (wi, offset, min_u64 (end, offset +
@@ -221,7 +221,7 @@ buffered_punch (struct image *image, uint64_t offset, uint64_t count,
 {
   struct writeback_image *wi = to_writeback (image);
   struct image *target = target_of (image);
-  const uint64_t cs = wi->snap->cluster_size;
+  const uint64_t cs = wi->snap->view.cluster_size;
 
   if (!is_drained (wi))
     forget_range (wi, offset / cs, (offset + count + cs - 1) / cs);

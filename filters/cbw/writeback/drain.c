@@ -91,7 +91,7 @@ write_cells (struct writeback *w, struct run *run, uint64_t start,
 {
   const struct snapshot *snap = run->wi->snap;
   struct image *target = snap->target;
-  const uint64_t cs = snap->cluster_size;
+  const uint64_t cs = snap->view.cluster_size;
   const uint64_t len = snapshot_bytes (snap, start, end);
   const void *data = cell_data (&w->cells, run->cells[start - run->start]);
   uint64_t c;
@@ -115,7 +115,7 @@ find_reader (struct writeback *w, const struct run *run, uint64_t c,
              uint64_t *end)
 {
   struct chain *chain = chain_get (w->chain);
-  const int j = chain_find (chain, run->wi->snap->id);
+  const int j = chain_find (chain, run->wi->snap->view.id);
   struct snapshot *reader = NULL;
 
   *end = run->end;
@@ -133,7 +133,7 @@ break_readers (struct writeback *w, const struct run *run, uint64_t c,
                uint64_t end, const struct error *e)
 {
   struct chain *chain = chain_get (w->chain);
-  const int j = chain_find (chain, run->wi->snap->id);
+  const int j = chain_find (chain, run->wi->snap->view.id);
 
   if (j >= 0)
     chain_lose_range (chain, (size_t) j, c, end, e);

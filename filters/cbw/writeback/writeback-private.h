@@ -52,8 +52,8 @@ extern void drain_thread (void *opaque);
 static inline uint64_t
 writeback_bytes (const struct writeback_image *wi, uint64_t cluster)
 {
-  return min_u64 (wi->snap->cluster_size,
-                  wi->snap->size - cluster * wi->snap->cluster_size);
+  return min_u64 (wi->snap->view.cluster_size,
+                  wi->snap->view.size - cluster * wi->snap->view.cluster_size);
 }
 
 /* It is the last image whose turn it is, and was none of them.  The lock is

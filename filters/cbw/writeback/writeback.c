@@ -79,16 +79,16 @@ writeback_set_store (struct writeback *w, struct snapshot *snap, bool adopt,
 {
   struct writeback_image *wi;
 
-  snap->store = snap->target;
+  snap->view.store = snap->target;
   if (w->cells.map == NULL || image_is_missing (snap->target))
     return 0;
   wi = writeback_image_new (w, snap);
   if (wi == NULL)
     return error_set_errno (e, ENOMEM, "snapshot \"%s\"", snap->fixed.name);
-  snap->store = &wi->image;
+  snap->view.store = &wi->image;
   LOCK_FOR_SCOPE (&w->lock);
   if (adopt)
-    writeback_more (wi, cells_adopt (&w->cells, snap->id,
+    writeback_more (wi, cells_adopt (&w->cells, snap->view.id,
                                      snapshot_clusters (snap), wi));
   return 0;
 }

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
-/* A range of a snapshot, in bytes, and a walk over the parts of it that
- * one holder holds, in one chain.  Guests change the bits meanwhile: each
- * part is as it was found at one look, and a later walk may find others.
+/* A range of a view, in bytes, and a walk over the parts of it that one
+ * holder holds, in one chain.  Guests change the bits meanwhile: each part is
+ * as it was found at one look, and a later walk may find others.
  *
- * The range is not empty and lies inside the snapshot; the caller has a
- * reference to the chain.
+ * The range is not empty and lies inside the view.
  */
 
 #ifndef CBW_WALK_H
@@ -15,11 +14,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "snapshot/chain.h"
+#include "view/view.h"
 
 struct walk {
-  const struct chain *chain;
-  size_t k;                     /* index of the snapshot */
+  const struct view_chain *chain;
+  size_t k;                     /* index of the view */
   struct image *source;         /* the protected disk */
   uint64_t end;                 /* of the range */
 
@@ -29,9 +28,10 @@ struct walk {
   struct image *image;          /* the holder's */
 };
 
-/* Walk over [offset, end) of snapshot k; no part is looked at yet. */
-extern void walk_start (struct walk *w, const struct chain *chain, size_t k,
-                        struct image *source, uint64_t offset, uint64_t end);
+/* Walk over [offset, end) of view k; no part is looked at yet. */
+extern void walk_start (struct walk *w, const struct view_chain *chain,
+                        size_t k, struct image *source, uint64_t offset,
+                        uint64_t end);
 
 /* Go to the next part; false at the end. */
 extern bool walk_next (struct walk *w);
@@ -45,7 +45,7 @@ walk_in_source (const struct walk *w)
 /* The smallest range that covers all that comes from the source now; false
  * if nothing does.
  */
-extern bool walk_source_hull (const struct chain *chain, size_t k,
+extern bool walk_source_hull (const struct view_chain *chain, size_t k,
                               uint64_t offset, uint64_t end, uint64_t *from,
                               uint64_t *to);
 

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+/* Reading a range of a view.  docs/correctness.md, section 2, has the argument
+ * for the order of the steps, R1 to R6.
+ */
+
+#include <config.h>
+
+#include <errno.h>
+
+#include "view/read.h"
+#include "view/walk.h"
+
+static int
+check_state (const struct view *view)
+{
+  switch (view_state (view)) {
+  case CBW_SNAPSHOT_LIVE: return 0;
+  case CBW_SNAPSHOT_BROKEN: return EIO;
+  default: return ESHUTDOWN;    /* dropped */
+  }
+}
+
+int
+view_check (const struct view_chain *chain, size_t k, uint64_t count,
+            uint64_t offset)
+{
+  const struct view *view = chain->views[k];
+
+  if (count == 0 || offset > view->size || count > view->size - offset)
+    return EINVAL;
+  return check_state (view);
+}
+
+int
+view_end (const struct view_chain *chain, size_t k)
+{
+  atomic_thread_fence (memory_order_acquire);
+  return check_state (chain->views[k]);
+}
+
+static bool
+is_accessible (const struct view *view, uint64_t count, uint64_t offset)
+{
+  return bitmap_all_set (&view->access, offset / view->cluster_size,
+                         (offset + count + view->cluster_size - 1) /
+                         view->cluster_size);
+}
+
+int
+view_read_source (const struct view_chain *chain, size_t k,
+                  struct image *source, void *buf, uint64_t count,
+                  uint64_t offset, struct view_part *part)
+{
+  struct error e;
+
+  *part = (struct view_part) { .err = 0 };
+  if (!is_accessible (chain->views[k], count, offset))
+    return EPERM;
+  if (walk_source_hull (chain, k, offset, offset + count, &part->from,
+                        &part->to) &&
+      source->ops->pread (source,                                   /* R1 */
+                          (char *) buf + (part->from - offset),
+                          part->to - part->from, part->from, &e) == -1)
+    part->err = e.num;
+  return 0;
+}
+
+int
+view_read_rest (const struct view_chain *chain, size_t k,
+                const struct view_part *part, void *buf, uint64_t count,
+                uint64_t offset, struct error *e)
+{
+  struct walk w;
+  int r;
+
+  e->num = 0;
+  walk_start (&w, chain, k, NULL, offset, offset + count);          /* R3 */
+  while (walk_next (&w)) {
+    if (!w.accessible)
+      return EPERM;
+    if (walk_in_source (&w)) {
+      if (part->err != 0)
+        return part->err;
+    }
+    else if (w.image->ops->pread (w.image,                          /* R4 */
+                                  (char *) buf + (w.from - offset),
+                                  w.to - w.from, w.from, e) == -1)
+      return EIO;
+  }
+  r = view_end (chain, k);                                          /* R5 */
+  return r == 0 && !is_accessible (chain->views[k], count, offset) ? /* R6 */
+    EPERM : r;
+}
