@@ -501,8 +501,9 @@ env_end (struct env *env)
 {
   struct env_snapshot *s;
 
-  CHECK (engine_stop (&env->engine, now_monotonic_ns () + 30 * NS_PER_SEC));
-  engine_destroy (&env->engine);
+  engine_stop (&env->engine);
+  CHECK (engine_join (&env->engine, now_monotonic_ns () + 30 * NS_PER_SEC));
+  engine_free (&env->engine);
   for (s = env->s; s < env->s + env->nr; ++s) {
     free ((void *) s->access.words);
     free ((void *) s->done.words);

@@ -46,8 +46,9 @@ start (void)
 static void
 end (void)
 {
-  CHECK (engine_stop (&engine, now_monotonic_ns () + 30 * NS_PER_SEC));
-  engine_destroy (&engine);
+  engine_stop (&engine);
+  CHECK (engine_join (&engine, now_monotonic_ns () + 30 * NS_PER_SEC));
+  engine_free (&engine);
   segment_close (&segment, true);
   env_end (&env);
   free (target);

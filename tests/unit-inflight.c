@@ -69,8 +69,9 @@ serve (bool was_local, bool local)
 static void
 vanish (void)
 {
-  CHECK (engine_stop (&engine, now_monotonic_ns () + 60 * NS_PER_SEC));
-  engine_destroy (&engine);
+  engine_stop (&engine);
+  CHECK (engine_join (&engine, now_monotonic_ns () + 60 * NS_PER_SEC));
+  engine_free (&engine);
   segment_close (&segment, false);
 }
 

@@ -73,7 +73,8 @@ end (void)
     memset (let_go, true, sizeof let_go);
     pthread_cond_broadcast (&changed);
   }
-  CHECK_EQ (pool_end_all (&pool, LONG), 0);
+  CHECK (pool_join (&pool, now_monotonic_ns () + LONG));
+  pool_free (&pool);
 }
 
 static void
@@ -285,11 +286,9 @@ test_end (void)
     stop = true;
     pthread_cond_broadcast (&changed);
   }
-  while (thread_group_wait (&pool.group, 0) > 1)
-    usleep (1000);
-  CHECK_EQ (thread_group_wait (&pool.group, NS_PER_MS), 1);
+  CHECK (!pool_join (&pool, now_monotonic_ns () + NS_PER_MS));
   let (1);
-  CHECK_EQ (pool_end_all (&pool, LONG), 0);
+  end ();
 }
 
 int

@@ -42,7 +42,8 @@ start (void)
     .engine = &env.engine, .segment = &segment, .source = env.source,
     .info = { .size = SIZE, .can_extents = true },
   };
-  CHECK (service_start (&service, 2) == 0);
+  service_init (&service, 2);
+  CHECK (service_start (&service) == 0);
   segment_publish (&segment);
   fd = open (path, O_RDWR | O_CLOEXEC);
   CHECK (fd >= 0);
@@ -51,7 +52,9 @@ start (void)
 static void
 end (void)
 {
-  CHECK (service_stop (&service, now_monotonic_ns () + LONG));
+  service_stop (&service);
+  CHECK (service_join (&service, now_monotonic_ns () + LONG));
+  service_free (&service);
   close (fd);
   segment_close (&segment, true);
   env_end (&env);

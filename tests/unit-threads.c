@@ -73,13 +73,29 @@ wait_running (unsigned n)
   }
 }
 
+/* A long time from now. */
+static uint64_t
+then (void)
+{
+  return now_monotonic_ns () + LONG;
+}
+
+static void
+end (void)
+{
+  set (&stop, true);
+  CHECK (thread_group_join (&group, then ()));
+  CHECK_EQ (thread_group_leave (&group), 0);
+  thread_group_free (&group);
+}
+
 static void
 test_none (void)
 {
   init ();
-  CHECK_EQ (thread_group_end (&group, LONG), 0);
-  init ();
-  thread_group_join (&group);
+  CHECK (thread_group_join (&group, 0));
+  CHECK (thread_group_join (&group, then ()));
+  end ();
 }
 
 static void
@@ -91,8 +107,7 @@ test_all_end (void)
   CHECK_EQ (group.started, 3);
   CHECK (start (2) == 0);       /* there are */
   CHECK_EQ (group.started, 3);
-  set (&stop, true);
-  CHECK_EQ (thread_group_end (&group, LONG), 0);
+  end ();
   CHECK_EQ (begun, 3);
 }
 
@@ -105,25 +120,36 @@ stop_late (void *unused)
   return NULL;
 }
 
-/* It is waited for, with a limit or without. */
+/* They are waited for. */
 static void
 test_late (void)
 {
   pthread_t other;
-  int limit;
 
-  for (limit = 0; limit < 2; ++limit) {
-    init ();
-    CHECK (start (3) == 0);
-    CHECK (pthread_create (&other, NULL, stop_late, NULL) == 0);
-    if (limit)
-      CHECK_EQ (thread_group_end (&group, LONG), 0);
-    else
-      thread_group_join (&group);
-    CHECK (stop);
-    CHECK_EQ (group.running, 0);
-    pthread_join (other, NULL);
-  }
+  init ();
+  CHECK (start (3) == 0);
+  CHECK (pthread_create (&other, NULL, stop_late, NULL) == 0);
+  CHECK (thread_group_join (&group, then ()));
+  CHECK (stop);
+  CHECK_EQ (group.running, 0);
+  pthread_join (other, NULL);
+  end ();
+}
+
+/* Not all have ended when time is up, but later. */
+static void
+test_join_again (void)
+{
+  init ();
+  hang = true;
+  CHECK (start (3) == 0);
+  set (&stop, true);
+  CHECK (!thread_group_join (&group, now_monotonic_ns () + NS_PER_MS));
+  set (&hang, false);
+  CHECK (thread_group_join (&group, then ()));
+  CHECK (start (4) == 0);       /* one that comes late */
+  end ();
+  CHECK_EQ (begun, 4);
 }
 
 static bool
@@ -152,8 +178,10 @@ test_stuck (void)
   wait_running (1);
   CHECK (!is_detached (hanging));
   since = now_monotonic_ns ();
-  CHECK_EQ (thread_group_end (&group, limit), 1);
+  CHECK (!thread_group_join (&group, since + limit));
   CHECK (now_monotonic_ns () - since >= limit);
+  CHECK (!is_detached (hanging));
+  CHECK_EQ (thread_group_leave (&group), 1);
   CHECK (is_detached (hanging));
   set (&hang, false);
   wait_running (0);
@@ -165,7 +193,8 @@ test_all_stuck (void)
 {
   init ();
   CHECK (start (3) == 0);
-  CHECK_EQ (thread_group_end (&group, 0), 3);
+  CHECK (!thread_group_join (&group, 0));
+  CHECK_EQ (thread_group_leave (&group), 3);
   set (&stop, true);
   wait_running (0);
 }
@@ -191,8 +220,7 @@ test_start_fails (void)
   CHECK (pthread_setattr_default_np (&good) == 0);
   CHECK (start (3) == 0);
   CHECK_EQ (group.started, 3);
-  set (&stop, true);
-  CHECK_EQ (thread_group_end (&group, LONG), 0);
+  end ();
   CHECK_EQ (begun, 3);
   pthread_attr_destroy (&good);
   pthread_attr_destroy (&bad);
@@ -204,8 +232,7 @@ test_too_many (void)
   init ();
   CHECK_EQ (start (THREAD_GROUP_MAX + 1), EAGAIN);
   CHECK_EQ (group.started, THREAD_GROUP_MAX);
-  set (&stop, true);
-  CHECK_EQ (thread_group_end (&group, LONG), 0);
+  end ();
   CHECK_EQ (begun, THREAD_GROUP_MAX);
 }
 
@@ -216,6 +243,7 @@ main (void)
   RUN (test_none);
   RUN (test_all_end);
   RUN (test_late);
+  RUN (test_join_again);
   RUN (test_stuck);
   RUN (test_all_stuck);
   RUN (test_start_fails);

@@ -770,11 +770,12 @@ test_stop (void)
   unit_give_time ();
   writeback_stop (&env.engine.writeback);
   pthread_join (thread, NULL);
-  CHECK (engine_stop (&env.engine, now_monotonic_ns () + 30 * NS_PER_SEC));
+  engine_stop (&env.engine);
+  CHECK (engine_join (&env.engine, now_monotonic_ns () + 30 * NS_PER_SEC));
   CHECK_EQ (count_full (&env.segment.map), 6);
   CHECK_EQ (env_state (&env, 0), CBW_SNAPSHOT_LIVE);
   CHECK (!stalled ());
-  engine_destroy (&env.engine);
+  engine_free (&env.engine);
   engine_init (&env.engine);    /* for env_end to end */
   end ();
 }

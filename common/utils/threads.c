@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
-/* Starting threads, and waiting for them with a deadline.  A thread that does
- * not end by then is left alone: nothing that it uses may be freed.
+/* Starting threads, and joining them with a deadline.  Threads that do not
+ * end by then can be joined later, or left: then nothing that they use may be
+ * freed.
  */
 
 #include <config.h>
@@ -74,39 +75,36 @@ thread_group_start (struct thread_group *g, unsigned n)
   return r;
 }
 
-void
-thread_group_join (struct thread_group *g)
+bool
+thread_group_join (struct thread_group *g, uint64_t until)
 {
-  unsigned i;
-
-  for (i = 0; i < g->started; ++i)
-    pthread_join (g->threads[i], NULL);
-  pthread_cond_destroy (&g->ended);
-  pthread_mutex_destroy (&g->lock);
-}
-
-unsigned
-thread_group_wait (struct thread_group *g, uint64_t timeout_ns)
-{
-  const struct timespec until = deadline (now_monotonic_ns () + timeout_ns);
+  const struct timespec limit = deadline (until);
   int r = 0;
 
   LOCK_FOR_SCOPE (&g->lock);
   while (g->running > 0 && r == 0)
-    r = pthread_cond_timedwait (&g->ended, &g->lock, &until);
-  return g->running;
+    r = pthread_cond_timedwait (&g->ended, &g->lock, &limit);
+  g->late = g->running;
+  if (g->late > 0)
+    return false;
+  /* They have let go of the lock, and take no other. */
+  for (; g->joined < g->started; ++g->joined)
+    pthread_join (g->threads[g->joined], NULL);
+  return true;
 }
 
 unsigned
-thread_group_end (struct thread_group *g, uint64_t timeout_ns)
+thread_group_leave (struct thread_group *g)
 {
-  const unsigned left = thread_group_wait (g, timeout_ns);
-  unsigned i;
+  LOCK_FOR_SCOPE (&g->lock);
+  for (; g->joined < g->started; ++g->joined)
+    pthread_detach (g->threads[g->joined]);
+  return g->late;
+}
 
-  if (left == 0)
-    thread_group_join (g);
-  else                          /* nobody will join any */
-    for (i = 0; i < g->started; ++i)
-      pthread_detach (g->threads[i]);
-  return left;
+void
+thread_group_free (struct thread_group *g)
+{
+  pthread_cond_destroy (&g->ended);
+  pthread_mutex_destroy (&g->lock);
 }

@@ -8,6 +8,7 @@
 #define CBW_THREADS_H
 
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <time.h>
 
@@ -42,11 +43,21 @@ time_left (uint64_t until)
 
 /* Threads that run one function and are to end together.
  *
- * The owner lets them know, in a way of its own, that the function is to
- * return; the group knows how many have not.  Its lock is for that number,
- * and a leaf: a thread takes it when its function has returned, holding no
- * other.  So the owner may start threads under a lock that they take too.
- * While it waits for their end it holds none that they need.
+ * What owns threads, X, has four words for their life, in this order:
+ *
+ *   X_init   makes it; there is no thread yet
+ *   X_stop   asks the threads to end, and returns at once; any thread may call
+ *            it, more than once
+ *   X_join   waits for them until a deadline, and returns whether all have
+ *            ended; if not it may be called again, and nothing that they use
+ *            may be freed
+ *   X_free   frees it, when X_join has returned true
+ *
+ * How the threads learn that their function is to return is the owner's own
+ * affair; the group knows how many have not returned.  Its lock is for that
+ * number, and a leaf: a thread takes it when its function has returned,
+ * holding no other.  So the owner may start threads under a lock that they
+ * take too.  While it waits for their end it holds none that they need.
  */
 #define THREAD_GROUP_MAX 64
 
@@ -55,35 +66,37 @@ struct thread_group {
   void *opaque;
 
   pthread_mutex_t lock;         /* for the rest */
-  pthread_cond_t ended;         /* all have */
+  pthread_cond_t ended;         /* all have, for the moment */
   unsigned started, running;
+  unsigned joined;              /* of those started; or left */
+  unsigned late;                /* were running when the last join gave up */
   pthread_t threads[THREAD_GROUP_MAX]; /* those started */
 };
 
 extern void thread_group_init (struct thread_group *g,
                                void (*run) (void *opaque), void *opaque);
 
-/* Start threads until there are n.  Returns 0, or an errno if one could not
- * be started (EAGAIN if that is one more than THREAD_GROUP_MAX); those before
- * it go on.  The owner's calls do not overlap, so it may read "started".
+/* Start threads until n have been started.  Returns 0, or an errno if one
+ * could not be started (EAGAIN if that is one more than THREAD_GROUP_MAX);
+ * those before it continue.  The owner's calls do not overlap, so it may read
+ * "started".
  */
 extern int thread_group_start (struct thread_group *g, unsigned n);
 
-/* The threads know that they are to end: wait for it, no longer than
- * timeout_ns.  Returns how many have not ended by then.
+/* The threads know that they are to end: wait for it until that moment of
+ * now_monotonic_ns, and join them.  Returns whether all have ended.  Once time
+ * is up it does not wait, so "until" may be 0.
  */
-extern unsigned thread_group_wait (struct thread_group *g,
-                                   uint64_t timeout_ns);
+extern bool thread_group_join (struct thread_group *g, uint64_t until);
 
-/* The same, however long it takes, and destroy the group. */
-extern void thread_group_join (struct thread_group *g);
-
-/* As thread_group_join, but wait no longer than timeout_ns.  Returns how many
- * threads have not ended by then.  If there are any all are detached, and
- * those may come back at any time: the group, and what else they use, must
+/* There will be no other join: detach the threads that were not joined.
+ * Returns how many had not ended when the last join gave up.  If there are
+ * any they may come back at any time: the group, and what else they use, must
  * stay as long as the process.
  */
-extern unsigned thread_group_end (struct thread_group *g,
-                                  uint64_t timeout_ns);
+extern unsigned thread_group_leave (struct thread_group *g);
+
+/* The last join has returned true. */
+extern void thread_group_free (struct thread_group *g);
 
 #endif /* CBW_THREADS_H */

@@ -131,7 +131,9 @@ cbw_after_fork (nbdkit_backend *backend)
     return -1;
   }
   if (start_server () == -1) {
-    disk_close (&disk, 0);
+    disk_stop (&disk);
+    if (disk_join (&disk, 0))
+      disk_free (&disk);
     return -1;
   }
   return 0;
@@ -184,14 +186,26 @@ keep_loaded (void)
     dlopen (info.dli_fname, RTLD_NOW | RTLD_NODELETE);
 }
 
+/* Has it ended?  What was lent stays: see the top. */
+static bool
+end_server (void)
+{
+  server_stop (&server);
+  if (!server_join (&server, now_monotonic_ns () + copier_patience_ns ()))
+    return false;
+  server_free (&server);
+  disk_stop (&disk);
+  if (!disk_join (&disk, now_monotonic_ns () + copier_patience_ns ()))
+    return false;
+  disk_free (&disk);
+  return true;
+}
+
 static void
 cbw_cleanup (nbdkit_backend *backend)
 {
   (void) backend;
-  if (!atomic_load (&started))
-    return;
-  /* What was lent stays: see the top. */
-  if (!server_stop (&server) || !disk_close (&disk, copier_patience_ns ()))
+  if (atomic_load (&started) && !end_server ())
     keep_loaded ();
 }
 

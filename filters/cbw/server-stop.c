@@ -48,48 +48,64 @@ give_up_targets (struct engine *engine)
   image_nbd_interrupt_all ();
 }
 
-/* It cannot be left in order. */
-static bool
-leave_segment (struct server *s)
+/* Time is up.  Nothing is freed that they use. */
+static void
+leave_threads (struct server *s, struct flush *flush)
 {
-  slots_wake_all (&s->segment.map);
-  return false;
+  service_leave (&s->service);
+  engine_leave (&s->engine);
+  flush_leave (flush);
+}
+
+void
+server_stop (struct server *s)
+{
+  service_stop (&s->service);
+  engine_stop (&s->engine);
 }
 
 bool
-server_stop (struct server *s)
+server_join (struct server *s, uint64_t until)
 {
   const uint64_t now = now_monotonic_ns ();
-  const uint64_t patience = max_u64 (copier_patience_ns (), PATIENCE_MIN);
-  const uint64_t until = now + patience;
-  enum flushed flushed;
+  const uint64_t patience = max_u64 (time_left (until), PATIENCE_MIN);
   struct flush *flush;
-  struct error e;
   bool read, written, ended;
 
-  service_quit (&s->service);
-  engine_quit (&s->engine);
+  until = now + patience;
   /* Some time is for the flush, whatever hangs; and for what ends only when
    * its target is given up.
    */
-  written = engine_wait (&s->engine, now + patience * 3 / 5);
-  read = service_wait (&s->service, now + patience * 3 / 5);
+  written = engine_join (&s->engine, now + patience * 3 / 5);
+  read = service_join (&s->service, now + patience * 3 / 5);
   flush = flush_start (&s->engine.chain);
-  if (!flush_wait (flush, until - patience / 8) || !read || !written)
+  if (!flush_join (flush, until - patience / 8) || !read || !written)
     give_up_targets (&s->engine);
-  ended = service_stop (&s->service, until);
-  ended = engine_stop (&s->engine, until) && ended;
-  flushed = flush_end (flush, until);
-  if (!ended || flushed == FLUSH_STUCK)
-    return leave_segment (s);
-
-  /* The targets first: a successor must find them unlocked. */
-  engine_destroy (&s->engine);
+  ended = service_join (&s->service, until);
+  ended = engine_join (&s->engine, until) && ended;
+  ended = flush_join (flush, until) && ended;
+  if (!ended)
+    leave_threads (s, flush);
   /* What was written while they were flushed may not have been. */
-  if (flushed == FLUSH_UNKNOWN || !written)
-    leave_segment (s);
+  s->in_order = flush_known (flush) && written;
+  if (ended)
+    flush_free (flush);
+  else
+    slots_wake_all (&s->segment.map);
+  return ended;
+}
+
+void
+server_free (struct server *s)
+{
+  struct error e;
+
+  service_free (&s->service);
+  /* The targets first: a successor must find them unlocked. */
+  engine_free (&s->engine);
+  if (!s->in_order)
+    slots_wake_all (&s->segment.map);
   else if (segment_stop (&s->segment, &e) == -1)
     nbdkit_error ("cbw: %s", e.msg);
   segment_close (&s->segment, false);
-  return true;
 }

@@ -221,6 +221,23 @@ serve_segment (struct server *s, const struct params *p,
                         (uint32_t) (p->writeback / cs), e);
 }
 
+/* The server does not start: wait for the threads that it has already.
+ * Returns false if one is stuck, which uses all of it.
+ */
+static bool
+join_threads (struct server *s)
+{
+  const uint64_t until = now_monotonic_ns () + copier_patience_ns ();
+  bool ended = service_join (&s->service, until);
+
+  ended = engine_join (&s->engine, until) && ended;
+  if (!ended) {
+    service_leave (&s->service);
+    engine_leave (&s->engine);
+  }
+  return ended;
+}
+
 int
 server_start (struct server *s, const struct params *p,
               const struct source *source, const struct source_info *info)
@@ -235,6 +252,13 @@ server_start (struct server *s, const struct params *p,
   }
   engine_init (&s->engine);
   engine_set_source (&s->engine, source);
+  s->service = (struct service) {
+    .engine = &s->engine,
+    .segment = &s->segment,
+    .source = *source,
+    .info = *info,
+  };
+  service_init (&s->service, p->threads);
   table_attach (&s->engine.table, map_snapshot (&s->segment.map, 0));
   s->engine.commands = (struct command_policy) {
     .allowed = p->commands, .target = p->target
@@ -250,21 +274,19 @@ server_start (struct server *s, const struct params *p,
   h->source_minimum_block = info->minimum_block;
   h->source_preferred_block = info->preferred_block;
   h->source_maximum_block = info->maximum_block;
-  s->service = (struct service) {
-    .engine = &s->engine,
-    .segment = &s->segment,
-    .source = *source,
-    .info = *info,
-  };
-  if (service_start (&s->service, p->threads) == -1)
+  if (service_start (&s->service) == -1) {
+    service_stop (&s->service);
     goto fail;
+  }
   segment_publish (&s->segment);
   return 0;
 
  fail:
-  if (!engine_stop (&s->engine, now_monotonic_ns () + copier_patience_ns ()))
-    return -1;                  /* a thread is stuck, which uses all of it */
-  engine_destroy (&s->engine);
+  engine_stop (&s->engine);
+  if (!join_threads (s))
+    return -1;
+  service_free (&s->service);
+  engine_free (&s->engine);
   segment_close (&s->segment, s->segment.fresh);
   return -1;
 }

@@ -19,6 +19,9 @@ struct server {
   struct engine engine;
   struct segment segment;
   struct service service;
+  bool in_order;                /* by server_join: all that the targets were
+                                 * given is on stable storage, or known to be
+                                 * lost */
 };
 
 /* What can be told before the server forks and the disk is open: is the
@@ -34,11 +37,14 @@ extern int server_start (struct server *s, const struct params *p,
                          const struct source *source,
                          const struct source_info *info);
 
-/* Stop in good order: readers are told, targets flushed.  However much hangs,
- * it takes no longer than copier_patience_ns.  Returns false if a thread is
- * stuck that cannot be ended: then the source, and this code, must stay until
- * the process is gone.
+/* As in threads.h, when all guests are gone.  server_join flushes the
+ * targets, too; it waits half a second at least.  If it returns false it has
+ * said in the log what is stuck, and is not to be called again: then the
+ * source, and this code, must stay until the process is gone.  server_free
+ * wakes the clients; they find the segment left in order, or not.
  */
-extern bool server_stop (struct server *s);
+extern void server_stop (struct server *s);
+extern bool server_join (struct server *s, uint64_t until);
+extern void server_free (struct server *s);
 
 #endif /* CBW_SERVER_H */

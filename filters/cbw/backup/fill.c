@@ -381,7 +381,7 @@ fill_control (struct fill *f, uint64_t id, enum cbw_job_action action,
 }
 
 void
-fill_quit (struct fill *f)
+fill_stop (struct fill *f)
 {
   LOCK_FOR_SCOPE (&f->lock);
   f->stop = true;
@@ -389,22 +389,13 @@ fill_quit (struct fill *f)
 }
 
 bool
-fill_stop (struct fill *f, uint64_t timeout_ns)
+fill_join (struct fill *f, uint64_t until)
 {
-  unsigned stuck;
-
-  fill_quit (f);
-  stuck = thread_group_end (&f->threads, timeout_ns);
-  if (stuck > 0) {
-    nbdkit_error ("cbw: %u pieces of a backup are stuck; leaving them",
-                  stuck);
-    return false;
-  }
-  return true;
+  return thread_group_join (&f->threads, until);
 }
 
 void
-fill_destroy (struct fill *f)
+fill_free (struct fill *f)
 {
   struct fill_job *job;
 
@@ -412,6 +403,7 @@ fill_destroy (struct fill *f)
     job_end (f, job);
     job_put (job);
   }
+  thread_group_free (&f->threads);
   pthread_cond_destroy (&f->wake);
   pthread_mutex_destroy (&f->lock);
 }

@@ -47,17 +47,12 @@ struct fill {
 extern void fill_init (struct fill *f, struct chain_head *chain,
                        struct copier *copier);
 
-/* Let the threads end: they finish the pieces under way. */
-extern void fill_quit (struct fill *f);
-
-/* Before anything of snapshots, source and copier is freed: wait up to
- * timeout_ns for pieces under way, and end the threads.  Returns false if
- * some are stuck: then nothing that they use may be freed.
+/* As in threads.h.  The threads finish the pieces under way; snapshots, source
+ * and copier must stay until they have ended.
  */
-extern bool fill_stop (struct fill *f, uint64_t timeout_ns);
-
-/* After that, if it returned true. */
-extern void fill_destroy (struct fill *f);
+extern void fill_stop (struct fill *f);
+extern bool fill_join (struct fill *f, uint64_t until);
+extern void fill_free (struct fill *f);
 
 /* Fill the target of this backup, which is live, unless it has ended.
  * 0, or -1 with the error set.

@@ -190,23 +190,30 @@ disk_look (struct disk *d, struct error *e)
   return 0;
 }
 
+void
+disk_stop (struct disk *d)
+{
+  LOCK_FOR_SCOPE (&d->lock);
+  d->stop = true;
+  pthread_cond_broadcast (&d->wake);
+}
+
 bool
-disk_close (struct disk *d, uint64_t timeout_ns)
+disk_join (struct disk *d, uint64_t until)
+{
+  return thread_group_join (&d->opener, until);
+}
+
+void
+disk_free (struct disk *d)
 {
   struct disk_context *c;
 
-  {
-    LOCK_FOR_SCOPE (&d->lock);
-    d->stop = true;
-    pthread_cond_broadcast (&d->wake);
-  }
-  if (thread_group_end (&d->opener, timeout_ns) > 0)
-    return false;
   while ((c = d->contexts) != NULL) {
     d->contexts = c->older;
     context_close (c);
   }
+  thread_group_free (&d->opener);
   pthread_cond_destroy (&d->wake);
   pthread_mutex_destroy (&d->lock);
-  return true;
 }

@@ -11,8 +11,8 @@
  *   with it               a connection lends its own (cbw.c), since a plugin
  *                         learns the export's name only from a connection
  *
- * A context that was in use stays open until disk_close: a thread may
- * be in a call through it, or about to begin one.
+ * A context that was in use stays open until disk_free: a thread may be in a
+ * call through it, or about to begin one.
  *
  * Who loads "next" after it has seen a size, or a snapshot of that size,
  * gets a context at least as large: "next" is stored before "size"
@@ -98,10 +98,12 @@ extern bool disk_lend (struct disk *d, nbdkit_next *next, uint64_t size);
 #define DISK_PATIENCE (10 * NS_PER_SEC)
 extern int disk_look (struct disk *d, struct error *e);
 
-/* No thread reads the disk any more: end the thread and close what was
- * opened here.  Returns false, with nothing closed, if the thread does not
- * come back from the plugin in timeout_ns.
+/* As in threads.h, when nobody looks at the disk any more.  The thread may be
+ * in the plugin, and not come back.  disk_free closes what was opened here,
+ * which no thread reads any more.
  */
-extern bool disk_close (struct disk *d, uint64_t timeout_ns);
+extern void disk_stop (struct disk *d);
+extern bool disk_join (struct disk *d, uint64_t until);
+extern void disk_free (struct disk *d);
 
 #endif /* CBW_DISK_H */

@@ -42,16 +42,22 @@ copier_patience_ns (void)
   return (uint64_t) cbw_debug_stuck_wait * NS_PER_SEC;
 }
 
-bool
-copier_stop (struct copier *c, uint64_t timeout_ns)
+void
+copier_stop (struct copier *c)
 {
-  return timed_stop (&c->timed, timeout_ns);
+  timed_stop (&c->timed);
+}
+
+bool
+copier_join (struct copier *c, uint64_t until)
+{
+  return timed_join (&c->timed, until);
 }
 
 void
-copier_destroy (struct copier *c)
+copier_free (struct copier *c)
 {
-  timed_destroy (&c->timed);
+  timed_free (&c->timed);
   piece_pool_destroy (&c->buffers);
   pthread_mutex_destroy (&c->lock);
 }

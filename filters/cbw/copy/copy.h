@@ -70,13 +70,12 @@ extern void copier_init (struct copier *c);
 /* How long the end of the server waits for what is stuck. */
 extern uint64_t copier_patience_ns (void);
 
-/* Wait up to timeout_ns for copies that were given up.  Returns false if one
- * is still under way, so that nothing of snapshots and source may be freed.
+/* As in threads.h, for copies that were given up and are still under way: the
+ * snapshots and the source must stay until they have ended.
  */
-extern bool copier_stop (struct copier *c, uint64_t timeout_ns);
-
-/* After that, if it returned true. */
-extern void copier_destroy (struct copier *c);
+extern void copier_stop (struct copier *c);
+extern bool copier_join (struct copier *c, uint64_t until);
+extern void copier_free (struct copier *c);
 
 /* What copy_range is to do; and what it leaves, until copy_end. */
 struct copy_job {

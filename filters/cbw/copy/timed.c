@@ -210,7 +210,7 @@ timed_copy (struct timed_pool *pool, struct snapshot *snap, uint64_t start,
 }
 
 void
-timed_quit (struct timed_pool *pool)
+timed_stop (struct timed_pool *pool)
 {
   unsigned n;
 
@@ -227,22 +227,15 @@ timed_quit (struct timed_pool *pool)
 }
 
 bool
-timed_stop (struct timed_pool *pool, uint64_t timeout_ns)
+timed_join (struct timed_pool *pool, uint64_t until)
 {
-  unsigned n;
-
-  timed_quit (pool);
-  n = thread_group_end (&pool->workers, timeout_ns);
-  if (n > 0) {
-    nbdkit_error ("cbw: %u copies are stuck; leaving them", n);
-    return false;
-  }
-  return true;
+  return thread_group_join (&pool->workers, until);
 }
 
 void
-timed_destroy (struct timed_pool *pool)
+timed_free (struct timed_pool *pool)
 {
+  thread_group_free (&pool->workers);
   pthread_cond_destroy (&pool->work);
   pthread_mutex_destroy (&pool->lock);
 }

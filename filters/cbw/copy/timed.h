@@ -47,18 +47,12 @@ struct timed_pool {
 
 extern void timed_init (struct timed_pool *pool, struct piece_pool *buffers);
 
-/* Let the threads end, and say in the log if copies that were given up are
- * waited for.
+/* As in threads.h.  timed_stop says in the log if copies that were given up
+ * are waited for.
  */
-extern void timed_quit (struct timed_pool *pool);
-
-/* Wait up to timeout_ns for those, and end the threads.  Returns false if some are still stuck: then
- * nothing that they use may be freed.
- */
-extern bool timed_stop (struct timed_pool *pool, uint64_t timeout_ns);
-
-/* After that, if it returned true. */
-extern void timed_destroy (struct timed_pool *pool);
+extern void timed_stop (struct timed_pool *pool);
+extern bool timed_join (struct timed_pool *pool, uint64_t until);
+extern void timed_free (struct timed_pool *pool);
 
 /* Copy clusters [start, end) of snap, or write zeroes for a "hole" that may
  * be longer than a piece, but no longer than until timeout_ns after "since"

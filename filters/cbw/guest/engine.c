@@ -74,46 +74,53 @@ engine_init (struct engine *e)
 }
 
 void
-engine_quit (struct engine *e)
+engine_stop (struct engine *e)
 {
   /* First, as the end of a backup may wait for the buffer. */
   writeback_stop (&e->writeback);
-  fill_quit (&e->fill);
-  timed_quit (&e->copier.timed);
-  closer_quit (&e->closer);
+  fill_stop (&e->fill);
+  copier_stop (&e->copier);
+  closer_stop (&e->closer);
 }
 
 bool
-engine_wait (struct engine *e, uint64_t until)
+engine_join (struct engine *e, uint64_t until)
 {
-  return thread_group_wait (&e->fill.threads, time_left (until)) == 0 &&
-    thread_group_wait (&e->copier.timed.workers, time_left (until)) == 0 &&
-    thread_group_wait (&e->writeback.threads, time_left (until)) == 0 &&
-    thread_group_wait (&e->closer.threads, time_left (until)) == 0;
+  bool ended = fill_join (&e->fill, until);
+
+  ended = copier_join (&e->copier, until) && ended;
+  ended = closer_join (&e->closer, until) && ended;
+  return writeback_join (&e->writeback, until) && ended;
 }
 
-bool
-engine_stop (struct engine *e, uint64_t until)
+/* Leave the threads of the group that have not ended, and say so. */
+static void
+leave (struct thread_group *g, const char *what)
 {
-  bool ended;
+  const unsigned n = thread_group_leave (g);
 
-  engine_quit (e);
-  ended = fill_stop (&e->fill, time_left (until));
-  ended = copier_stop (&e->copier, time_left (until)) && ended;
-  /* It may punch what is in the buffer. */
-  ended = closer_stop (&e->closer, time_left (until)) && ended;
-  return writeback_end (&e->writeback, time_left (until)) && ended;
+  if (n > 0)
+    nbdkit_error ("cbw: %u %s; leaving them", n, what);
 }
 
 void
-engine_destroy (struct engine *e)
+engine_leave (struct engine *e)
 {
-  fill_destroy (&e->fill);
-  copier_destroy (&e->copier);
-  writeback_destroy (&e->writeback);
+  leave (&e->fill.threads, "pieces of a backup are stuck");
+  leave (&e->copier.timed.workers, "copies are stuck");
+  leave (&e->closer.threads, "targets cannot be closed");
+  leave (&e->writeback.threads, "writes of old data are stuck");
+}
+
+void
+engine_free (struct engine *e)
+{
+  fill_free (&e->fill);
+  copier_free (&e->copier);
+  writeback_free (&e->writeback);
   inflight_destroy (&e->inflight);
   chain_head_destroy (&e->chain);
-  closer_destroy (&e->closer);
+  closer_free (&e->closer);
   table_destroy (&e->table);
   gate_destroy (&e->gate);
   pthread_mutex_destroy (&e->control);

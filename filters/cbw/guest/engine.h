@@ -41,22 +41,18 @@ struct engine {
 
 extern void engine_init (struct engine *e);
 
-/* Every guest is gone: let the engine's own threads end. */
-extern void engine_quit (struct engine *e);
-
-/* After that: wait for them until that moment (monotonic).  Returns whether
- * they have ended.
+/* As in threads.h, when every guest is gone.  If a thread is stuck in a call
+ * the source, the segment and the engine must stay until the process is gone.
+ * The service threads, which use the engine too, end before it is freed.
  */
-extern bool engine_wait (struct engine *e, uint64_t until);
+extern void engine_stop (struct engine *e);
+extern bool engine_join (struct engine *e, uint64_t until);
+extern void engine_free (struct engine *e);
 
-/* Let them end, and wait for it no longer than until that moment.  Returns false if one is stuck in a call: then the source, the
- * segment and the engine must stay until the process is gone.  Others may
- * still use the engine: nothing is freed.
+/* The last engine_join has returned false: say in the log what is stuck, and
+ * leave it.
  */
-extern bool engine_stop (struct engine *e, uint64_t until);
-
-/* After that, if all its threads have ended, and the service threads too. */
-extern void engine_destroy (struct engine *e);
+extern void engine_leave (struct engine *e);
 
 /* The source for threads of the engine's own, which copy when there is a
  * time limit, and for backups; and for the cut.

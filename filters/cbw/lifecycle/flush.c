@@ -71,14 +71,14 @@ flush_start (struct chain_head *head)
 }
 
 bool
-flush_wait (struct flush *f, uint64_t until)
+flush_join (struct flush *f, uint64_t until)
 {
-  return f == NULL || thread_group_wait (&f->threads, time_left (until)) == 0;
+  return f == NULL || thread_group_join (&f->threads, until);
 }
 
-/* What has become of job i. */
-static enum flushed
-outcome (const struct flush *f, size_t i)
+/* Is it known what has become of job i? */
+static bool
+is_known (const struct flush *f, size_t i)
 {
   const struct flush_job *job = &f->jobs[i];
   const char *name = f->chain->snaps[i]->fixed.name;
@@ -86,34 +86,42 @@ outcome (const struct flush *f, size_t i)
   if (!atomic_load (&job->done)) {
     nbdkit_error ("cbw: snapshot \"%s\": its target has not been flushed in "
                   "time, and may not be whole if this host goes down", name);
-    return FLUSH_UNKNOWN;
+    return false;
   }
   if (job->r == 0)
-    return FLUSH_DONE;
+    return true;
   if (job->e.num == ESHUTDOWN) { /* not the target's fault: it was given up */
     nbdkit_error ("cbw: snapshot \"%s\": %s", name, job->e.msg);
-    return FLUSH_UNKNOWN;
+    return false;
   }
   chain_lose_target (f->chain, i, &job->e);
-  return FLUSH_DONE;
+  return true;
 }
 
-enum flushed
-flush_end (struct flush *f, uint64_t until)
+bool
+flush_known (struct flush *f)
 {
-  enum flushed r = FLUSH_DONE;
-  unsigned stuck;
+  bool known = f != NULL;
   size_t i;
 
+  for (i = 0; f && i < f->len; ++i)
+    known = is_known (f, i) && known;
+  return known;
+}
+
+void
+flush_leave (struct flush *f)
+{
+  if (f)
+    thread_group_leave (&f->threads);
+}
+
+void
+flush_free (struct flush *f)
+{
   if (f == NULL)
-    return FLUSH_UNKNOWN;
-  stuck = thread_group_end (&f->threads, time_left (until));
-  for (i = 0; i < f->len; ++i)
-    if (outcome (f, i) == FLUSH_UNKNOWN)
-      r = FLUSH_UNKNOWN;
-  if (stuck > 0)
-    return FLUSH_STUCK;
+    return;
+  thread_group_free (&f->threads);
   chain_put (f->chain);
   free (f);
-  return r;
 }

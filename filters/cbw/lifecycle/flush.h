@@ -10,13 +10,6 @@
 
 #include "snapshot/chain.h"
 
-enum flushed {
-  FLUSH_DONE,                   /* what could not be flushed is known lost */
-  FLUSH_UNKNOWN,                /* of some target nobody knows */
-  FLUSH_STUCK,                  /* some flush is still under way: then nothing
-                                 * of the chain may be freed */
-};
-
 struct flush;
 
 /* Begin to bring what the targets of the current chain have been given to
@@ -25,13 +18,18 @@ struct flush;
  */
 extern struct flush *flush_start (struct chain_head *head);
 
-/* Wait until that moment (monotonic); returns whether all has ended. */
-extern bool flush_wait (struct flush *f, uint64_t until);
+/* As in threads.h; the threads end by themselves. */
+extern bool flush_join (struct flush *f, uint64_t until);
+extern void flush_free (struct flush *f);
 
-/* Wait until that moment, and see what has become of it.  A target whose flush
+/* After the last join: see what has become of it.  A target whose flush
  * failed is lost for all snapshots that are read from it, as the kernel tells
- * once of what it could not write.  Frees f if it can.
+ * once of what it could not write.  Returns false, with a message for each,
+ * if there are targets of which nobody knows.
  */
-extern enum flushed flush_end (struct flush *f, uint64_t until);
+extern bool flush_known (struct flush *f);
+
+/* The last join has returned false: leave the threads that are stuck. */
+extern void flush_leave (struct flush *f);
 
 #endif /* CBW_FLUSH_H */

@@ -83,14 +83,16 @@ crew_stop (struct crew *c)
   pthread_cond_broadcast (&c->work);
 }
 
-unsigned
-crew_end_all (struct crew *c, uint64_t timeout_ns)
+bool
+crew_join (struct crew *c, uint64_t until)
 {
-  const unsigned stuck = thread_group_end (&c->threads, timeout_ns);
+  return thread_group_join (&c->threads, until);
+}
 
-  if (stuck == 0) {
-    pthread_cond_destroy (&c->work);
-    pthread_mutex_destroy (&c->lock);
-  }
-  return stuck;
+void
+crew_free (struct crew *c)
+{
+  thread_group_free (&c->threads);
+  pthread_cond_destroy (&c->work);
+  pthread_mutex_destroy (&c->lock);
 }

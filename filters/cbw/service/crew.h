@@ -37,12 +37,9 @@ extern void crew_init (struct crew *c);
 /* Have the task run.  0, or an errno if there is no thread at all for it. */
 extern int crew_run (struct crew *c, struct crew_task *task);
 
-/* Let the threads end.  Tasks that have not begun never will. */
+/* As in threads.h.  Tasks that have not begun when it is stopped never will. */
 extern void crew_stop (struct crew *c);
-
-/* After that: wait for them, no longer than timeout_ns.  Returns how many are
- * stuck: if there are any, the crew and what they use must stay.
- */
-extern unsigned crew_end_all (struct crew *c, uint64_t timeout_ns);
+extern bool crew_join (struct crew *c, uint64_t until);
+extern void crew_free (struct crew *c);
 
 #endif /* CBW_CREW_H */

@@ -196,14 +196,16 @@ pool_stop (struct pool *p)
   pthread_cond_broadcast (&p->called);
 }
 
-unsigned
-pool_end_all (struct pool *p, uint64_t timeout_ns)
+bool
+pool_join (struct pool *p, uint64_t until)
 {
-  const unsigned stuck = thread_group_end (&p->group, timeout_ns);
+  return thread_group_join (&p->group, until);
+}
 
-  if (stuck == 0) {
-    pthread_cond_destroy (&p->called);
-    pthread_mutex_destroy (&p->lock);
-  }
-  return stuck;
+void
+pool_free (struct pool *p)
+{
+  thread_group_free (&p->group);
+  pthread_cond_destroy (&p->called);
+  pthread_mutex_destroy (&p->lock);
 }

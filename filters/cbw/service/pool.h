@@ -80,14 +80,11 @@ extern uint64_t pool_look (struct pool *p, uint64_t now, unsigned waiting);
 
 extern bool pool_is_hung (const struct pool *p, uint64_t tag);
 
-/* Let the threads end; the caller wakes those that wait in a step.  None is
- * started any more.
+/* As in threads.h.  The caller of pool_stop wakes the threads that wait in a
+ * step; none is started any more.
  */
 extern void pool_stop (struct pool *p);
-
-/* After that: wait for them, no longer than timeout_ns.  Returns how many are
- * stuck: if there are any, the pool and what they use must stay.
- */
-extern unsigned pool_end_all (struct pool *p, uint64_t timeout_ns);
+extern bool pool_join (struct pool *p, uint64_t until);
+extern void pool_free (struct pool *p);
 
 #endif /* CBW_POOL_H */

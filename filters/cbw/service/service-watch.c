@@ -119,7 +119,7 @@ watch_look (struct service *s)
   }
 }
 
-void
+static void
 watch_thread (void *opaque)
 {
   struct service *s = opaque;
@@ -153,10 +153,30 @@ watch_init (struct service *s)
     };
 }
 
+int
+watch_start (struct service *s)
+{
+  return thread_group_start (&s->watch, 1);
+}
+
 void
 watch_stop (struct service *s)
 {
   LOCK_FOR_SCOPE (&s->watch_lock);
   s->watch_stop = true;
   pthread_cond_signal (&s->watch_wake);
+}
+
+bool
+watch_join (struct service *s, uint64_t until)
+{
+  return thread_group_join (&s->watch, until);
+}
+
+void
+watch_free (struct service *s)
+{
+  thread_group_free (&s->watch);
+  pthread_cond_destroy (&s->watch_wake);
+  pthread_mutex_destroy (&s->watch_lock);
 }

@@ -208,29 +208,31 @@ serve_slot (void *opaque, unsigned index)
 
 /* ---- Start and stop ---- */
 
-int
-service_start (struct service *s, unsigned nr_threads)
+void
+service_init (struct service *s, unsigned nr_threads)
 {
-  int r;
-
   turns_init (&s->turns, &s->engine->gate);
   crew_init (&s->crew);
   pool_init (&s->pool, nr_threads, serve_slot, s);
   watch_init (s);
-  r = pool_start (&s->pool);
+}
+
+int
+service_start (struct service *s)
+{
+  int r = pool_start (&s->pool);
+
   if (r == 0)
-    r = thread_group_start (&s->watch, 1);
+    r = watch_start (s);
   if (r == 0)
     return 0;
   errno = r;
   nbdkit_error ("cbw: cannot start a service thread: %m");
-  /* They have had no time to begin with anything that hangs. */
-  service_stop (s, now_monotonic_ns () + 10 * NS_PER_SEC);
   return -1;
 }
 
 void
-service_quit (struct service *s)
+service_stop (struct service *s)
 {
   struct cbw_doorbell *bell = map_doorbell (&s->segment->map);
 
@@ -242,29 +244,31 @@ service_quit (struct service *s)
 }
 
 bool
-service_wait (struct service *s, uint64_t until)
+service_join (struct service *s, uint64_t until)
 {
-  return thread_group_wait (&s->watch, time_left (until)) == 0 &&
-    thread_group_wait (&s->crew.threads, time_left (until)) == 0 &&
-    thread_group_wait (&s->pool.group, time_left (until)) == 0;
+  bool ended = watch_join (s, until);
+
+  ended = crew_join (&s->crew, until) && ended;
+  return pool_join (&s->pool, until) && ended;
 }
 
-bool
-service_stop (struct service *s, uint64_t until)
+void
+service_leave (struct service *s)
 {
-  unsigned stuck;
+  const unsigned stuck = thread_group_leave (&s->watch) +
+    thread_group_leave (&s->crew.threads) +
+    thread_group_leave (&s->pool.group);
 
-  service_quit (s);
-  stuck = thread_group_end (&s->watch, time_left (until));
-  stuck += crew_end_all (&s->crew, time_left (until));
-  stuck += pool_end_all (&s->pool, time_left (until));
-  if (stuck > 0) {
+  if (stuck > 0)
     nbdkit_error ("cbw: %u requests of clients are stuck; leaving them",
                   stuck);
-    return false;
-  }
+}
+
+void
+service_free (struct service *s)
+{
+  watch_free (s);
+  pool_free (&s->pool);
+  crew_free (&s->crew);
   turns_destroy (&s->turns);
-  pthread_cond_destroy (&s->watch_wake);
-  pthread_mutex_destroy (&s->watch_lock);
-  return true;
 }

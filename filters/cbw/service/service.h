@@ -86,29 +86,33 @@ struct service {
   struct duty duties[NR_DUTIES];
 };
 
-/* Start nr_threads threads, no more than THREAD_GROUP_MAX; engine, segment,
- * source and info are set.  0, or -1 after nbdkit_error, with nothing left.
+/* Of "nr_threads" threads, no more than THREAD_GROUP_MAX; engine, segment, source
+ * and info are set.
  */
-extern int service_start (struct service *s, unsigned nr_threads);
+extern void service_init (struct service *s, unsigned nr_threads);
 
-/* Let the threads end when they have done what they are doing. */
-extern void service_quit (struct service *s);
+/* 0, or -1 after nbdkit_error; there may be threads then. */
+extern int service_start (struct service *s);
 
-/* After that: wait for them until that moment (monotonic).  Returns whether
- * they have ended.
+/* As in threads.h.  The threads end when they have done what they are doing;
+ * control requests that have not begun never will.
  */
-extern bool service_wait (struct service *s, uint64_t until);
+extern void service_stop (struct service *s);
+extern bool service_join (struct service *s, uint64_t until);
+extern void service_free (struct service *s);
 
-/* Let them end, and wait for it no longer than until that moment.  Returns
- * false if some are stuck: then nothing that they use may be freed.
+/* The last service_join has returned false: say in the log what is stuck, and
+ * leave it.
  */
-extern bool service_stop (struct service *s, uint64_t until);
+extern void service_leave (struct service *s);
 
 /* ---- Between the files of this module ---- */
 
-/* The watch; opaque is the service. */
+/* The watch; as in threads.h, and watch_start returns 0 or an errno. */
 extern void watch_init (struct service *s);
-extern void watch_thread (void *opaque);
+extern int watch_start (struct service *s);
 extern void watch_stop (struct service *s);
+extern bool watch_join (struct service *s, uint64_t until);
+extern void watch_free (struct service *s);
 
 #endif /* CBW_SERVICE_H */

@@ -4,8 +4,6 @@
 
 #include <config.h>
 
-#include <nbdkit-filter.h>
-
 #include "snapshot/closer.h"
 #include "utils/cleanup.h"
 #include "utils/clock.h"
@@ -140,7 +138,7 @@ closer_tidy (struct closer *c, const struct chain *chain, uint64_t timeout_ns)
 }
 
 void
-closer_quit (struct closer *c)
+closer_stop (struct closer *c)
 {
   LOCK_FOR_SCOPE (&c->lock);
   c->stop = true;
@@ -148,20 +146,15 @@ closer_quit (struct closer *c)
 }
 
 bool
-closer_stop (struct closer *c, uint64_t timeout_ns)
+closer_join (struct closer *c, uint64_t until)
 {
-  unsigned stuck;
-
-  closer_quit (c);
-  stuck = thread_group_end (&c->threads, timeout_ns);
-  if (stuck > 0)
-    nbdkit_error ("cbw: %u targets cannot be closed; leaving them", stuck);
-  return stuck == 0;
+  return thread_group_join (&c->threads, until);
 }
 
 void
-closer_destroy (struct closer *c)
+closer_free (struct closer *c)
 {
+  thread_group_free (&c->threads);
   pthread_cond_destroy (&c->tidied);
   pthread_cond_destroy (&c->work);
   pthread_mutex_destroy (&c->lock);

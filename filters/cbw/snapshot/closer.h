@@ -64,15 +64,11 @@ extern bool closer_add (struct closer *c, struct snapshot *snap);
 extern void closer_tidy (struct closer *c, const struct chain *chain,
                          uint64_t timeout_ns);
 
-/* Let the threads end, when the queue is empty. */
-extern void closer_quit (struct closer *c);
-
-/* The same, and wait for it, but no longer than timeout_ns.  Returns false if
- * some are stuck: then nothing that they use may be freed.
+/* As in threads.h.  The threads end when nothing is queued any more; when it is
+ * freed there is no snapshot left.
  */
-extern bool closer_stop (struct closer *c, uint64_t timeout_ns);
-
-/* After that, and when no snapshot is left. */
-extern void closer_destroy (struct closer *c);
+extern void closer_stop (struct closer *c);
+extern bool closer_join (struct closer *c, uint64_t until);
+extern void closer_free (struct closer *c);
 
 #endif /* CBW_CLOSER_H */

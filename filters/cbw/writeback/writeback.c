@@ -9,8 +9,6 @@
 
 #include <errno.h>
 
-#include <nbdkit-filter.h>
-
 #include "utils/cleanup.h"
 #include "writeback/writeback-private.h"
 
@@ -136,22 +134,16 @@ writeback_stop (struct writeback *w)
 }
 
 bool
-writeback_end (struct writeback *w, uint64_t timeout_ns)
+writeback_join (struct writeback *w, uint64_t until)
 {
-  const unsigned stuck = thread_group_end (&w->threads, timeout_ns);
-
-  if (stuck > 0) {
-    nbdkit_error ("cbw: %u writes of old data are stuck; leaving them",
-                  stuck);
-    return false;
-  }
-  return true;
+  return thread_group_join (&w->threads, until);
 }
 
 void
-writeback_destroy (struct writeback *w)
+writeback_free (struct writeback *w)
 {
   detach (w);
+  thread_group_free (&w->threads);
   pthread_cond_destroy (&w->work);
   pthread_cond_destroy (&w->drained);
   pthread_mutex_destroy (&w->lock);

@@ -67,18 +67,12 @@ extern int writeback_set_store (struct writeback *w, struct snapshot *snap,
  */
 extern int writeback_start (struct writeback *w, struct error *e);
 
-/* From now on nothing is put into the buffer nor, but for what is under
- * way, taken out: it stays in the segment.  Does not wait.
+/* As in threads.h.  From writeback_stop on nothing is put into the buffer
+ * nor, but for what is under way, taken out: the cells stay in the segment,
+ * also when the index is freed.
  */
 extern void writeback_stop (struct writeback *w);
-
-/* After that, and when nobody copies any more.  Returns false if a write has
- * been under way for longer than timeout_ns: then nothing that it uses may
- * be freed.
- */
-extern bool writeback_end (struct writeback *w, uint64_t timeout_ns);
-
-/* After that, if it returned true: the cells stay in the segment. */
-extern void writeback_destroy (struct writeback *w);
+extern bool writeback_join (struct writeback *w, uint64_t until);
+extern void writeback_free (struct writeback *w);
 
 #endif /* CBW_WRITEBACK_H */
