@@ -219,7 +219,7 @@ nbd_keeper_run (void *opaque)
     pthread_cond_broadcast (&nbd->tried);
   }
   if (abandoned)
-    nbd_image_free (nbd);
+    nbd_keeper_free (nbd);
   return NULL;
 }
 

@@ -34,6 +34,7 @@ struct nbd_image {
   struct nbd_image *next;       /* of all there are: nbd-life.c */
 
   pthread_t keeper;
+  bool started;                 /* that is */
   int cancel;                   /* eventfd: connecting is to be given up */
   _Atomic (bool) interrupted;   /* every request fails; set under the lock */
 
@@ -60,22 +61,32 @@ struct nbd_image {
 /* After a try to connect that failed the next is made no sooner. */
 #define NBD_RETRY_INTERVAL (100 * NS_PER_MS)
 
-/* Start it; what stands above "next" is filled in, the rest is zero.  With
- * "again" it is no error if the server cannot be reached.  The image is freed
- * if it fails.
+/* The life of a keeper has the words of threads.h.
+ *
+ * What stands above "next" is filled in, the rest is zero.  0, or -1 with the
+ * error set; either way it must be stopped, joined and freed.
+ */
+extern int nbd_keeper_init (struct nbd_image *nbd, struct error *e);
+
+/* Start the thread, and wait for the first link.  With "again" it is no error
+ * if the server cannot be reached.  0, or -1 with the error set.
  */
 extern int nbd_keeper_start (struct nbd_image *nbd, struct error *e);
 
-/* End it, close the link and free the image.  Nobody uses the image any more,
- * but image_nbd_interrupt_all.
- */
+/* Nobody uses the image any more, but image_nbd_interrupt_all. */
 extern void nbd_keeper_stop (struct nbd_image *nbd);
+
+/* Wait until the link is closed: 20 seconds at most, or three from when the
+ * image is interrupted.  If this returns false the image is the keeper's,
+ * which frees it when it ends: it is not to be used any more.
+ */
+extern bool nbd_keeper_join (struct nbd_image *nbd);
+
+/* Free the image. */
+extern void nbd_keeper_free (struct nbd_image *nbd);
 
 /* The thread, which nbd_keeper_start starts. */
 extern void *nbd_keeper_run (void *nbd);
-
-/* Free an image whose keeper has ended, or was never started. */
-extern void nbd_image_free (struct nbd_image *nbd);
 
 /* Set the error to ESHUTDOWN: the image was interrupted.  Returns -1. */
 extern int nbd_keeper_stopping (const struct nbd_image *nbd,

@@ -109,27 +109,9 @@ unlist_image (struct nbd_image *nbd)
 
 /* ---- Starting ---- */
 
-void
-nbd_image_free (struct nbd_image *nbd)
+int
+nbd_keeper_init (struct nbd_image *nbd, struct error *e)
 {
-  unlist_image (nbd);
-  if (nbd->cancel >= 0)
-    close (nbd->cancel);
-  nbd_log_destroy (&nbd->log);
-  pthread_cond_destroy (&nbd->tried);
-  pthread_cond_destroy (&nbd->wake);
-  pthread_mutex_destroy (&nbd->lock);
-  nbd_address_free (&nbd->address);
-  free (nbd->name);
-  free (nbd);
-}
-
-/* All but connecting. */
-static int
-begin (struct nbd_image *nbd, struct error *e)
-{
-  int r;
-
   pthread_mutex_init (&nbd->lock, NULL);
   cond_init (&nbd->wake);
   cond_init (&nbd->tried);
@@ -142,9 +124,7 @@ begin (struct nbd_image *nbd, struct error *e)
     nbd_log_recall (&nbd->log, nbd->words, nbd->size,
                     nbd->flags & IMAGE_NBD_FLUSHED);
   enter (nbd);
-  r = thread_start (&nbd->keeper, nbd_keeper_run, nbd);
-  return r == 0 ? 0 :
-    error_set_errno (e, r, "%s: cannot start a thread", nbd->name);
+  return 0;
 }
 
 /* Is there any use in trying once more? */
@@ -162,11 +142,12 @@ nbd_keeper_start (struct nbd_image *nbd, struct error *e)
   const struct timespec pause = { .tv_nsec = NBD_RETRY_INTERVAL };
   struct nbd_link *link;
   struct error ignored;
+  int r;
 
-  if (begin (nbd, e) == -1) {
-    nbd_image_free (nbd);
-    return -1;
-  }
+  r = thread_start (&nbd->keeper, nbd_keeper_run, nbd);
+  if (r != 0)
+    return error_set_errno (e, r, "%s: cannot start a thread", nbd->name);
+  nbd->started = true;
   while ((link = nbd_keeper_get (nbd, e)) == NULL && may_be_back (nbd) &&
          now_monotonic_ns () < give_up)
     nanosleep (&pause, NULL);
@@ -175,10 +156,7 @@ nbd_keeper_start (struct nbd_image *nbd, struct error *e)
     return 0;
   }
   /* An image that was there before may be there later. */
-  if (nbd->again && nbd_keeper_check (nbd, &ignored) == 0)
-    return 0;
-  nbd_keeper_stop (nbd);
-  return -1;
+  return nbd->again && nbd_keeper_check (nbd, &ignored) == 0 ? 0 : -1;
 }
 
 /* ---- Stopping ---- */
@@ -219,21 +197,44 @@ keep_loaded (void)
 void
 nbd_keeper_stop (struct nbd_image *nbd)
 {
+  LOCK_FOR_SCOPE (&nbd->lock);
+  nbd->stop = true;
+  cut_off (nbd);                /* if the link is in use it is flushing */
+}
+
+bool
+nbd_keeper_join (struct nbd_image *nbd)
+{
   const pthread_t keeper = nbd->keeper;
   bool ended;
 
+  if (!nbd->started)
+    return true;
   {
     LOCK_FOR_SCOPE (&nbd->lock);
-    nbd->stop = true;
-    cut_off (nbd);              /* if the link is in use it is flushing */
     ended = await_end (nbd);
     nbd->abandoned = !ended;
   }
-  if (!ended) {
-    keep_loaded ();
-    pthread_detach (keeper);    /* it frees the image */
-    return;
+  if (ended) {
+    pthread_join (keeper, NULL);
+    return true;
   }
-  pthread_join (keeper, NULL);
-  nbd_image_free (nbd);
+  keep_loaded ();
+  pthread_detach (keeper);
+  return false;
+}
+
+void
+nbd_keeper_free (struct nbd_image *nbd)
+{
+  unlist_image (nbd);
+  if (nbd->cancel >= 0)
+    close (nbd->cancel);
+  nbd_log_destroy (&nbd->log);
+  pthread_cond_destroy (&nbd->tried);
+  pthread_cond_destroy (&nbd->wake);
+  pthread_mutex_destroy (&nbd->lock);
+  nbd_address_free (&nbd->address);
+  free (nbd->name);
+  free (nbd);
 }

@@ -135,7 +135,11 @@ image_nbd_flush (struct image *image, struct error *e)
 static void
 image_nbd_close (struct image *image)
 {
-  nbd_keeper_stop ((struct nbd_image *) image);
+  struct nbd_image *nbd = (struct nbd_image *) image;
+
+  nbd_keeper_stop (nbd);
+  if (nbd_keeper_join (nbd))
+    nbd_keeper_free (nbd);
 }
 
 static const struct image_ops nbd_ops = {
@@ -172,8 +176,12 @@ new_image (struct nbd_address *address, const char *name, unsigned flags,
 static struct image *
 start_image (struct nbd_image *nbd, uint64_t *size, struct error *e)
 {
-  if (nbd == NULL || nbd_keeper_start (nbd, e) == -1)
+  if (nbd == NULL)
     return NULL;
+  if (nbd_keeper_init (nbd, e) == -1 || nbd_keeper_start (nbd, e) == -1) {
+    image_nbd_close (&nbd->image);
+    return NULL;
+  }
   *size = nbd->size;
   return &nbd->image;
 }
