@@ -472,7 +472,7 @@ env_backup (struct env *env, bool paused)
 static bool
 is_closed (struct env *env)
 {
-  struct closer *c = &env->engine.closer;
+  struct crew *c = &env->engine.closer.crew;
 
   LOCK_FOR_SCOPE (&c->lock);
   return c->idle == c->threads.started && c->queued == 0;

@@ -9,9 +9,9 @@
 #include <errno.h>
 #include <pthread.h>
 
-#include "service/crew.h"
 #include "unit.h"
 #include "utils/cleanup.h"
+#include "utils/crew.h"
 
 #define TASKS 80
 #define LONG (100 * NS_PER_SEC)
@@ -28,10 +28,11 @@ struct task {
 static struct task tasks[TASKS];
 
 static void
-run (struct crew_task *task)
+run (struct crew_task *task, void *owner)
 {
   struct task *t = (struct task *) task;
 
+  CHECK (owner == &tasks);
   LOCK_FOR_SCOPE (&lock);
   t->begun = true;
   pthread_cond_broadcast (&changed);
@@ -92,7 +93,7 @@ test_hang (void)
 {
   unsigned i;
 
-  crew_init (&crew);
+  crew_init (&crew, &tasks);
   for (i = 0; i < 20; ++i) {
     give (i);
     wait_begun (i);
@@ -108,7 +109,7 @@ test_used_again (void)
 {
   unsigned i;
 
-  crew_init (&crew);
+  crew_init (&crew, &tasks);
   for (i = 0; i < 10; ++i) {
     give (i);
     wait_begun (i);
@@ -132,7 +133,7 @@ test_many (void)
 {
   unsigned i;
 
-  crew_init (&crew);
+  crew_init (&crew, &tasks);
   for (i = 0; i < TASKS; ++i)
     give (i);
   for (i = 0; i < THREAD_GROUP_MAX; ++i)
@@ -151,26 +152,30 @@ test_many (void)
   end ();
 }
 
-/* What has not begun when it ends never does; what hangs is not waited for. */
+/* What was given before it is stopped is done, nothing is later; what hangs is
+ * not waited for.
+ */
 static void
 test_end (void)
 {
   struct task late = { .task.run = run };
   unsigned i;
 
-  crew_init (&crew);
+  crew_init (&crew, &tasks);
   for (i = 0; i < THREAD_GROUP_MAX + 1; ++i)
     give (i);
   for (i = 0; i < THREAD_GROUP_MAX; ++i)
     wait_begun (i);
+  CHECK (!crew_is_stopping (&crew));
   crew_stop (&crew);
+  CHECK (crew_is_stopping (&crew));
   CHECK_EQ (crew_run (&crew, &late.task), ESHUTDOWN);
-  for (i = 1; i < THREAD_GROUP_MAX; ++i)
+  for (i = 1; i < THREAD_GROUP_MAX + 1; ++i)
     let (i);
   CHECK (!crew_join (&crew, now_monotonic_ns () + NS_PER_MS));
   let (0);
   end ();
-  CHECK (!tasks[THREAD_GROUP_MAX].begun);
+  CHECK (!late.begun);
 }
 
 int

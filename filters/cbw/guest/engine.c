@@ -108,7 +108,7 @@ engine_leave (struct engine *e)
 {
   leave (&e->fill.threads, "pieces of a backup are stuck");
   leave (&e->copier.timed.workers, "copies are stuck");
-  leave (&e->closer.threads, "targets cannot be closed");
+  leave (&e->closer.crew.threads, "targets cannot be closed");
   leave (&e->writeback.threads, "writes of old data are stuck");
 }
 

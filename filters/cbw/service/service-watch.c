@@ -45,11 +45,14 @@ look_for_leavers (struct service *s)
 }
 
 static void
-duty_task (struct crew_task *task)
+duty_task (struct crew_task *task, void *owner)
 {
   struct duty *d = (struct duty *) task;
+  struct service *s = owner;
 
-  d->run (d->service);
+  if (crew_is_stopping (&s->crew))
+    return;
+  d->run (s);
   atomic_store (&d->busy, false);
 }
 
@@ -148,9 +151,7 @@ watch_init (struct service *s)
   cond_init (&s->watch_wake);
   thread_group_init (&s->watch, watch_thread, s);
   for (i = 0; i < NR_DUTIES; ++i)
-    s->duties[i] = (struct duty) {
-      .task.run = duty_task, .service = s, .run = run[i]
-    };
+    s->duties[i] = (struct duty) { .task.run = duty_task, .run = run[i] };
 }
 
 int

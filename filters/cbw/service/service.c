@@ -78,13 +78,16 @@ run_control (struct service *s, const struct request *rq, void *buf)
 }
 
 static void
-control_task (struct crew_task *task)
+control_task (struct crew_task *task, void *owner)
 {
   /* Once the slot is completed it may come again, and the task with it. */
   const struct control_task t = *(struct control_task *) task;
-  struct service *s = t.service;
-  const int r = run_control (s, &t.rq, map_buffer (&s->segment->map, t.slot));
+  struct service *s = owner;
+  int r;
 
+  if (crew_is_stopping (&s->crew))
+    return;                     /* it is for the next server */
+  r = run_control (s, &t.rq, map_buffer (&s->segment->map, t.slot));
   atomic_fetch_sub (&s->nr_controls, 1);
   complete (s, t.slot, &t.rq, r, 0);
 }
@@ -99,11 +102,11 @@ hand_over (struct service *s, unsigned i, const struct request *rq)
   int r;
 
   *t = (struct control_task) {
-    .task.run = control_task, .service = s, .slot = i, .rq = *rq
+    .task.run = control_task, .slot = i, .rq = *rq
   };
   if (atomic_fetch_add (&s->nr_controls, 1) < CONTROL_MAX) {
     r = crew_run (&s->crew, &t->task);
-    if (r == 0 || r == ESHUTDOWN) /* that is for the next server */
+    if (r == 0 || r == ESHUTDOWN) /* the same */
       return;
     error_set_errno (&e, r, "cannot start a thread for the request");
   }
@@ -212,7 +215,7 @@ void
 service_init (struct service *s, unsigned nr_threads)
 {
   turns_init (&s->turns, &s->engine->gate);
-  crew_init (&s->crew);
+  crew_init (&s->crew, s);
   pool_init (&s->pool, nr_threads, serve_slot, s);
   watch_init (s);
 }

@@ -3,10 +3,11 @@
 /* Service: requests that clients put into the slots of the segment.
  *
  * The threads of a pool (pool.h) take slots and read snapshots.  Control
- * requests are run by a crew (crew.h) instead, so that one that hangs holds up
- * nobody.  The watch, a thread of its own which never waits for anything, has
- * the pool grow, takes slots from clients that are gone or stopped, and has the
- * crew look after snapshots: targets that were lost, owners that are gone.
+ * requests are run by a crew (utils/crew.h) instead, so that one that hangs
+ * holds up nobody.  The watch, a thread of its own which never waits for
+ * anything, has the pool grow, takes slots from clients that are gone or
+ * stopped, and has the crew look after snapshots: targets that were lost,
+ * owners that are gone.
  *
  * Nothing in a slot is trusted.  Its request is copied out once, then
  * checked; the reply goes only into the slot and its buffer.
@@ -24,9 +25,9 @@
 #include "guest/engine.h"
 #include "segment/segment.h"
 #include "segment/slots.h"
-#include "service/crew.h"
 #include "service/pool.h"
 #include "service/turns.h"
+#include "utils/crew.h"
 #include "utils/threads.h"
 
 struct service;
@@ -48,7 +49,6 @@ struct request {
 /* A control request in a slot. */
 struct control_task {
   struct crew_task task;        /* first */
-  struct service *service;
   unsigned slot;
   struct request rq;
 };
@@ -56,7 +56,6 @@ struct control_task {
 /* Something that the watch has the crew do, now and then. */
 struct duty {
   struct crew_task task;        /* first */
-  struct service *service;
   void (*run) (struct service *s);
   _Atomic (bool) busy;          /* it is being done */
 };
@@ -86,8 +85,8 @@ struct service {
   struct duty duties[NR_DUTIES];
 };
 
-/* Of "nr_threads" threads, no more than THREAD_GROUP_MAX; engine, segment, source
- * and info are set.
+/* Of "nr_threads" threads, no more than THREAD_GROUP_MAX; engine, segment,
+ * source and info are set.
  */
 extern void service_init (struct service *s, unsigned nr_threads);
 

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
-/* The threads that end snapshots, started when there is something to end. */
+/* What the closer's crew does: it ends snapshots, and tidies them.  A snapshot
+ * is one task, as it is tidied only while somebody has a reference to it.
+ */
 
 #include <config.h>
 
@@ -8,60 +10,47 @@
 #include "utils/cleanup.h"
 #include "utils/clock.h"
 
-/* End the first of the queue; the lock is held, but not meanwhile. */
 static void
-end_first (struct closer *c)
+end_task (struct crew_task *task, void *owner)
 {
-  struct snapshot *snap = c->first;
+  struct snapshot *snap = (struct snapshot *) task;
   const struct cbw_snapshot *entry = snap->entry;
+  struct closer *c = owner;
 
-  c->first = snap->next;
-  c->queued--;
-  pthread_mutex_unlock (&c->lock);
   snapshot_end (snap);
   c->ended (c->opaque, entry);
-  pthread_mutex_lock (&c->lock);
 }
 
-/* The same of tidying, and once more if somebody asks meanwhile. */
 static void
-tidy_first (struct closer *c)
+begin_tidying (struct closer *c, struct snapshot *snap)
 {
-  struct snapshot *snap = c->untidy;
+  LOCK_FOR_SCOPE (&c->lock);
+  snap->tidy = SNAPSHOT_TIDY_RUNNING;
+}
 
-  c->untidy = snap->next_untidy;
-  c->queued--;
-  do {
-    snap->tidy = SNAPSHOT_TIDY_RUNNING;
-    pthread_mutex_unlock (&c->lock);
-    c->tidy (c->opaque, snap);
-    pthread_mutex_lock (&c->lock);
-  } while (snap->tidy == SNAPSHOT_TIDY_AGAIN && !c->stop);
+/* Is it tidy now, or has somebody asked again meanwhile? */
+static bool
+is_tidy (struct closer *c, struct snapshot *snap)
+{
+  LOCK_FOR_SCOPE (&c->lock);
+  if (snap->tidy == SNAPSHOT_TIDY_AGAIN && !crew_is_stopping (&c->crew))
+    return false;
   snap->tidy = SNAPSHOT_TIDY_NONE;
   pthread_cond_broadcast (&c->tidied);
-  pthread_mutex_unlock (&c->lock);
-  snapshot_unref (snap);
-  pthread_mutex_lock (&c->lock);
+  return true;
 }
 
 static void
-closer_thread (void *opaque)
+tidy_task (struct crew_task *task, void *owner)
 {
-  struct closer *c = opaque;
+  struct snapshot *snap = (struct snapshot *) task;
+  struct closer *c = owner;
 
-  LOCK_FOR_SCOPE (&c->lock);
-  for (;;)
-    if (c->first)
-      end_first (c);
-    else if (c->untidy)
-      tidy_first (c);
-    else if (c->stop)
-      return;
-    else {
-      c->idle++;
-      pthread_cond_wait (&c->work, &c->lock);
-      c->idle--;
-    }
+  do {
+    begin_tidying (c, snap);
+    c->tidy (c->opaque, snap);
+  } while (!is_tidy (c, snap));
+  snapshot_unref (snap);
 }
 
 void
@@ -71,35 +60,15 @@ closer_init (struct closer *c,
 {
   *c = (struct closer) { .ended = ended, .tidy = tidy, .opaque = opaque };
   pthread_mutex_init (&c->lock, NULL);
-  cond_init (&c->work);
   cond_init (&c->tidied);
-  thread_group_init (&c->threads, closer_thread, c);
-}
-
-/* See that a thread comes for one snapshot more; the lock is held.  False if
- * there is none at all.
- */
-static bool
-call_thread (struct closer *c)
-{
-  if (c->idle <= c->queued && c->threads.started < THREAD_GROUP_MAX)
-    thread_group_start (&c->threads, c->threads.started + 1);
-  if (c->threads.started == 0)
-    return false;
-  c->queued++;
-  pthread_cond_signal (&c->work);
-  return true;
+  crew_init (&c->crew, c);
 }
 
 bool
 closer_add (struct closer *c, struct snapshot *snap)
 {
-  LOCK_FOR_SCOPE (&c->lock);
-  if (c->stop || !call_thread (c))
-    return false;
-  snap->next = c->first;
-  c->first = snap;
-  return true;
+  snap->task.run = end_task;
+  return crew_run (&c->crew, &snap->task) == 0;
 }
 
 /* The lock is held.  Returns whether it is queued now, and was not. */
@@ -108,13 +77,16 @@ queue_untidy (struct closer *c, struct snapshot *snap)
 {
   if (snap->tidy == SNAPSHOT_TIDY_RUNNING)
     snap->tidy = SNAPSHOT_TIDY_AGAIN;
-  if (snap->tidy != SNAPSHOT_TIDY_NONE || !call_thread (c))
+  if (snap->tidy != SNAPSHOT_TIDY_NONE)
     return false;
-  snap->tidy = SNAPSHOT_TIDY_QUEUED;
   snapshot_ref (snap);
-  snap->next_untidy = c->untidy;
-  c->untidy = snap;
-  return true;
+  snap->tidy = SNAPSHOT_TIDY_QUEUED;
+  snap->task.run = tidy_task;
+  if (crew_run (&c->crew, &snap->task) == 0)
+    return true;
+  snap->tidy = SNAPSHOT_TIDY_NONE;
+  snapshot_unref (snap);        /* not the last: the chain has one */
+  return false;
 }
 
 void
@@ -126,7 +98,7 @@ closer_tidy (struct closer *c, const struct chain *chain, uint64_t timeout_ns)
   int r = 0;
 
   LOCK_FOR_SCOPE (&c->lock);
-  for (i = 0; chain && i < chain->len && !c->stop; ++i)
+  for (i = 0; chain && i < chain->len; ++i)
     if (snapshot_state (chain->snaps[i]) != CBW_SNAPSHOT_BROKEN &&
         queue_untidy (c, chain->snaps[i]))
       mine[nr++] = chain->snaps[i];
@@ -140,22 +112,19 @@ closer_tidy (struct closer *c, const struct chain *chain, uint64_t timeout_ns)
 void
 closer_stop (struct closer *c)
 {
-  LOCK_FOR_SCOPE (&c->lock);
-  c->stop = true;
-  pthread_cond_broadcast (&c->work);
+  crew_stop (&c->crew);
 }
 
 bool
 closer_join (struct closer *c, uint64_t until)
 {
-  return thread_group_join (&c->threads, until);
+  return crew_join (&c->crew, until);
 }
 
 void
 closer_free (struct closer *c)
 {
-  thread_group_free (&c->threads);
+  crew_free (&c->crew);
   pthread_cond_destroy (&c->tidied);
-  pthread_cond_destroy (&c->work);
   pthread_mutex_destroy (&c->lock);
 }

@@ -5,16 +5,15 @@
  * it tidies others: gives back what their targets hold and nobody needs.
  *
  * All of it may take long, or for ever, where a target is an NBD server
- * that hangs.  So no guest, no reader and no control request does it, but
- * threads of the closer's.  There is a thread for each snapshot that is being
- * ended or tidied, so one that hangs holds up no other.
+ * that hangs.  So no guest, no reader and no control request does it, but a
+ * crew of the closer's: one that hangs holds up no other.
  *
  *   tidy:  NONE --> QUEUED --> RUNNING --> NONE
  *                                ^  |
  *                       asked    |  v
  *                       again    AGAIN
  *
- * The lock is a leaf.
+ * The lock is a leaf but for the crew's.
  */
 
 #ifndef CBW_CLOSER_H
@@ -26,7 +25,7 @@
 
 #include "snapshot/chain.h"
 #include "snapshot/snapshot.h"
-#include "utils/threads.h"
+#include "utils/crew.h"
 
 struct closer {
   /* A snapshot that was dropped, or complete, has come to its end: its entry
@@ -36,14 +35,9 @@ struct closer {
   void (*tidy) (void *opaque, struct snapshot *snap); /* the same */
   void *opaque;
 
-  pthread_mutex_t lock;         /* for the rest */
-  pthread_cond_t work;          /* there is some, or stop */
-  pthread_cond_t tidied;
-  struct snapshot *first;       /* to be ended, in no order */
-  struct snapshot *untidy;      /* to be tidied, the same; a reference each */
-  unsigned queued, idle;        /* snapshots in both, threads */
-  struct thread_group threads;  /* started under the lock */
-  bool stop;
+  struct crew crew;
+  pthread_mutex_t lock;         /* for "tidy" of snapshots */
+  pthread_cond_t tidied;        /* one is */
 };
 
 extern void closer_init (struct closer *c,
@@ -64,8 +58,8 @@ extern bool closer_add (struct closer *c, struct snapshot *snap);
 extern void closer_tidy (struct closer *c, const struct chain *chain,
                          uint64_t timeout_ns);
 
-/* As in threads.h.  The threads end when nothing is queued any more; when it is
- * freed there is no snapshot left.
+/* As in threads.h.  What is queued is done; when it is freed there is no
+ * snapshot left.
  */
 extern void closer_stop (struct closer *c);
 extern bool closer_join (struct closer *c, uint64_t until);

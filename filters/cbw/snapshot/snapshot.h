@@ -20,10 +20,12 @@
 #include "image/image.h"
 #include "segment/layout.h"
 #include "utils/bitmap.h"
+#include "utils/crew.h"
 #include "utils/rounding.h"
 #include "view/view.h"
 
 struct snapshot {
+  struct crew_task task;        /* first; the closer's */
   _Atomic (unsigned) refs;
   struct cbw_snapshot *entry;   /* in the segment */
   struct cbw_snapshot fixed;    /* our own copy; what may change of an entry
@@ -51,13 +53,12 @@ struct snapshot {
    * thread that gives that back.
    */
   struct closer *closer;
-  struct snapshot *next, *next_untidy; /* the closer's, under its lock */
   enum {
     SNAPSHOT_TIDY_NONE,
     SNAPSHOT_TIDY_QUEUED,
     SNAPSHOT_TIDY_RUNNING,
     SNAPSHOT_TIDY_AGAIN,
-  } tidy;                       /* the same */
+  } tidy;                       /* the closer's, under its lock */
 };
 
 /* The in-process side of table entry i, of which "fixed" is a checked copy,

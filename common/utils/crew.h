@@ -12,17 +12,20 @@
 
 #include <pthread.h>
 #include <stdbool.h>
-#include <stdint.h>
 
 #include "utils/threads.h"
 
-/* The crew's from crew_run until run() is called; then it may be used again. */
+/* The crew's from crew_run until run() is called; then it may be used again,
+ * or freed.  "owner" is the crew's.
+ */
 struct crew_task {
-  void (*run) (struct crew_task *task);
+  void (*run) (struct crew_task *task, void *owner);
   struct crew_task *next;
 };
 
 struct crew {
+  void *owner;
+
   pthread_mutex_t lock;         /* for the rest */
   pthread_cond_t work;          /* the queue has a task, or stop */
   struct crew_task *first, **last; /* queue */
@@ -32,14 +35,21 @@ struct crew {
   struct thread_group threads;  /* started under the lock */
 };
 
-extern void crew_init (struct crew *c);
+extern void crew_init (struct crew *c, void *owner);
 
-/* Have the task run.  0, or an errno if there is no thread at all for it. */
+/* Have the task run.  0, or an errno: ESHUTDOWN if the crew has been stopped,
+ * or why there is no thread at all for it.
+ */
 extern int crew_run (struct crew *c, struct crew_task *task);
 
-/* As in threads.h.  Tasks that have not begun when it is stopped never will. */
+/* As in threads.h.  The threads end when no task is queued any more. */
 extern void crew_stop (struct crew *c);
 extern bool crew_join (struct crew *c, uint64_t until);
 extern void crew_free (struct crew *c);
+
+/* Has it been stopped?  A task that is not needed any more then asks this when
+ * it begins.
+ */
+extern bool crew_is_stopping (struct crew *c);
 
 #endif /* CBW_CREW_H */

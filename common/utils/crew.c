@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
-/* The crew for control requests, and for what the watch has to have done: see
- * crew.h.
+/* A crew: a queue of tasks, and threads that take them from it.  The closer
+ * and the service have one each.
  */
 
 #include <config.h>
 
 #include <errno.h>
 
-#include "service/crew.h"
 #include "utils/cleanup.h"
+#include "utils/crew.h"
 
 static struct crew_task *
 pop_task (struct crew *c)
@@ -32,24 +32,27 @@ crew_thread (void *opaque)
   struct crew_task *task;
 
   LOCK_FOR_SCOPE (&c->lock);
-  while (!c->stop) {
+  for (;;) {
     task = pop_task (c);
-    if (task == NULL) {
+    if (task) {
+      pthread_mutex_unlock (&c->lock);
+      task->run (task, c->owner);
+      pthread_mutex_lock (&c->lock);
+    }
+    else if (c->stop)
+      return;
+    else {
       c->idle++;
       pthread_cond_wait (&c->work, &c->lock);
       c->idle--;
-      continue;
     }
-    pthread_mutex_unlock (&c->lock);
-    task->run (task);
-    pthread_mutex_lock (&c->lock);
   }
 }
 
 void
-crew_init (struct crew *c)
+crew_init (struct crew *c, void *owner)
 {
-  *c = (struct crew) { .last = &c->first };
+  *c = (struct crew) { .owner = owner, .last = &c->first };
   pthread_mutex_init (&c->lock, NULL);
   cond_init (&c->work);
   thread_group_init (&c->threads, crew_thread, c);
@@ -95,4 +98,11 @@ crew_free (struct crew *c)
   thread_group_free (&c->threads);
   pthread_cond_destroy (&c->work);
   pthread_mutex_destroy (&c->lock);
+}
+
+bool
+crew_is_stopping (struct crew *c)
+{
+  LOCK_FOR_SCOPE (&c->lock);
+  return c->stop;
 }
