@@ -402,12 +402,11 @@ new_target (const struct env_snapshot *s, uint64_t size,
 }
 
 unsigned
-env_restore (struct env *env, uint64_t size, enum cbw_snapshot_state state)
+env_prepare (struct env *env, uint64_t size, enum cbw_snapshot_state state)
 {
   const uint64_t cs = env->cluster_size, clusters = (size + cs - 1) / cs;
   const unsigned i = env->nr++;
   struct env_snapshot *s = &env->s[i];
-  uint64_t held_ns;
   struct error e;
 
   CHECK (i < CBW_NR_SNAPSHOTS && size <= env->disk.fake.size);
@@ -439,8 +438,19 @@ env_restore (struct env *env, uint64_t size, enum cbw_snapshot_state state)
   };
   memcpy (&s->snap->fixed, &s->entry, sizeof s->entry);
   CHECK (writeback_set_store (&env->engine.writeback, s->snap, true, &e) == 0);
-  CHECK (engine_add_snapshot (&env->engine, s->snap, 0, &held_ns, &e) == 0);
-  snapshot_unref (s->snap);
+  return i;
+}
+
+unsigned
+env_restore (struct env *env, uint64_t size, enum cbw_snapshot_state state)
+{
+  const unsigned i = env_prepare (env, size, state);
+  uint64_t held_ns;
+  struct error e;
+
+  CHECK (engine_add_snapshot (&env->engine, env->s[i].snap, 0, &held_ns,
+                              &e) == 0);
+  snapshot_unref (env->s[i].snap);
   return i;
 }
 

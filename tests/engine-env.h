@@ -114,6 +114,12 @@ extern unsigned env_create (struct env *env, uint64_t size);
 extern unsigned env_restore (struct env *env, uint64_t size,
                              enum cbw_snapshot_state state);
 
+/* The same, but it is not in the chain yet.  Its "old" is the disk as it is
+ * now; the caller has the reference to its "snap".
+ */
+extern unsigned env_prepare (struct env *env, uint64_t size,
+                             enum cbw_snapshot_state state);
+
 extern void env_drop (struct env *env, unsigned i);
 
 /* The same as env_create, of the whole disk, as a backup: paused, or not. */

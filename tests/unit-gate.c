@@ -9,6 +9,8 @@
 #include "unit.h"
 #include "utils/clock.h"
 
+#define LONG (60 * NS_PER_SEC)
+
 static struct gate gate;
 static _Atomic (bool) passed;
 
@@ -17,7 +19,7 @@ test_open (void)
 {
   gate_init (&gate);
   gate_leave (&gate, gate_enter (&gate));
-  CHECK (gate_close (&gate, 60 * NS_PER_SEC));           /* nobody inside: at once */
+  CHECK (gate_close (&gate, LONG, LONG));         /* nobody inside: at once */
   gate_open (&gate);
   gate_leave (&gate, gate_enter (&gate));
   gate_destroy (&gate);
@@ -43,7 +45,7 @@ test_closed (void)
 
   gate_init (&gate);
   atomic_store (&passed, false);
-  CHECK (gate_close (&gate, 60 * NS_PER_SEC));
+  CHECK (gate_close (&gate, LONG, LONG));
   for (i = 0; i < 3; ++i)
     pthread_create (&threads[i], NULL, enter_and_leave, NULL);
   unit_give_time ();
@@ -59,7 +61,7 @@ static void *
 close_it (void *unused)
 {
   (void) unused;
-  CHECK (gate_close (&gate, 60 * NS_PER_SEC));
+  CHECK (gate_close (&gate, LONG, LONG));
   atomic_store (&passed, true);
   gate_open (&gate);
   return NULL;
@@ -117,7 +119,7 @@ test_many (void)
   for (i = 0; i < GUESTS; ++i)
     pthread_create (&threads[i], NULL, guest, NULL);
   for (i = 0; i < CLOSINGS; ++i) {
-    CHECK (gate_close (&gate, 60 * NS_PER_SEC));
+    CHECK (gate_close (&gate, LONG, LONG));
     guarded[0]++;
     if (i % 16 == 0)
       usleep (100);
@@ -140,13 +142,82 @@ test_deadline (void)
   gate_init (&gate);
   atomic_store (&passed, false);
   stripe = gate_enter (&gate);
-  CHECK (!gate_close (&gate, NS_PER_MS));
+  CHECK (!gate_close (&gate, NS_PER_MS, LONG));
   pthread_create (&thread, NULL, enter_and_leave, NULL);
   pthread_join (thread, NULL);
   CHECK (atomic_load (&passed));
   gate_leave (&gate, stripe);
-  CHECK (gate_close (&gate, NS_PER_MS));
+  CHECK (gate_close (&gate, NS_PER_MS, LONG));
   gate_open (&gate);
+  gate_destroy (&gate);
+}
+
+/* The lease ends: the guests that wait open it, and what was closed cannot be
+ * kept closed any more.
+ */
+static void
+test_lease (void)
+{
+  const uint64_t start = now_monotonic_ns ();
+  pthread_t threads[3];
+  unsigned i;
+
+  gate_init (&gate);
+  CHECK (gate_close (&gate, LONG, 50 * NS_PER_MS));
+  for (i = 0; i < 3; ++i)
+    pthread_create (&threads[i], NULL, enter_and_leave, NULL);
+  for (i = 0; i < 3; ++i)
+    pthread_join (threads[i], NULL);
+  CHECK (now_monotonic_ns () - start >= 50 * NS_PER_MS);
+  CHECK (!gate_is_closed (&gate));
+  CHECK (!gate_keep (&gate));
+  gate_destroy (&gate);
+}
+
+/* Nobody waits: it is over all the same. */
+static void
+test_lease_alone (void)
+{
+  gate_init (&gate);
+  CHECK (gate_close (&gate, LONG, NS_PER_MS));
+  unit_give_time ();
+  CHECK (!gate_keep (&gate));
+  gate_leave (&gate, gate_enter (&gate));
+  gate_destroy (&gate);
+}
+
+/* It bounds the draining, too. */
+static void
+test_lease_drain (void)
+{
+  unsigned stripe;
+
+  gate_init (&gate);
+  stripe = gate_enter (&gate);
+  CHECK (!gate_close (&gate, LONG, NS_PER_MS));
+  gate_leave (&gate, stripe);
+  gate_destroy (&gate);
+}
+
+/* Kept closed, it stays so past the lease. */
+static void
+test_keep (void)
+{
+  pthread_t thread;
+  uint64_t end;
+
+  gate_init (&gate);
+  atomic_store (&passed, false);
+  CHECK (gate_close (&gate, LONG, NS_PER_SEC));
+  end = now_monotonic_ns () + NS_PER_SEC;
+  pthread_create (&thread, NULL, enter_and_leave, NULL);
+  CHECK (gate_keep (&gate));
+  while (now_monotonic_ns () <= end)
+    unit_give_time ();
+  CHECK (!atomic_load (&passed));
+  CHECK (gate_is_closed (&gate));
+  gate_open (&gate);
+  pthread_join (thread, NULL);
   gate_destroy (&gate);
 }
 
@@ -159,5 +230,9 @@ main (void)
   RUN (test_closed);
   RUN (test_drain);
   RUN (test_many);
+  RUN (test_lease);
+  RUN (test_lease_alone);
+  RUN (test_lease_drain);
+  RUN (test_keep);
   return unit_end ();
 }

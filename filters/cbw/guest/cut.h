@@ -11,8 +11,9 @@
 #include "snapshot/snapshot.h"
 #include "utils/error.h"
 
-/* Called by engine_add_snapshot with the gate closed, before "snap", which is
- * new, becomes live.  0, or -1 with the error set:
+/* Called by engine_commit_snapshot in a hold (hold.h), before "snap", which is
+ * new, becomes live.  Should the hold end meanwhile, the answer is worth
+ * nothing, and does no harm.  0, or -1 with the error set:
  *
  *   EAGAIN   the disk has grown beyond the snapshot's size, and can be read
  *            whole now: make another

@@ -4,8 +4,8 @@
 
 #include <config.h>
 
+#include <assert.h>
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 
 #include <nbdkit-filter.h>
@@ -65,6 +65,7 @@ engine_init (struct engine *e)
   closer_init (&e->closer, ended, tidy_target, e);
   atomic_init (&e->stalled, 0);
   gate_init (&e->gate);
+  hold_init (&e->hold, &e->gate, &e->copier);
   chain_head_init (&e->chain);
   copier_init (&e->copier);
   fill_init (&e->fill, &e->chain, &e->copier);
@@ -76,7 +77,8 @@ engine_init (struct engine *e)
 void
 engine_stop (struct engine *e)
 {
-  /* First, as the end of a backup may wait for the buffer. */
+  hold_quit (&e->hold);
+  /* Before the fill, as the end of a backup may wait for the buffer. */
   writeback_stop (&e->writeback);
   fill_stop (&e->fill);
   copier_stop (&e->copier);
@@ -122,6 +124,7 @@ engine_free (struct engine *e)
   chain_head_destroy (&e->chain);
   closer_free (&e->closer);
   table_destroy (&e->table);
+  hold_destroy (&e->hold);
   gate_destroy (&e->gate);
   pthread_mutex_destroy (&e->control);
 }
@@ -283,31 +286,52 @@ engine_guest_would_copy (struct engine *e, uint64_t offset, uint64_t count)
   return r;
 }
 
-/* A single try to close the gate, or a few of the usual length, between which
- * guests go on.
+/* A hold that one thread begins and ends, holding e->control.  What happens in
+ * it takes far less time than this.
  */
-#define HOLD_TRIES 5
-#define HOLD_PAUSE (50 * NS_PER_MS)
+#define HOLD_ALONE (10 * NS_PER_SEC)
 
 static int
-close_gate (struct engine *e, uint64_t hold_ns, struct error *error)
+hold_alone (struct engine *e, uint64_t hold_ns, uint64_t *number,
+            struct error *error)
 {
-  const struct timespec pause = { .tv_nsec = HOLD_PAUSE };
-  const unsigned tries = hold_ns ? 1 : HOLD_TRIES;
-  char what[CBW_TARGET_MAX + 256] =
-    "a guest's change, which the disk itself has not answered";
-  unsigned i;
+  return hold_begin (&e->hold, hold_ns,
+                     (hold_ns ? hold_ns : CBW_HOLD_DEFAULT) + HOLD_ALONE, 0,
+                     number, error);
+}
 
-  for (i = 0; i < tries; ++i) {
-    if (i > 0)
-      nanosleep (&pause, NULL);
-    if (gate_close (&e->gate, hold_ns ? hold_ns : CBW_HOLD_DEFAULT))
-      return 0;
+/* Replace the chain, after hold_commit: nobody is inside the gate. */
+static void
+set_chain (struct engine *e, struct chain *chain)
+{
+  assert (gate_is_closed (&e->gate));
+  chain_set (&e->chain, chain);                                     /* H4 */
+}
+
+int
+engine_commit_snapshot (struct engine *e, uint64_t number,
+                        struct snapshot *snap, uint64_t *held_ns,
+                        struct error *error)
+{
+  const bool is_new = snapshot_state (snap) == CBW_SNAPSHOT_RESERVED;
+  struct chain *chain;
+
+  if (hold_check (&e->hold, number, error) == -1)
+    return -1;
+  chain = chain_make (e->chain.current, NULL, snap);
+  if (chain == NULL)
+    error_set_errno (error, ENOMEM, "snapshot \"%s\"", snap->fixed.name);
+  else if ((!is_new || cut_check (e, snap, error) == 0) &&          /* H2 */
+           hold_commit (&e->hold, number, error) == 0) {
+    set_chain (e, chain);
+    if (is_new)
+      snapshot_set_state (snap, CBW_SNAPSHOT_LIVE);
+    *held_ns = hold_committed (&e->hold);
+    return 0;
   }
-  copy_describe_oldest (&e->copier, what, sizeof what);
-  return error_set (error, EBUSY, "guests' changes that are under way did not "
-                    "end in time: this waits for %s; try again later, or hold "
-                    "guests for longer (--hold-timeout)", what);
+  hold_end (&e->hold, number);
+  chain_put (chain);
+  return -1;
 }
 
 int
@@ -315,30 +339,11 @@ engine_add_snapshot (struct engine *e, struct snapshot *snap,
                      uint64_t hold_ns, uint64_t *held_ns,
                      struct error *error)
 {
-  struct chain *chain = chain_make (e->chain.current, NULL, snap);
-  uint64_t start;
-  int r = 0;
+  uint64_t number;
 
-  if (chain == NULL)
-    return error_set_errno (error, ENOMEM, "snapshot \"%s\"",
-                            snap->fixed.name);
-  start = now_monotonic_ns ();
-  if (close_gate (e, hold_ns, error) == -1) {
-    chain_put (chain);
+  if (hold_alone (e, hold_ns, &number, error) == -1)
     return -1;
-  }
-  if (snapshot_state (snap) == CBW_SNAPSHOT_RESERVED)
-    r = cut_check (e, snap, error);
-  if (r == 0) {
-    chain_set (&e->chain, chain);
-    if (snapshot_state (snap) == CBW_SNAPSHOT_RESERVED)
-      snapshot_set_state (snap, CBW_SNAPSHOT_LIVE);
-  }
-  gate_open (&e->gate);
-  *held_ns = now_monotonic_ns () - start;
-  if (r == -1)
-    chain_put (chain);
-  return r;
+  return engine_commit_snapshot (e, number, snap, held_ns, error);
 }
 
 void
@@ -358,6 +363,7 @@ engine_drop_snapshot (struct engine *e, struct snapshot *snap,
 {
   struct chain *old = e->chain.current, *chain;
   bool leaves[CBW_NR_SNAPSHOTS];
+  uint64_t number;
   size_t i;
 
   *nr_gone = 0;
@@ -375,14 +381,15 @@ engine_drop_snapshot (struct engine *e, struct snapshot *snap,
   /* Closed, so that no copy that this snapshot alone needed is under way
    * when others look which of its copies are of use.
    */
-  else if (close_gate (e, hold_ns, error) == 0) {
+  else if (hold_alone (e, hold_ns, &number, error) == 0 &&
+           hold_commit (&e->hold, number, error) == 0) {
     if (snap)
       snapshot_hide (snap);
     /* Readers of a complete backup must read its image from now on. */
     for (i = 0; i < *nr_gone; ++i)
       atomic_store (&gone[i]->state, CBW_SNAPSHOT_HIDDEN);
-    chain_set (&e->chain, chain);
-    gate_open (&e->gate);
+    set_chain (e, chain);
+    hold_committed (&e->hold);
     return 0;
   }
   chain_put (chain);

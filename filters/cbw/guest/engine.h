@@ -16,6 +16,7 @@
 #include "below/source.h"
 #include "copy/copy.h"
 #include "guest/gate.h"
+#include "guest/hold.h"
 #include "guest/inflight.h"
 #include "snapshot/chain.h"
 #include "snapshot/closer.h"
@@ -30,6 +31,7 @@ struct engine {
 
   _Atomic (unsigned) stalled;   /* guests' writes that wait for space */
   struct gate gate;
+  struct hold hold;             /* of the gate, when it is closed */
   struct chain_head chain;
   struct copier copier;
   struct fill fill;
@@ -41,8 +43,9 @@ struct engine {
 
 extern void engine_init (struct engine *e);
 
-/* As in threads.h, when every guest is gone.  If a thread is stuck in a call
- * the source, the segment and the engine must stay until the process is gone.
+/* As in threads.h, when every guest is gone; the stop ends a client's hold of
+ * the gate, too.  If a thread is stuck in a call the source, the segment and
+ * the engine must stay until the process is gone.
  * The service threads, which use the engine too, end before it is freed.
  */
 extern void engine_stop (struct engine *e);
@@ -94,15 +97,22 @@ extern bool engine_guest_would_copy (struct engine *e, uint64_t offset,
 
 /* From now on "snap" is the newest snapshot of the disk; the chain takes
  * its own reference.  Its entry becomes LIVE, if it is still RESERVED,
- * with the guests' writes drained.  They are held for no longer than hold_ns
- * (0: CBW_HOLD_DEFAULT, with a few tries); *held_ns is how long they were.
- * 0, or -1 with the error set: ENOMEM; EBUSY if a change of a guest did not
- * end in that time; or what cut_check (cut.h) gives.  The caller holds
- * e->control.
+ * with the guests' writes drained.  hold_ns as of hold_begin (hold.h);
+ * *held_ns is how long guests were held.  0, or -1 with the error set: as
+ * hold_begin, or as engine_commit_snapshot.  The caller holds e->control.
  */
 extern int engine_add_snapshot (struct engine *e, struct snapshot *snap,
                                 uint64_t hold_ns, uint64_t *held_ns,
                                 struct error *error);
+
+/* The same in the hold of that number, which any thread may have begun: it is
+ * over when this returns.  0, or -1 with the error set, and nothing changed:
+ * ESTALE if that hold was over before; ENOMEM; or what cut_check (cut.h)
+ * gives.  The caller holds e->control.
+ */
+extern int engine_commit_snapshot (struct engine *e, uint64_t number,
+                                   struct snapshot *snap, uint64_t *held_ns,
+                                   struct error *error);
 
 /* The source is not the disk that a guest has, as its write at offset has
  * shown: break all snapshots, for the reason given.
@@ -114,8 +124,8 @@ extern void engine_lose_source (struct engine *e, uint64_t offset,
  * through it, with those hidden ones for which that becomes so.  NULL: only
  * these, and backups that are complete.  What was taken off is put into
  * gone[] (of CBW_NR_SNAPSHOTS), with a reference each for the caller; *nr_gone
- * is their number.  Returns as engine_add_snapshot; on error nothing has
- * changed.  The caller holds e->control.
+ * is their number.  0, or -1 with the error set, and nothing changed: ENOMEM;
+ * or as hold_begin.  The caller holds e->control.
  */
 extern int engine_drop_snapshot (struct engine *e, struct snapshot *snap,
                                  uint64_t hold_ns, struct snapshot **gone,

@@ -11,6 +11,7 @@
 #include "guest/gate.h"
 #include "utils/cleanup.h"
 #include "utils/clock.h"
+#include "utils/rounding.h"
 #include "utils/threads.h"
 
 #define ENTERED (UINT64_C (1) << 32)
@@ -28,8 +29,9 @@ gate_init (struct gate *g)
     atomic_init (&g->stripes[i].word, 0);
   atomic_init (&g->closed, 0);
   pthread_mutex_init (&g->lock, NULL);
-  pthread_cond_init (&g->opened, NULL);
+  cond_init (&g->opened);
   cond_init (&g->left);
+  g->until = 0;
 }
 
 void
@@ -40,9 +42,28 @@ gate_destroy (struct gate *g)
   pthread_mutex_destroy (&g->lock);
 }
 
+/* The lock is held. */
+static void
+open_now (struct gate *g)
+{
+  atomic_store (&g->closed, 0);
+  pthread_cond_broadcast (&g->opened);
+}
+
+/* Is it closed?  It opens if its lease is over.  The lock is held. */
+static bool
+still_closed (struct gate *g)
+{
+  if (atomic_load (&g->closed) && time_left (g->until) == 0)
+    open_now (g);                                                   /* H6 */
+  return atomic_load (&g->closed);
+}
+
 unsigned
 gate_enter (struct gate *g)
 {
+  struct timespec until;
+
   if (my_stripe == 0)
     my_stripe = 1 + atomic_fetch_add_explicit (&next_stripe, 1,
                                                memory_order_relaxed) %
@@ -55,8 +76,10 @@ gate_enter (struct gate *g)
 
     gate_leave (g, my_stripe - 1);
     LOCK_FOR_SCOPE (&g->lock);
-    while (atomic_load (&g->closed))
-      pthread_cond_wait (&g->opened, &g->lock);
+    while (still_closed (g)) {
+      until = deadline (g->until);
+      pthread_cond_timedwait (&g->opened, &g->lock, &until);
+    }
   }
 }
 
@@ -94,22 +117,24 @@ gate_entered (struct gate *g)
 }
 
 bool
-gate_close (struct gate *g, uint64_t timeout_ns)
+gate_close (struct gate *g, uint64_t timeout_ns, uint64_t lease_ns)
 {
-  const struct timespec until = deadline (now_monotonic_ns () + timeout_ns);
+  const uint64_t start = now_monotonic_ns ();
+  const struct timespec until =
+    deadline (start + min_u64 (timeout_ns, lease_ns));
   int r = 0;
 
   LOCK_FOR_SCOPE (&g->lock);
-  atomic_store (&g->closed, 1);
+  g->until = start + lease_ns;
+  atomic_store (&g->closed, 1);                                     /* H1 */
   while (gate_inside (g) > 0) {
     if (r == ETIMEDOUT) {
-      atomic_store (&g->closed, 0);
-      pthread_cond_broadcast (&g->opened);
+      open_now (g);
       return false;
     }
     r = pthread_cond_timedwait (&g->left, &g->lock, &until);
   }
-  return true;
+  return still_closed (g);
 }
 
 void
@@ -117,6 +142,24 @@ gate_open (struct gate *g)
 {
   LOCK_FOR_SCOPE (&g->lock);
 
-  atomic_store (&g->closed, 0);
-  pthread_cond_broadcast (&g->opened);
+  open_now (g);
+}
+
+bool
+gate_is_closed (struct gate *g)
+{
+  LOCK_FOR_SCOPE (&g->lock);
+
+  return still_closed (g);
+}
+
+bool
+gate_keep (struct gate *g)
+{
+  LOCK_FOR_SCOPE (&g->lock);
+
+  if (!still_closed (g))
+    return false;
+  g->until = UINT64_MAX;
+  return true;
 }

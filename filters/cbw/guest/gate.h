@@ -3,7 +3,9 @@
 /* The gate that every guest write, zero and trim passes.
  *
  * While it is closed nobody is inside, so whoever closed it may change
- * what the guest path reads without locks (the chain).  Entering and
+ * what the guest path reads without locks (the chain).  It is closed for a
+ * time, its lease: then a guest that waits at it opens it.  So guests need no
+ * other thread to be let in again.  Entering and
  * leaving an open gate is one uncontended atomic add each: the count of
  * those inside is spread over stripes, one or a few threads to each.
  *
@@ -28,16 +30,18 @@ struct gate {
                                             * high: how many have been */
   } stripes[GATE_STRIPES];
   _Alignas (64) _Atomic (uint32_t) closed;
-  pthread_mutex_t lock;         /* for the two conditions */
+  pthread_mutex_t lock;         /* for the rest */
   pthread_cond_t opened;
   pthread_cond_t left;
+  uint64_t until;               /* while it is closed: the lease's end, in
+                                 * monotonic ns */
 };
 
 extern void gate_init (struct gate *g);
 extern void gate_destroy (struct gate *g);
 
-/* Enter, waiting while the gate is closed.  Returns the stripe, which
- * belongs into gate_leave.  A thread must not enter twice.
+/* Enter, waiting while the gate is closed and its lease lasts.  Returns the
+ * stripe, which belongs into gate_leave.  A thread must not enter twice.
  */
 extern unsigned gate_enter (struct gate *g);
 extern void gate_leave (struct gate *g, unsigned stripe);
@@ -46,10 +50,20 @@ extern void gate_leave (struct gate *g, unsigned stripe);
 extern uint32_t gate_entered (struct gate *g);
 
 /* Close the gate and wait until all who are inside have left, but no longer
- * than timeout_ns: then it is open again.  Returns whether it is closed.  One
- * closer at a time (the caller's lock).
+ * than timeout_ns: then it is open again.  Returns whether it is closed.  It
+ * opens by itself lease_ns after it began to close, so no guest waits for
+ * longer than that.  One closer at a time (the caller's lock).
  */
-extern bool gate_close (struct gate *g, uint64_t timeout_ns);
+extern bool gate_close (struct gate *g, uint64_t timeout_ns,
+                        uint64_t lease_ns);
 extern void gate_open (struct gate *g);
+
+/* Is the gate closed, and its lease not over? */
+extern bool gate_is_closed (struct gate *g);
+
+/* Keep the gate closed until gate_open, whatever the lease was.  Returns false
+ * if the lease is over: then the gate is open, and guests may have entered.
+ */
+extern bool gate_keep (struct gate *g);
 
 #endif /* CBW_GATE_H */
