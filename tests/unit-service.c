@@ -185,6 +185,33 @@ test_reaped (void)
   end ();
 }
 
+/* A client that holds guests dies: they continue, and its commit is refused.
+ * One that lives is not disturbed.
+ */
+static void
+test_hold_orphaned (void)
+{
+  struct hold *const hold = &env.engine.hold;
+  struct guest_change change;
+  uint64_t number, found;
+  uint32_t holder;
+  struct error e;
+
+  start ();
+  CHECK_EQ (hold_begin (hold, LONG, LONG, client (3), &number, &e), 0);
+  usleep (300 * 1000);          /* three looks of the watch */
+  CHECK (hold_of_client (hold, &found, &holder));
+  close (fd);                   /* it dies */
+  fd = -1;
+  CHECK_EQ (engine_guest_begin (&env.engine, &env.source, 0, CS, GUEST_WRITE,
+                                NULL, &change), 0);
+  engine_guest_end (&env.engine, &change, false);
+  CHECK (now_monotonic_ns () - hold->since < LONG / 2);
+  CHECK_EQ (hold_commit (hold, number, &e), -1);
+  CHECK_ERROR (&e, ESTALE, "not held any more");
+  end ();
+}
+
 int
 main (void)
 {
@@ -194,6 +221,7 @@ main (void)
   RUN (test_kept_for_control);
   RUN (test_share);
   RUN (test_reaped);
+  RUN (test_hold_orphaned);
   free (path);
   unit_rmdir (dir);
   return unit_end ();

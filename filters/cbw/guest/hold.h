@@ -10,7 +10,8 @@
  * A hold may be begun in one thread and committed in another, with no lock
  * held in between.  It has a number, so that a commit which comes too late is
  * never taken for one of a later hold.  It ends by itself when its lease is
- * over: a guest that waits at the gate sees to that.
+ * over: a guest that waits at the gate sees to that.  The watch ends it when
+ * its holder, a client, is gone (end_orphan_hold in lifecycle.h).
  *
  * There is one hold at a time.  Another is refused at once, as a thread that
  * waited for it with e->control held would keep the commit from coming.

@@ -120,6 +120,14 @@ release_complete (struct engine *engine, uint64_t hold_ns)
     tidy_current (engine, 0);
 }
 
+static bool
+owner_is_gone (const struct segment *segment, uint32_t owner,
+               bool (*alive) (void *opaque, unsigned client), void *opaque)
+{
+  return !(slot_owner_is_current (&segment->map, owner) &&
+           alive (opaque, slot_owner_client (owner)));
+}
+
 /* The oldest snapshot, not hidden, whose owner is gone. */
 static struct snapshot *
 find_orphan (const struct engine *engine, const struct segment *segment,
@@ -134,8 +142,7 @@ find_orphan (const struct engine *engine, const struct segment *segment,
     snap = chain->snaps[i];
     owner = snap->fixed.owner;
     if (owner != 0 && snapshot_state (snap) != CBW_SNAPSHOT_HIDDEN &&
-        !(slot_owner_is_current (&segment->map, owner) &&
-          alive (opaque, slot_owner_client (owner))))
+        owner_is_gone (segment, owner, alive, opaque))
       return snap;
   }
   return NULL;
@@ -182,4 +189,18 @@ drop_orphans (struct engine *engine, struct segment *segment,
   }
   if (any)
     tidy_current (engine, 0);
+}
+
+void
+end_orphan_hold (struct engine *engine, const struct segment *segment,
+                 bool (*alive) (void *opaque, unsigned client), void *opaque)
+{
+  uint64_t number;
+  uint32_t holder;
+
+  if (!hold_of_client (&engine->hold, &number, &holder) ||
+      !owner_is_gone (segment, holder, alive, opaque))
+    return;
+  nbdkit_debug ("cbw: guests continue: the client that held them is gone");
+  hold_end (&engine->hold, number);
 }

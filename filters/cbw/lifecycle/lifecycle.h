@@ -88,6 +88,14 @@ extern void drop_orphans (struct engine *engine, struct segment *segment,
                           bool (*alive) (void *opaque, unsigned client),
                           void *opaque);
 
+/* End the hold of the gate (hold.h) if it is a client's that is gone.  Waits
+ * for nothing.
+ */
+extern void end_orphan_hold (struct engine *engine,
+                             const struct segment *segment,
+                             bool (*alive) (void *opaque, unsigned client),
+                             void *opaque);
+
 /* Break the snapshots whose target was removed, replaced or resized. */
 extern void check_targets (struct engine *engine);
 

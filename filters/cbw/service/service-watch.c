@@ -109,6 +109,7 @@ watch_look (struct service *s)
   if (hung != 0)
     say_hung (s, hung);
   slots_nudge (m);
+  end_orphan_hold (s->engine, s->segment, client_alive, s);
   n = slots_take_back (m, &s->seen, now);
   if (n > 0) {
     atomic_fetch_add_explicit (&map_header (m)->reaped, n,
