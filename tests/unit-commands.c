@@ -9,7 +9,7 @@
 #include <errno.h>
 
 #include "engine-env.h"
-#include "segment/segment-server.h"
+#include "segment-env.h"
 #include "segment/slots.h"
 #include "segment/snaptab.h"
 #include "service/commands.h"
@@ -19,7 +19,7 @@
 #define CS 4096
 #define SIZE (10 * CS)
 
-static char *dir, *path, *target;
+static char *target;
 static struct env env;          /* its disk and source alone */
 static struct engine engine;
 static struct segment segment;
@@ -28,19 +28,14 @@ static struct disk disk = { .size = SIZE };
 static void
 start (void)
 {
-  struct error e;
-
-  dir = unit_tmpdir ();
-  CHECK (asprintf (&path, "%s/shm", dir) != -1);
-  CHECK (asprintf (&target, "%s/target", dir) != -1);
+  segment_env_start ();
+  CHECK (asprintf (&target, "%s/target", segment_env.dir) != -1);
   env_start_bare (&env, SIZE, CS, 1);
-  segment = (struct segment) SEGMENT_INIT;
-  CHECK (segment_serve (&segment, path, SIZE, CS, 0, &e) == 0);
+  segment_env_serve (&segment, SIZE, CS);
   engine_init (&engine);
   table_attach (&engine.table, map_snapshot (&segment.map, 0));
   engine_set_source (&engine, &env.source);
-  CHECK (segment_begin (&segment, &e) == 0);
-  segment_publish (&segment);
+  segment_env_publish (&segment);
 }
 
 static void
@@ -52,8 +47,7 @@ end (void)
   segment_close (&segment, true);
   env_end (&env);
   free (target);
-  free (path);
-  unit_rmdir (dir);
+  segment_env_end ();
 }
 
 /* What a good client sends. */

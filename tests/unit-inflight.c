@@ -17,6 +17,7 @@
 #include "guest/inflight.h"
 #include "guest/suspects.h"
 #include "lifecycle/lifecycle.h"
+#include "segment-env.h"
 #include "segment/segment-server.h"
 #include "segment/snaptab.h"
 #include "service/serve.h"
@@ -27,7 +28,6 @@
 #define CLUSTERS 200            /* more than may be copied at once */
 #define SIZE (CLUSTERS * CS - 5)
 
-static char *dir, *path;
 static struct env env;          /* its disk and source alone */
 static struct engine engine;
 static struct segment segment;
@@ -53,8 +53,7 @@ serve (bool was_local, bool local)
 {
   struct error e;
 
-  segment = (struct segment) SEGMENT_INIT;
-  CHECK (segment_serve (&segment, path, SIZE, CS, 0, &e) == 0);
+  segment_env_serve (&segment, SIZE, CS);
   engine_init (&engine);
   table_attach (&engine.table, map_snapshot (&segment.map, 0));
   engine_set_source (&engine, &env.source);
@@ -78,8 +77,7 @@ vanish (void)
 static void
 start (void)
 {
-  dir = unit_tmpdir ();
-  CHECK (asprintf (&path, "%s/shm", dir) != -1);
+  segment_env_start ();
   env_start_bare (&env, SIZE, CS, 1);
   serve (false, false);
 }
@@ -94,9 +92,8 @@ end (void)
     CHECK (drop_snapshot (&engine, &segment, info.id, 0, &e) == 0);
   vanish ();
   env_end (&env);
-  CHECK (unlink (path) == 0);
-  free (path);
-  unit_rmdir (dir);
+  CHECK (unlink (segment_env.path) == 0);
+  segment_env_end ();
 }
 
 /* ---- Notes ---- */
@@ -313,7 +310,7 @@ create (const char *name, bool backup, struct error *e)
   uint64_t held_ns;
 
   p.options.backup = backup;
-  snprintf (target, sizeof target, "%s/%s.cow", dir, name);
+  snprintf (target, sizeof target, "%s/%s.cow", segment_env.dir, name);
   memcpy (p.uuid, name, strlen (name));
   return create_snapshot (&engine, &segment, &p, SIZE, &held_ns, e);
 }

@@ -12,7 +12,7 @@
 
 #include "request/client.h"
 #include "request/request.h"
-#include "segment/segment-server.h"
+#include "segment-env.h"
 #include "segment/slots.h"
 #include "unit.h"
 #include "utils/clock.h"
@@ -22,23 +22,27 @@
 #define SIZE (1 << 20)
 #define PIECE CBW_SLOT_BUFFER_SIZE
 
-static char *dir, *path;
 static struct segment segment;
 static struct cbw_map *m = &segment.map;
 static struct client client;
 static _Atomic (bool) stop;
+
+static int
+attach (struct client *c, const char *program, bool control, struct error *e)
+{
+  *c = (struct client) { .segment = SEGMENT_INIT };
+  return client_attach (c, segment_env.path, program, control, 0, e);
+}
 
 static void
 start (void)
 {
   struct error e;
 
-  segment = (struct segment) SEGMENT_INIT;
-  CHECK (segment_serve (&segment, path, SIZE, CS, 0, &e) == 0);
-  CHECK (segment_begin (&segment, &e) == 0);
-  segment_publish (&segment);
-  client = (struct client) { .segment = SEGMENT_INIT };
-  CHECK (client_attach (&client, path, "unit", false, 0, &e) == 0);
+  segment_env_start ();
+  segment_env_serve (&segment, SIZE, CS);
+  segment_env_publish (&segment);
+  CHECK (attach (&client, "unit", false, &e) == 0);
   atomic_store (&stop, false);
 }
 
@@ -47,22 +51,13 @@ end (void)
 {
   client_detach (&client);
   segment_close (&segment, true);
-}
-
-static unsigned
-count_state (enum slot_state state)
-{
-  unsigned i, n = 0;
-
-  for (i = 0; i < CBW_NR_SLOTS; ++i)
-    n += (atomic_load (&map_slot (m, i)->state) & SLOT_STATE_MASK) == state;
-  return n;
+  segment_env_end ();
 }
 
 static void
 wait_submitted (unsigned n)
 {
-  while (count_state (SLOT_SUBMITTED) != n)
+  while (slots_count (m, SLOT_SUBMITTED) != n)
     usleep (1000);
 }
 
@@ -165,12 +160,12 @@ test_shares (void)
     start_thread (&threads[i], large_read, 7);
   wait_submitted (SLOTS_PER_SNAPSHOT);
   unit_give_time ();
-  CHECK_EQ (count_state (SLOT_FREE), CBW_NR_SLOTS - SLOTS_PER_SNAPSHOT);
+  CHECK_EQ (slots_count (m, SLOT_FREE), CBW_NR_SLOTS - SLOTS_PER_SNAPSHOT);
   for (; i < 6; ++i)
     start_thread (&threads[i], large_read, 8);
   wait_submitted (SLOTS_PER_CLIENT);
   unit_give_time ();
-  CHECK_EQ (count_state (SLOT_FREE), CBW_NR_SLOTS - SLOTS_PER_CLIENT);
+  CHECK_EQ (slots_count (m, SLOT_FREE), CBW_NR_SLOTS - SLOTS_PER_CLIENT);
   CHECK_EQ (slots_held (m, client.owner), SLOTS_PER_CLIENT);
 
   start_thread (&server, server_thread, 0);
@@ -179,7 +174,7 @@ test_shares (void)
   for (i = 0; i < 6; ++i)
     pthread_join (threads[i], NULL);
   end_server (&server, 1);
-  CHECK_EQ (count_state (SLOT_FREE), CBW_NR_SLOTS);
+  CHECK_EQ (slots_count (m, SLOT_FREE), CBW_NR_SLOTS);
   CHECK_EQ (client.share.held, 0);
   CHECK_EQ (client.snapshots[7].held, 0);
   end ();
@@ -215,19 +210,13 @@ test_many_clients (void)
   struct error e;
 
   start ();                     /* has an entry */
-  for (n = 1; n < CLIENTS_FOR_ALL; ++n) {
-    clients[n].segment = (struct segment) SEGMENT_INIT;
-    CHECK (client_attach (&clients[n], path, "reader", false, 0, &e) == 0);
-  }
-  clients[n].segment = (struct segment) SEGMENT_INIT;
-  CHECK (client_attach (&clients[n], path, "reader", false, 0, &e) == -1);
+  for (n = 1; n < CLIENTS_FOR_ALL; ++n)
+    CHECK (attach (&clients[n], "reader", false, &e) == 0);
+  CHECK (attach (&clients[n], "reader", false, &e) == -1);
   CHECK_ERROR (&e, EUSERS, "has 60 clients already");
-  for (; n < CBW_NR_CLIENTS; ++n) {
-    clients[n].segment = (struct segment) SEGMENT_INIT;
-    CHECK (client_attach (&clients[n], path, "tool", true, 0, &e) == 0);
-  }
-  clients[0].segment = (struct segment) SEGMENT_INIT;
-  CHECK (client_attach (&clients[0], path, "tool", true, 0, &e) == -1);
+  for (; n < CBW_NR_CLIENTS; ++n)
+    CHECK (attach (&clients[n], "tool", true, &e) == 0);
+  CHECK (attach (&clients[0], "tool", true, &e) == -1);
   CHECK_ERROR (&e, EUSERS, "has 64 clients already");
   for (i = 1; i < CBW_NR_CLIENTS; ++i)
     client_detach (&clients[i]);
@@ -328,7 +317,7 @@ test_robbed (void)
   end_server (servers, 3);
   printf ("%" PRIu64 " slots were taken back\n", thefts);
   CHECK (thefts > 10);
-  CHECK_EQ (count_state (SLOT_FREE), CBW_NR_SLOTS);
+  CHECK_EQ (slots_count (m, SLOT_FREE), CBW_NR_SLOTS);
   CHECK_EQ (client.share.held, 0);
   end ();
 }
@@ -337,13 +326,9 @@ int
 main (void)
 {
   unit_start ();
-  dir = unit_tmpdir ();
-  CHECK (asprintf (&path, "%s/shm", dir) != -1);
   RUN (test_shares);
   RUN (test_control_when_full);
   RUN (test_many_clients);
   RUN (test_robbed);
-  free (path);
-  unit_rmdir (dir);
   return unit_end ();
 }

@@ -12,7 +12,7 @@
 
 #include "engine-env.h"
 #include "lifecycle/lifecycle.h"
-#include "segment/segment-server.h"
+#include "segment-env.h"
 #include "segment/snaptab.h"
 #include "service/serve.h"
 #include "unit.h"
@@ -20,7 +20,6 @@
 #define CS 4096
 #define SIZE (10 * CS - 5)
 
-static char *dir, *path;
 static struct env env;          /* its disk and source alone */
 static struct engine engine;
 static struct segment segment;
@@ -32,7 +31,7 @@ target (const char *name)
   static unsigned n;
 
   n = (n + 1) % 4;
-  snprintf (buf[n], sizeof buf[n], "%s/%s.cow", dir, name);
+  snprintf (buf[n], sizeof buf[n], "%s/%s.cow", segment_env.dir, name);
   return buf[n];
 }
 
@@ -41,14 +40,12 @@ serve (void)
 {
   struct error e;
 
-  segment = (struct segment) SEGMENT_INIT;
-  CHECK (segment_serve (&segment, path, SIZE, CS, 0, &e) == 0);
+  segment_env_serve (&segment, SIZE, CS);
   engine_init (&engine);
   table_attach (&engine.table, map_snapshot (&segment.map, 0));
   if (!segment.fresh)
     CHECK (restore_snapshots (&engine, &segment, env.disk.fake.size, &e) == 0);
-  CHECK (segment_begin (&segment, &e) == 0);
-  segment_publish (&segment);
+  segment_env_publish (&segment);
 }
 
 /* The filter is gone, and nothing was said. */
@@ -64,8 +61,7 @@ vanish (void)
 static void
 start (void)
 {
-  dir = unit_tmpdir ();
-  CHECK (asprintf (&path, "%s/shm", dir) != -1);
+  segment_env_start ();
   env_start_bare (&env, 12 * CS, CS, 1);
   serve ();
 }
@@ -75,9 +71,8 @@ end (void)
 {
   vanish ();
   env_end (&env);
-  CHECK (unlink (path) == 0);
-  free (path);
-  unit_rmdir (dir);
+  CHECK (unlink (segment_env.path) == 0);
+  segment_env_end ();
 }
 
 static struct cbw_snapshot *
@@ -257,7 +252,7 @@ test_grown_disk (void)
   vanish ();
 
   /* It must not be smaller again. */
-  CHECK (segment_serve (&segment, path, SIZE, CS, 0, &e) == 0);
+  segment_env_serve (&segment, SIZE, CS);
   engine_init (&engine);
   table_attach (&engine.table, map_snapshot (&segment.map, 0));
   CHECK (restore_snapshots (&engine, &segment, SIZE + CS + 16, &e) == -1);
@@ -450,7 +445,7 @@ test_damaged (void)
     if (n >= 2)
       entry->sum = snaptab_sum (entry);
     vanish ();
-    CHECK (segment_serve (&segment, path, SIZE, CS, 0, &e) == 0);
+    segment_env_serve (&segment, SIZE, CS);
     engine_init (&engine);
     table_attach (&engine.table, map_snapshot (&segment.map, 0));
     CHECK (restore_snapshots (&engine, &segment, SIZE, &e) == -1);

@@ -11,6 +11,7 @@
 
 #include "engine-env.h"
 #include "request/client.h"
+#include "segment-env.h"
 #include "segment/liveness.h"
 #include "segment/segment-server.h"
 #include "segment/slots.h"
@@ -22,7 +23,6 @@
 #define SIZE (64 * CS)
 #define LONG (60 * NS_PER_SEC)
 
-static char *dir, *path;
 static struct env env;          /* with one snapshot */
 static struct segment segment;
 static struct service service;
@@ -35,8 +35,8 @@ start (void)
   struct error e;
 
   env_start (&env, SIZE, CS, 1);
-  segment = (struct segment) SEGMENT_INIT;
-  CHECK (segment_serve (&segment, path, SIZE, CS, 0, &e) == 0);
+  segment_env_start ();
+  segment_env_serve (&segment, SIZE, CS);
   CHECK (segment_begin (&segment, &e) == 0);
   service = (struct service) {
     .engine = &env.engine, .segment = &segment, .source = env.source,
@@ -45,7 +45,7 @@ start (void)
   service_init (&service, 2);
   CHECK (service_start (&service) == 0);
   segment_publish (&segment);
-  fd = open (path, O_RDWR | O_CLOEXEC);
+  fd = open (segment_env.path, O_RDWR | O_CLOEXEC);
   CHECK (fd >= 0);
 }
 
@@ -57,6 +57,7 @@ end (void)
   service_free (&service);
   close (fd);
   segment_close (&segment, true);
+  segment_env_end ();
   env_end (&env);
 }
 
@@ -86,13 +87,6 @@ ask (unsigned i, uint32_t owner, enum cbw_request_kind kind)
   return slot->status;
 }
 
-static void
-set_claimed (unsigned i, uint32_t owner)
-{
-  atomic_store (&map_slot (m, i)->state,
-                SLOT_CLAIMED | owner << SLOT_OWNER_SHIFT);
-}
-
 /* Slots and entries kept for control are for nothing else. */
 static void
 test_kept_for_control (void)
@@ -108,16 +102,16 @@ test_kept_for_control (void)
   reader = client (3);
   tool = client (CLIENTS_FOR_ALL);
   for (i = 0; i < sizeof kinds / sizeof kinds[0]; ++i) {
-    set_claimed (SLOTS_FOR_ALL, reader);
+    slots_set (m, SLOTS_FOR_ALL, SLOT_CLAIMED, reader);
     CHECK_EQ (ask (SLOTS_FOR_ALL, reader, kinds[i]), EPERM);
-    set_claimed (5, tool);
+    slots_set (m, 5, SLOT_CLAIMED, tool);
     CHECK_EQ (ask (5, tool, kinds[i]), EPERM);
   }
-  set_claimed (SLOTS_FOR_ALL - 1, reader);
+  slots_set (m, SLOTS_FOR_ALL - 1, SLOT_CLAIMED, reader);
   CHECK_EQ (ask (SLOTS_FOR_ALL - 1, reader, CBW_REQUEST_READ), 0);
 
   /* Not "not allowed", but "no such snapshot". */
-  set_claimed (CBW_NR_SLOTS - 1, reader);
+  slots_set (m, CBW_NR_SLOTS - 1, SLOT_CLAIMED, reader);
   memset (map_buffer (m, CBW_NR_SLOTS - 1), 0, sizeof (struct cbw_control));
   ((struct cbw_control *) map_buffer (m, CBW_NR_SLOTS - 1))->action =
     CBW_JOB_PAUSE;
@@ -139,20 +133,21 @@ test_share (void)
   greedy = client (3);
   other = client (4);
   for (i = 0; i < SLOTS_PER_CLIENT + 9; ++i)
-    set_claimed (i, greedy);
+    slots_set (m, i, SLOT_CLAIMED, greedy);
   CHECK_EQ (ask (0, greedy, CBW_REQUEST_READ), 0);
-  set_claimed (0, greedy);
+  slots_set (m, 0, SLOT_CLAIMED, greedy);
 
   for (; i < SLOTS_FOR_ALL - SLOTS_FEW + 1; ++i)
-    set_claimed (i, other);
+    slots_set (m, i, SLOT_CLAIMED, other);
   CHECK (slots_are_scarce (m));
   CHECK_EQ (ask (0, greedy, CBW_REQUEST_READ), EBUSY);
-  set_claimed (i, other);
+  slots_set (m, i, SLOT_CLAIMED, other);
   CHECK_EQ (ask (i, other, CBW_REQUEST_READ), EBUSY); /* it has more, too */
 
   for (i = 0; i < SLOTS_FOR_ALL; ++i)
-    set_claimed (i, i < SLOTS_PER_CLIENT ? greedy : i < SLOTS_FOR_ALL - 4 ?
-                 slot_owner (5 + i / 8, 0) : other);
+    slots_set (m, i, SLOT_CLAIMED,
+               i < SLOTS_PER_CLIENT ? greedy :
+               i < SLOTS_FOR_ALL - 4 ? slot_owner (5 + i / 8, 0) : other);
   CHECK_EQ (ask (0, greedy, CBW_REQUEST_READ), 0);
   CHECK_EQ (ask (SLOTS_FOR_ALL - 1, other, CBW_REQUEST_READ), 0);
   end ();
@@ -171,7 +166,7 @@ test_reaped (void)
   stopped = client (3);
   other = client (4);
   for (i = 0; i < SLOTS_FOR_ALL - SLOTS_FEW + 1; ++i)
-    set_claimed (i, i < 2 ? stopped : other);
+    slots_set (m, i, SLOT_CLAIMED, i < 2 ? stopped : other);
   CHECK_EQ (ask (0, stopped, CBW_REQUEST_READ), 0);
   while (atomic_load (&map_slot (m, 0)->state) != SLOT_FREE)
     usleep (10000);
@@ -216,13 +211,9 @@ int
 main (void)
 {
   unit_start ();
-  dir = unit_tmpdir ();
-  CHECK (asprintf (&path, "%s/shm", dir) != -1);
   RUN (test_kept_for_control);
   RUN (test_share);
   RUN (test_reaped);
   RUN (test_hold_orphaned);
-  free (path);
-  unit_rmdir (dir);
   return unit_end ();
 }
