@@ -41,6 +41,15 @@ struct fake {
   uint64_t last_offset, last_count; /* of the last read or write */
 };
 
+/* The hook before the bytes of a read or write are moved (0), amid them (1),
+ * or after them (2).
+ */
+static inline struct hook *
+fake_hook (struct fake *f, unsigned i)
+{
+  return i == 0 ? &f->before : i == 1 ? &f->amid : &f->after;
+}
+
 struct fake_source {
   struct nbdkit_next_ops ops;   /* first: it is the nbdkit_next */
   struct fake fake;

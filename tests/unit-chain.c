@@ -513,12 +513,6 @@ test_failure_in_all_small_chains (void)
 
 /* ---- A reader, and what may happen in the middle of it ---- */
 
-static struct hook *
-hook_of (struct fake *f, unsigned i)
-{
-  return i == 0 ? &f->before : i == 1 ? &f->amid : &f->after;
-}
-
 static void
 create_and_change (void *opaque)
 {
@@ -538,14 +532,14 @@ test_create_in_mid_read (void)
 
   for (i = 0; i < 3; ++i) {
     env_start (&env, 6 * CS + 9, CS, 1);
-    hook_set (hook_of (&env.disk.fake, i), create_and_change, &to_data);
+    hook_set (fake_hook (&env.disk.fake, i), create_and_change, &to_data);
     CHECK (env_view (&env, 0, 6 * CS + 9) == 0);
     CHECK (env_view_of (&env, 1, 0, 6 * CS + 9) == 0);
     CHECK_EQ (env.s[1].target->fake.writes, 3); /* runs between zeroes */
     env_end (&env);
 
     env_start (&env, 6 * CS + 9, CS, 1);
-    hook_set (hook_of (&env.disk.fake, i), create_and_change, &to_zero);
+    hook_set (fake_hook (&env.disk.fake, i), create_and_change, &to_zero);
     CHECK (env_view_extents (&env, 0, 6 * CS + 9, &length) == 0);
     env_end (&env);
   }
@@ -574,8 +568,8 @@ test_drop_newer_in_mid_read (void)
       env_guest (&env, GUEST_WRITE, 0, CS, 0xaa);
       env_create (&env, 6 * CS);
       env_guest (&env, GUEST_WRITE, 0, 3 * CS, 0xbb);
-      hook_set (target == 0 ? hook_of (&env.disk.fake, i) :
-                hook_of (&env.s[target].target->fake, i), drop_newer, NULL);
+      hook_set (target == 0 ? fake_hook (&env.disk.fake, i) :
+                fake_hook (&env.s[target].target->fake, i), drop_newer, NULL);
       CHECK (env_view (&env, 0, 6 * CS) == 0);
       CHECK (env_view (&env, 0, 6 * CS) == 0);
       env_end (&env);
@@ -607,8 +601,8 @@ test_drop_in_mid_read (void)
     for (i = 0; i < 3; ++i) {
       env_start (&env, 6 * CS, CS, 1);
       env_guest (&env, GUEST_WRITE, 0, CS, 0xaa);
-      hook_set (hook_of (target ? &env.s[0].target->fake : &env.disk.fake, i),
-                drop_read_one, NULL);
+      hook_set (fake_hook (target ? &env.s[0].target->fake : &env.disk.fake,
+                           i), drop_read_one, NULL);
       CHECK_EQ (env_view (&env, 0, 6 * CS), ESHUTDOWN);
       CHECK_EQ (env_state (&env, 0), CBW_SNAPSHOT_EMPTY);
       CHECK (env_view_of (&env, 1, 0, 6 * CS) == 0);

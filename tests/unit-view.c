@@ -78,12 +78,6 @@ change_some (void *unused)
   env_guest (&env, op, 7 * CS, CS, 0xbb);
 }
 
-static struct hook *
-hook_of (struct fake *f, unsigned i)
-{
-  return i == 0 ? &f->before : i == 1 ? &f->amid : &f->after;
-}
-
 static void
 test_change_in_mid_read (void)
 {
@@ -94,7 +88,7 @@ test_change_in_mid_read (void)
     for (i = 0; i < 3; ++i)
       for (j = 0; j < 2; ++j) {
         env_start (&env, SIZE, CS, 1);
-        hook_set (hook_of (&env.disk.fake, i), changes[j], NULL);
+        hook_set (fake_hook (&env.disk.fake, i), changes[j], NULL);
         CHECK (env_view (&env, 0, SIZE) == 0);
         CHECK (env_view (&env, 0, SIZE) == 0);
         env_end (&env);
@@ -117,7 +111,7 @@ test_read_in_mid_copy (void)
 
   for (i = 0; i < 6; ++i) {
     env_start (&env, SIZE, CS, 1);
-    hook_set (hook_of (i < 3 ? &env.disk.fake : &env.s->target->fake, i % 3),
+    hook_set (fake_hook (i < 3 ? &env.disk.fake : &env.s->target->fake, i % 3),
               read_all, NULL);
     env_guest (&env, GUEST_WRITE, 2 * CS, CS, 0xaa);
     CHECK (env_done (&env, 2));
@@ -135,7 +129,7 @@ test_change_in_mid_target_read (void)
     env_start (&env, SIZE, CS, 1);
     env_guest (&env, GUEST_WRITE, 0, SIZE, 0x11);
     op = GUEST_WRITE;
-    hook_set (hook_of (&env.s->target->fake, i), change_all, NULL);
+    hook_set (fake_hook (&env.s->target->fake, i), change_all, NULL);
     CHECK (env_view (&env, 0, SIZE) == 0);
     env_end (&env);
   }
@@ -163,20 +157,20 @@ test_break_in_mid_read (void)
 
   for (i = 0; i < 3; ++i) {
     env_start (&env, SIZE, CS, 1);
-    hook_set (hook_of (&env.disk.fake, i), break_and_change, NULL);
+    hook_set (fake_hook (&env.disk.fake, i), break_and_change, NULL);
     CHECK_EQ (env_view (&env, 0, SIZE), EIO);
     CHECK_EQ (env_view (&env, 0, SIZE), EIO);
     env_end (&env);
 
     env_start (&env, SIZE, CS, 1);
-    hook_set (hook_of (&env.disk.fake, i), break_and_change, NULL);
+    hook_set (fake_hook (&env.disk.fake, i), break_and_change, NULL);
     CHECK_EQ (env_view_extents (&env, 0, SIZE, &length), EIO);
     env_end (&env);
 
     /* And while it reads the target, of the part that is done. */
     env_start (&env, SIZE, CS, 1);
     env_guest (&env, GUEST_WRITE, 0, CS, 0x11);
-    hook_set (hook_of (&env.s->target->fake, i), break_and_change, NULL);
+    hook_set (fake_hook (&env.s->target->fake, i), break_and_change, NULL);
     CHECK_EQ (env_view (&env, 0, SIZE), EIO);
     env_end (&env);
   }
@@ -322,7 +316,7 @@ test_extents_and_change (void)
   for (op = GUEST_WRITE; op <= GUEST_TRIM; ++op)
     for (i = 0; i < 3; ++i) {
       env_start (&env, SIZE, CS, 1);
-      hook_set (hook_of (&env.disk.fake, i), change_all, NULL);
+      hook_set (fake_hook (&env.disk.fake, i), change_all, NULL);
       CHECK (env_view_extents (&env, 0, SIZE, &length) == 0);
       CHECK (length > 0);
       check_all_extents ();
