@@ -42,7 +42,7 @@ run_stress ()
 }
 
 # start_stress PARAMETERS...: in the background, through whatever happens to
-# the servers; stress_goes_on fails if it has ended, and end_stress ends it
+# the servers; stress_continues fails if it has ended, and end_stress ends it
 # and looks at the snapshot.
 start_stress ()
 {
@@ -51,7 +51,7 @@ start_stress ()
     run=$!
 }
 
-stress_goes_on ()
+stress_continues ()
 {
     kill -0 $run 2>/dev/null || stress_failed
 }
@@ -61,6 +61,18 @@ stress_failed ()
     cat "$tmp/stress.log" >&2
     cbwctl status "$shm" >&2 || :
     fail "during the stress"
+}
+
+# stress_through COMMAND...: run it $kills times while that lasts.
+stress_through ()
+{
+    while [ $kills -gt 0 ]; do
+        nap
+        "$@"
+        stress_continues
+        kills=$(( kills - 1 ))
+    done
+    end_stress
 }
 
 end_stress ()

@@ -6,10 +6,7 @@
 
 . ./functions.sh
 set -e
-if ! eval "$(nbdkit_command) --dump-plugin python" >/dev/null 2>&1; then
-    echo "$me: SKIP: nbdkit-python-plugin is not installed"
-    exit 77
-fi
+requires_plugin python
 
 # disk=each: a disk a connection, all with the same content at first;
 # disk=sizes: each larger than the last; disk=one: one for all.

@@ -10,12 +10,6 @@ random_file "$tmp/disk" 8M
 cp "$tmp/disk" "$tmp/old"
 start_disk file "$tmp/disk" cbw-shm="$shm"
 
-# Is this, of the backup, what status says?
-is ()
-{
-    cbwctl status "$shm" --json | json "$1" 2>/dev/null
-}
-of='j["snapshots"][0]["job"]'
 settled ()
 {
     cbwctl status "$shm" --json |
@@ -23,11 +17,11 @@ settled ()
 }
 
 cbwctl backup "$shm" b --to="$tmp/image" --speed=1M --detach
-is "$of['status'] == 'running' and $of['speed'] == 1048576"
-is "$of['len'] == 8388608 and $of['on-source-error'] == 'report'"
+status_is "job['status'] == 'running' and job['speed'] == 1048576"
+status_is "job['len'] == 8388608 and job['on-source-error'] == 'report'"
 cbwctl status "$shm" | grep -q 'backup  *running'
 cbwctl backup "$shm" b --pause
-is "$of['status'] == 'paused'"
+status_is "job['status'] == 'paused'"
 a=$(settled)
 [ "$a" -lt 8388608 ] || fail "no speed limit was kept"
 cbwctl backup "$shm" --pause            # is the same
@@ -38,19 +32,20 @@ b=$(settled)
 
 # It is done when it is resumed; and stays there until somebody looks.
 cbwctl backup "$shm" b --resume
-wait_for 20 is "$of['status'] == 'concluded' and $of['offset'] == 8388608" ||
+wait_for 20 status_is \
+         "job['status'] == 'concluded' and job['offset'] == 8388608" ||
     fail "it does not end"
 cbwctl_fails 1 'is complete' backup "$shm" b --pause
 cbwctl_fails 1 'is complete' backup "$shm" b --cancel
 cbwctl backup "$shm" | grep -q complete
 same "$tmp/image" "$tmp/old"
-is 'j["snapshots"] == []'
+status_is 'j["snapshots"] == []'
 cbwctl_fails 1 'no backup is under way' backup "$shm"
 cbwctl_fails 1 'there is no backup "b"' backup "$shm" b
 
 # drop of a complete one is no way to lose it.
 cbwctl backup "$shm" --to="$tmp/image2" --detach
-wait_for 20 is "$of['status'] == 'concluded'"
+wait_for 20 status_is "job['status'] == 'concluded'"
 cbwctl drop "$shm" backup >/dev/null
 same "$tmp/image2" "$tmp/old"
 
@@ -65,7 +60,8 @@ catches ()
 for how in --cancel drop INT TERM; do
     "$cbwctl" backup "$shm" --to="$tmp/image3" --speed=100k >"$tmp/out" 2>&1 &
     pid=$!
-    wait_for 20 is "$of['status'] == 'running'" || fail "it does not start"
+    wait_for 20 status_is "job['status'] == 'running'" ||
+        fail "it does not start"
     rc=0
     case $how in
         --cancel) cbwctl backup "$shm" --cancel ;;
@@ -77,21 +73,21 @@ for how in --cancel drop INT TERM; do
     wait $pid || rc=$?
     [ $rc = 1 ] || fail "$how: status $rc"
     expect_in "$tmp/out" cancelled
-    is 'j["snapshots"] == []'
+    status_is 'j["snapshots"] == []'
     absent "$tmp/image3"
 done
 
 # The terminal is closed: cbwctl ends, and the backup continues.
 "$cbwctl" backup "$shm" --to="$tmp/image3" --speed=100k >"$tmp/out" 2>&1 &
 pid=$!
-wait_for 20 is "$of['status'] == 'running'" || fail "it does not start"
+wait_for 20 status_is "job['status'] == 'running'" || fail "it does not start"
 wait_for 20 catches $pid || fail "it does not wait"
 kill -HUP $pid
 rc=0
 wait $pid || rc=$?
 [ $rc = 1 ] || fail "SIGHUP: status $rc"
 expect_in "$tmp/out" "the backup continues"
-is "$of['status'] == 'running'"
+status_is "job['status'] == 'running'"
 # With nohup, it is not even told.
 ( trap '' HUP; exec "$cbwctl" backup "$shm" >"$tmp/out" 2>&1 ) &
 pid=$!
@@ -106,7 +102,7 @@ rm "$tmp/image3"
 # Killed, it is not missed.
 "$cbwctl" backup "$shm" --to="$tmp/image4" --speed=1M >/dev/null 2>&1 &
 pid=$!
-wait_for 20 is "$of['status'] == 'running'"
+wait_for 20 status_is "job['status'] == 'running'"
 kill -KILL $pid
 wait $pid || :
 cbwctl backup "$shm" --speed=0

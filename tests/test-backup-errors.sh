@@ -12,11 +12,6 @@ cp "$tmp/disk" "$tmp/old"
 start_disk --filter=error file "$tmp/disk" cbw-shm="$shm" \
            error-pread=EIO error-pread-rate=100% error-pread-file="$tmp/bad"
 
-is ()
-{
-    cbwctl status "$shm" --json | json "$1" 2>/dev/null
-}
-of='j["snapshots"][0]["job"]'
 
 break_it ()
 {
@@ -42,7 +37,7 @@ for side in source target; do
     break_it 5
     cbwctl_fails 1 "failed: $text at offset" backup "$shm" --to="$tmp/image"
     expect_in "$tmp/refused.log" "Input/output error"
-    is 'j["snapshots"] == []'
+    status_is 'j["snapshots"] == []'
     absent "$tmp/image"
 
     # enospc is report for any other error
@@ -51,9 +46,9 @@ for side in source target; do
 
     # ignore: tried again
     begin --on-$side-error=ignore --detach
-    wait_for 20 is "$of['errors'] > 0" || fail "no error"
-    is "$of['status'] == 'running'"
-    is "$of['error']['errno'] == 5"
+    wait_for 20 status_is "job['errors'] > 0" || fail "no error"
+    status_is "job['status'] == 'running'"
+    status_is "job['error']['errno'] == 5"
     mend
     cbwctl backup "$shm" >/dev/null
     same "$tmp/image" "$tmp/old"
@@ -63,11 +58,12 @@ for side in source target; do
     break_it 5
     begin --on-$side-error=stop >"$tmp/out" 2>&1 &
     pid=$!
-    wait_for 20 is "$of['status'] == 'stopped'" || fail "it does not stop"
+    wait_for 20 status_is "job['status'] == 'stopped'" ||
+        fail "it does not stop"
     wait_for 20 grep -q -- '--resume' "$tmp/out" || fail "nobody is told"
     expect_in "$tmp/out" "$text at offset"
     cbwctl backup "$shm" --resume       # too early
-    wait_for 20 is "$of['status'] == 'stopped' and $of['errors'] > 1"
+    wait_for 20 status_is "job['status'] == 'stopped' and job['errors'] > 1"
     mend
     cbwctl backup "$shm" --resume
     wait $pid || fail "it failed after it was resumed"
@@ -79,8 +75,8 @@ done
 side=target
 break_it 28
 begin --on-target-error=enospc --detach
-wait_for 20 is "$of['status'] == 'stopped'" || fail "it does not stop"
-is "$of['error']['errno'] == 28"
+wait_for 20 status_is "job['status'] == 'stopped'" || fail "it does not stop"
+status_is "job['error']['errno'] == 28"
 mend
 cbwctl backup "$shm" --resume
 cbwctl backup "$shm" >/dev/null

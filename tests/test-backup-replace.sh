@@ -29,11 +29,6 @@ no_partial ()
 {
     absent "$tmp"/image.partial-*
 }
-is ()
-{
-    cbwctl status "$shm" --json | json "$1" 2>/dev/null
-}
-of='j["snapshots"][0]["job"]'
 begin ()
 {
     cbwctl backup "$shm" --to="$tmp/image" --force "$@"
@@ -48,11 +43,11 @@ no_partial
 
 # While it is written; then cancelled.
 begin --speed=1M --detach
-wait_for 20 is "$of['offset'] > 0" || fail "it does not start"
+wait_for 20 status_is "job['offset'] > 0" || fail "it does not start"
 stays
 partial=$(echo "$tmp"/image.partial-*)
 [ "$(stat -c %a "$partial")" = 600 ] || fail "others may open $partial"
-is "j['snapshots'][0]['target']['filename'] == '$partial'"
+status_is "j['snapshots'][0]['target']['filename'] == '$partial'"
 cbwctl check "$shm" >/dev/null
 cbwctl backup "$shm" --cancel
 stays
@@ -67,7 +62,7 @@ no_partial
 
 # The server is killed, and another one continues.
 begin --speed=1M --detach
-wait_for 20 is "$of['offset'] > 0" || fail "it does not start"
+wait_for 20 status_is "job['offset'] > 0" || fail "it does not start"
 kill_server disk KILL
 stays
 cbwctl check "$shm" >/dev/null

@@ -13,22 +13,17 @@ serve ()
 {
     start_disk file "$tmp/disk" cbw-shm="$shm" cbw-cluster-size=4k
 }
-is ()
-{
-    cbwctl status "$shm" --json | json "$1" 2>/dev/null
-}
-of='j["snapshots"][0]["job"]'
 
 serve
 cbwctl backup "$shm" --to="$tmp/image" --speed=2M >"$tmp/out" 2>&1 &
 pid=$!
-wait_for 20 is "$of['offset'] > 1000000" || fail "it does not start"
+wait_for 20 status_is "job['offset'] > 1000000" || fail "it does not start"
 kill_server disk KILL
 rc=0
 wait $pid || rc=$?
 [ $rc = 1 ] || fail "cbwctl: status $rc"
 expect_in "$tmp/out" "goes on when it is started again"
-is "$of['status'] == 'running' and $of['offset'] < $of['len']"
+status_is "job['status'] == 'running' and job['offset'] < job['len']"
 cbwctl check "$shm" >/dev/null
 
 last=0
@@ -38,7 +33,8 @@ for round in 1 2 3 4; do
 import os, random
 for i in range (50):
     h.pwrite (os.urandom (5000), random.randrange (0, 20 * 1048576 - 5000))'
-    wait_for 20 is "$of['offset'] > $last + 500000" || fail "it does not go on"
+    wait_for 20 status_is "job['offset'] > $last + 500000" ||
+        fail "it does not continue"
     [ $round != 3 ] || cbwctl create "$shm" s >/dev/null
     kill_server disk KILL
     cbwctl check "$shm" >/dev/null || fail "round $round"
@@ -52,15 +48,15 @@ cbwctl backup "$shm" --speed=1
 cbwctl backup "$shm" --pause
 stop_server disk
 serve
-is "$of['status'] == 'paused' and $of['speed'] == 1"
+status_is "job['status'] == 'paused' and job['speed'] == 1"
 cbwctl backup "$shm" --speed=0
 cbwctl backup "$shm" --resume
-wait_for 20 is "$of['status'] == 'concluded'" || fail "it does not end"
+wait_for 20 status_is "job['status'] == 'concluded'" || fail "it does not end"
 
 # Complete is complete, before and after a restart.
 kill_server disk KILL
 serve
-is "$of['status'] == 'concluded' and $of['offset'] == $of['len']"
+status_is "job['status'] == 'concluded' and job['offset'] == job['len']"
 cbwctl backup "$shm" >/dev/null
 same "$tmp/image" "$tmp/old"
 cbwctl check "$shm" >/dev/null

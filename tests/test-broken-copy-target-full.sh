@@ -8,13 +8,7 @@
 . ./functions.sh
 set -e
 
-mkdir "$tmp/small"
-unmount () { umount "$tmp/small" 2>/dev/null || :; }
-mount -t tmpfs -o size=1M none "$tmp/small" 2>/dev/null || {
-    echo "$me: SKIP: cannot mount a tmpfs here"
-    exit 77
-}
-at_exit unmount
+small_tmpfs 1M
 
 random_file "$tmp/disk" 4M
 cp "$tmp/disk" "$tmp/original"

@@ -18,10 +18,8 @@ fi
 . ./functions.sh
 set -e
 for dir in /var/tmp /dev/shm; do
-    mount -t tmpfs -o mode=1777 none $dir || {
-        echo "$me: SKIP: cannot mount a tmpfs"
-        exit 77
-    }
+    mount -t tmpfs -o mode=1777 none $dir ||
+        skip "cannot mount a tmpfs"
 done
 
 private=/var/tmp/nbdkit-cbw-$(id -u)

@@ -7,13 +7,7 @@
 . ./functions.sh
 set -e
 
-mkdir "$tmp/small"
-unmount () { umount "$tmp/small" 2>/dev/null || :; }
-mount -t tmpfs -o size=17M none "$tmp/small" 2>/dev/null || {
-    echo "$me: SKIP: cannot mount a tmpfs here"
-    exit 77
-}
-at_exit unmount
+small_tmpfs 17M
 truncate -s 1M "$tmp/disk"
 start_disk file "$tmp/disk" cbw-shm="$tmp/small/shm"
 shm=$tmp/small/shm

@@ -48,8 +48,7 @@ for op in [lambda: h.pread (512, 0),
     assert time.monotonic () - start < 2
 PY
     pid=$!
-    reading () { [ -e "$tmp/reading" ]; }
-    wait_for 30 reading || fail "the reader did not start"
+    wait_for 30 test -e "$tmp/reading" || fail "the reader did not start"
     start=$(date +%s%N)
     if [ $signal = TERM ]; then stop_server disk; else kill_server disk KILL; fi
     touch "$tmp/stopped"

@@ -6,11 +6,7 @@
 
 . ./functions.sh
 set -e
-if ! eval "$(nbdkit_command) --dump-plugin python" >/dev/null 2>&1 ||
-   ! eval "$(nbdkit_command) --dump-plugin nbd" >/dev/null 2>&1; then
-    echo "$me: SKIP: nbdkit-python-plugin or nbdkit-nbd-plugin is not installed"
-    exit 77
-fi
+requires_plugin python nbd
 
 random_file "$tmp/file" 2M
 start_nbdkit source python "$top_srcdir/tests/held-disk.py" disk="$tmp/file"

@@ -7,11 +7,7 @@
 . ./functions.sh
 set -e
 requires nbdcopy
-if ! eval "$(nbdkit_command) --dump-plugin python" >/dev/null 2>&1 ||
-   ! eval "$(nbdkit_command) --dump-plugin nbd" >/dev/null 2>&1; then
-    echo "$me: SKIP: nbdkit-python-plugin or nbdkit-nbd-plugin is not installed"
-    exit 77
-fi
+requires_plugin python nbd
 
 random_file "$tmp/file" 20M
 cp "$tmp/file" "$tmp/original"

@@ -33,10 +33,7 @@ def pwrite (h, buf, offset, flags):
     if not seen:
         raise OSError (5, "only %d writes were in flight" % most)
 PY
-"$NBDKIT" python --dump-plugin >/dev/null 2>&1 || {
-    echo "$me: SKIP: nbdkit-python-plugin is not installed"
-    exit 77
-}
+requires_plugin python
 start_server target "$NBDKIT" -f -U "$tmp/target.sock" python "$tmp/target.py"
 random_file "$tmp/image" 4M
 start_disk file "$tmp/image" cbw-shm="$shm" cbw-on-error=break-guest-write \

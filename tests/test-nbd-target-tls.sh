@@ -5,8 +5,7 @@ set -e
 . ./functions.sh
 requires psktool
 if ! "$NBDKIT" --dump-config | grep -q '^tls=yes'; then
-    echo "$me: SKIP: this nbdkit has no TLS"
-    exit 77
+    skip "this nbdkit has no TLS"
 fi
 
 psktool -u guest -p "$tmp/keys" >/dev/null

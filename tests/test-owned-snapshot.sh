@@ -25,8 +25,7 @@ while not os.path.exists ("$tmp/stop"):
         open ("$tmp/writing", "w").close ()
 PY
 writer=$!
-writing () { [ -e "$tmp/writing" ]; }
-wait_for 30 writing || fail "no writes"
+wait_for 30 test -e "$tmp/writing" || fail "no writes"
 
 eval "$(nbdkit_command) -U - \"\$plugin\" \"\$shm\" create=true \
         target='$tmp/own' --run 'nbdcopy \"\$uri\" \"$tmp/out.img\"'"

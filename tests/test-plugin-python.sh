@@ -5,10 +5,7 @@
 
 . ./functions.sh
 set -e
-if ! eval "$(nbdkit_command) --dump-plugin python" >/dev/null 2>&1; then
-    echo "$me: SKIP: nbdkit-python-plugin is not installed"
-    exit 77
-fi
+requires_plugin python
 
 random_file "$tmp/original" 1500000
 cp "$tmp/original" "$tmp/disk"

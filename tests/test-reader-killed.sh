@@ -50,8 +50,8 @@ except nbd.Error:
     pass
 PY
     pid=$!
-    reading () { [ -e "$tmp/reading" ]; }
-    wait_for 30 reading || { cat "$tmp/reader.log"; fail "round $i: the reader"; }
+    wait_for 30 test -e "$tmp/reading" ||
+        { cat "$tmp/reader.log"; fail "round $i: the reader"; }
     kill_server snap KILL
     wait $pid || :
 done

@@ -30,8 +30,7 @@ while rounds < 2 or not os.path.exists ("$tmp/continued"):
     rounds += 1
 PY
 pid=$!
-reading () { [ -e "$tmp/reading" ]; }
-wait_for 30 reading || fail "the reader did not start"
+wait_for 30 test -e "$tmp/reading" || fail "the reader did not start"
 
 kill_server snap STOP
 stopped () { grep -q '^State:.*T' "/proc/$(server_pid snap)/status"; }

@@ -25,8 +25,7 @@ while not os.path.exists ("$tmp/stop"):
         open ("$tmp/writing", "w").close ()
 PY
 writer=$!
-writing () { [ -e "$tmp/writing" ]; }
-wait_for 30 writing || fail "the writer did not start"
+wait_for 30 test -e "$tmp/writing" || fail "the writer did not start"
 
 # one_moment FILE: the writer goes through the disk from its beginning, so
 # a backup of one moment has one change of bytes at most, and that to the

@@ -38,8 +38,7 @@ guestfs_recipe ()
     (run_recipe "$1") >"$tmp/log" 2>&1 && return
     cat "$tmp/log" >&2
     if grep -q "supermin\|could not create appliance" "$tmp/log"; then
-        echo "$me: SKIP: libguestfs cannot make its appliance here"
-        exit 77
+        skip "libguestfs cannot make its appliance here"
     fi
     exit 1
 }

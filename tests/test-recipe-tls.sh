@@ -8,8 +8,7 @@ set -e
 . "$top_srcdir/tests/recipe.sh"
 requires psktool
 if ! "$NBDKIT" --dump-config | grep -q '^tls=yes'; then
-    echo "$me: SKIP: this nbdkit has no TLS"
-    exit 77
+    skip "this nbdkit has no TLS"
 fi
 
 psktool -u guest1 -p "$tmp/vm1.psk" >/dev/null 2>&1

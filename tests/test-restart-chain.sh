@@ -27,7 +27,6 @@ PY
     # In the middle, beside it, and the newest.
     cbwctl drop "$shm" s3 s4 s6 >/dev/null
 
-    writing () { [ -e "$tmp/writing" ]; }
     views_are_right ()
     {
         for s in s1 s2 s5; do
@@ -51,7 +50,7 @@ try:
 except nbd.Error:
     pass" &
         writer=$!
-        wait_for 30 writing || fail "no load"
+        wait_for 30 test -e "$tmp/writing" || fail "no load"
         rm "$tmp/writing"
         if [ $signal = TERM ]; then
             stop_server disk

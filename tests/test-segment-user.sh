@@ -7,8 +7,7 @@
 . ./functions.sh
 set -e
 if [ "$(id -u)" -ne 0 ] || ! getent passwd nobody >/dev/null; then
-    echo "$me: SKIP: only root can become another user, nobody"
-    exit 77
+    skip "only root can become another user, nobody"
 fi
 requires setpriv
 
@@ -22,10 +21,8 @@ user ()
 {
     setpriv --reuid="$uid" --regid="$(id -g nobody)" --clear-groups "$@"
 }
-user "$tmp/cbwctl" --version >/dev/null 2>&1 || {
-    echo "$me: SKIP: another user cannot run cbwctl here"
-    exit 77
-}
+user "$tmp/cbwctl" --version >/dev/null 2>&1 ||
+    skip "another user cannot run cbwctl here"
 
 start_disk -u nobody file "$tmp/disk" cbw-shm="$shm" cbw-target="$tmp/target"
 [ "$(stat -c '%U %a' "$shm")" = "nobody 600" ] || fail "whose segment is it?"

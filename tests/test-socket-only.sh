@@ -8,8 +8,7 @@
 . ./functions.sh
 set -e
 if [ "$(id -u)" -ne 0 ]; then
-    echo "$me: SKIP: only root can try as another user"
-    exit 77
+    skip "only root can try as another user"
 fi
 requires setpriv
 
@@ -24,8 +23,7 @@ mkdir -m 700 "$tmp/private"
 cp "$cbwctl" "$tmp/open/cbwctl"
 if ! stranger "$PYTHON" -c 'import nbd' 2>/dev/null ||
    ! stranger "$tmp/open/cbwctl" --version >/dev/null 2>&1; then
-    echo "$me: SKIP: another user cannot run Python's libnbd or cbwctl here"
-    exit 77
+    skip "another user cannot run Python's libnbd or cbwctl here"
 fi
 
 random_file "$tmp/private/disk" 1M

@@ -8,8 +8,7 @@ set -e
 . ./functions.sh
 # TSan does not like threads that are left to themselves.
 if [ "$SANITIZERS" = thread ]; then
-    echo "$me: SKIP: threads are left behind"
-    exit 77
+    skip "threads are left behind"
 fi
 
 target_faults "$tmp/slow"

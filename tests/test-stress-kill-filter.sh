@@ -18,8 +18,8 @@ start_filter
 start_snap "$shm" timeout=60
 start_stress
 
-while [ $kills -gt 0 ]; do
-    nap
+kill_some ()
+{
     random 2
     [ $dice = 0 ] || nap
     kill_server disk KILL
@@ -29,8 +29,5 @@ while [ $kills -gt 0 ]; do
         kill_server snap KILL
         start_snap "$shm" timeout=60
     fi
-    stress_goes_on
-    kills=$(( kills - 1 ))
-done
-
-end_stress
+}
+stress_through kill_some

@@ -12,8 +12,8 @@ start_disk file "$tmp/disk.img" cbw-shm="$shm" cbw-target="$tmp/target"
 start_snap "$shm"
 start_stress readers=6
 
-while [ $kills -gt 0 ]; do
-    nap
+disturb ()
+{
     random 3
     if [ $dice = 0 ]; then
         kill_server snap STOP
@@ -23,8 +23,5 @@ while [ $kills -gt 0 ]; do
         kill_server snap KILL
         start_snap "$shm"
     fi
-    stress_goes_on
-    kills=$(( kills - 1 ))
-done
-
-end_stress
+}
+stress_through disturb

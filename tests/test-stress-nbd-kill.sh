@@ -17,11 +17,9 @@ start_filter ()
 start_filter
 start_snap "$shm" timeout=60
 start_stress
-while [ $kills -gt 0 ]; do
-    nap
+kill_filter ()
+{
     kill_server disk KILL
     start_filter
-    stress_goes_on
-    kills=$(( kills - 1 ))
-done
-end_stress
+}
+stress_through kill_filter

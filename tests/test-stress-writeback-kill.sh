@@ -20,16 +20,13 @@ start_filter
 start_snap "$shm" timeout=60
 start_stress
 
-while [ $kills -gt 0 ]; do
-    nap
+kill_filter ()
+{
     kill_server disk KILL
     cbwctl check "$shm" >"$tmp/check" || { cat "$tmp/check"; fail check; }
     start_filter
-    stress_goes_on
-    kills=$(( kills - 1 ))
-done
-
-end_stress
+}
+stress_through kill_filter
 
 unset CBW_TARGET CBW_TARGET_FAULT
 export CBW_WRITEBACK=1M CBW_STRESS_SECONDS=${CBW_STRESS_SECONDS:-1}

@@ -44,8 +44,7 @@ read_all (5, "$tmp/down")
 read_all (2, "$tmp/up")
 PY
     pid=$!
-    reading () { [ -e "$tmp/reading" ]; }
-    wait_for 30 reading || fail "the reader did not start"
+    wait_for 30 test -e "$tmp/reading" || fail "the reader did not start"
     if [ $end = TERM ]; then stop_server disk; else kill_server disk KILL; fi
     touch "$tmp/down"
     # One issued now, of each kind.
@@ -64,8 +63,7 @@ h.cache (512, 0)
 assert n > 0
 PY
     pid3=$!
-    issued () { [ -e "$tmp/issued" ]; }
-    wait_for 30 issued || fail "the second reader did not start"
+    wait_for 30 test -e "$tmp/issued" || fail "the second reader did not start"
 
     start_disk "${args[@]}"
     guest <<PY

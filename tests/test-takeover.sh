@@ -41,7 +41,6 @@ write_some 1 10
 view_is "$tmp/original"
 uuid=$(nbdinfo --list "$snap" | sed -n 's/.*description: //p')
 
-writing () { [ -e "$tmp/writing" ]; }
 seed=2
 for end in TERM KILL KILL; do
     for how in same without; do
@@ -51,7 +50,8 @@ for end in TERM KILL KILL; do
             rm -f "$tmp/writing"
             write_some $seed until-killed &
             writer=$!
-            wait_for 30 writing || fail "the writer did not start"
+            wait_for 30 test -e "$tmp/writing" ||
+                fail "the writer did not start"
             kill_server disk KILL
             wait $writer || fail "the writer"
         fi

@@ -11,15 +11,11 @@ small_tmpfs 8m
 mkdir "$tmp/fs"
 truncate -s 64M "$tmp/small/img"
 mkfs.ext4 -q -F -E lazy_itable_init=1,nodiscard "$tmp/small/img" 2>/dev/null
-loop=$(losetup -f --show "$tmp/small/img" 2>/dev/null) || {
-    echo "$me: SKIP: no loop device here"
-    exit 77
-}
+loop=$(losetup -f --show "$tmp/small/img" 2>/dev/null) ||
+    skip "no loop device here"
 at_exit "umount '$tmp/fs' 2>/dev/null; losetup -d $loop"
-mount -o errors=continue "$loop" "$tmp/fs" 2>/dev/null || {
-    echo "$me: SKIP: cannot mount a loop device here"
-    exit 77
-}
+mount -o errors=continue "$loop" "$tmp/fs" 2>/dev/null ||
+    skip "cannot mount a loop device here"
 
 random_file "$tmp/disk" 16M
 cp "$tmp/disk" "$tmp/original"

@@ -6,10 +6,7 @@
 
 . ./functions.sh
 set -e
-if ! eval "$(nbdkit_command) --dump-plugin python" >/dev/null 2>&1; then
-    echo "$me: SKIP: nbdkit-python-plugin is not installed"
-    exit 77
-fi
+requires_plugin python
 
 # While there is a file "torn" beside the disk, each write overwrites a part
 # of its range with rubbish, and fails.
