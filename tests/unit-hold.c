@@ -287,7 +287,7 @@ test_committing (void)
   CHECK_ERROR (&e, ESTALE, "not held any more");
   CHECK (!hold_of_client (hold, &found, &holder));
   hold_end (hold, number);
-  hold_quit (hold);
+  hold_stop (hold);
   while (time_left (hold->since + lease + 100 * NS_PER_MS) > 0)
     unit_give_time ();
   CHECK (!atomic_load (&passed));
@@ -396,7 +396,7 @@ test_no_drain (void)
 
   start ();
   i = prepare ();
-  CHECK_EQ (engine_guest_begin (&env.engine, &env.source, CS, CS, GUEST_WRITE,
+  CHECK_EQ (engine_guest_begin (&env.engine, &env.source.image, CS, CS, GUEST_WRITE,
                                 NULL, &change), 0);
   CHECK_EQ (hold_begin (hold, 20 * NS_PER_MS, LONG, CLIENT, &number, &e), -1);
   CHECK_ERROR (&e, EBUSY, "did not end in time");
@@ -423,7 +423,7 @@ test_stop (void)
   i = prepare ();
   number = hold_for (LONG);
   guest = start_guest ();
-  engine_quit (&env.engine);
+  engine_stop (&env.engine);
   pthread_join (guest, NULL);
   commit_refused (number, i);
   CHECK_EQ (begin (LONG, &number, &e), -1);
@@ -450,12 +450,12 @@ test_stop_closing (void)
   struct error e;
 
   start ();
-  CHECK_EQ (engine_guest_begin (&env.engine, &env.source, CS, CS, GUEST_WRITE,
+  CHECK_EQ (engine_guest_begin (&env.engine, &env.source.image, CS, CS, GUEST_WRITE,
                                 NULL, &change), 0);
   CHECK (pthread_create (&holder, NULL, refused_thread, &e) == 0);
   while (!atomic_load (&env.engine.gate.closed))
     usleep (50);
-  engine_quit (&env.engine);
+  engine_stop (&env.engine);
   engine_guest_end (&env.engine, &change, false);
   pthread_join (holder, NULL);
   CHECK_ERROR (&e, ESHUTDOWN, "is ending");

@@ -198,7 +198,7 @@ test_hold_orphaned (void)
   CHECK (hold_of_client (hold, &found, &holder));
   close (fd);                   /* it dies */
   fd = -1;
-  CHECK_EQ (engine_guest_begin (&env.engine, &env.source, 0, CS, GUEST_WRITE,
+  CHECK_EQ (engine_guest_begin (&env.engine, &env.source.image, 0, CS, GUEST_WRITE,
                                 NULL, &change), 0);
   engine_guest_end (&env.engine, &change, false);
   CHECK (now_monotonic_ns () - hold->since < LONG / 2);

@@ -77,7 +77,7 @@ engine_init (struct engine *e)
 void
 engine_stop (struct engine *e)
 {
-  hold_quit (&e->hold);
+  hold_stop (&e->hold);
   /* Before the fill, as the end of a backup may wait for the buffer. */
   writeback_stop (&e->writeback);
   fill_stop (&e->fill);

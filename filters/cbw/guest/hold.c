@@ -174,7 +174,7 @@ hold_of_client (struct hold *h, uint64_t *number, uint32_t *holder)
 }
 
 void
-hold_quit (struct hold *h)
+hold_stop (struct hold *h)
 {
   LOCK_FOR_SCOPE (&h->lock);
 

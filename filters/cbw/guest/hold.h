@@ -90,6 +90,6 @@ extern bool hold_of_client (struct hold *h, uint64_t *number,
                             uint32_t *holder);
 
 /* The server ends: end a client's hold, and refuse others. */
-extern void hold_quit (struct hold *h);
+extern void hold_stop (struct hold *h);
 
 #endif /* CBW_HOLD_H */
