@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+/* The header of a segment, and the numbers that hold for all of it.  Include
+ * segment/layout.h, which has the whole layout.
+ */
+
+#ifndef CBW_LAYOUT_HEADER_H
+#define CBW_LAYOUT_HEADER_H
+
+#include <assert.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define CBW_MAGIC UINT64_C (0x31574243444b424e) /* "NBKDCBW1" */
+#define CBW_VERSION UINT32_C (3)
+
+#define CBW_NR_CLIENTS 64
+#define CBW_NR_SLOTS 64
+#define CBW_NR_SNAPSHOTS 64
+
+/* The last so many slots, and entries of the client table, are kept for
+ * control requests: those who read cannot keep anybody from making them.
+ */
+#define CBW_CONTROL_SLOTS 4
+#define CBW_CONTROL_CLIENTS 4
+
+#define CBW_NR_INFLIGHT 1024
+#define CBW_SLOT_BUFFER_SIZE (256 * 1024)
+
+#define CBW_CLUSTER_SIZE_MIN (4 * 1024)
+#define CBW_CLUSTER_SIZE_MAX (4 * 1024 * 1024)
+
+/* The write-back buffer, if there is one, in bytes and in clusters. */
+#define CBW_WRITEBACK_MAX (UINT64_C (16) << 30)
+#define CBW_CELLS_MIN 8
+
+#define CBW_PAGE 4096
+#define CBW_CACHE_LINE 64
+
+/* Largest disk: offsets must fit an off_t with room for rounding up. */
+#define CBW_DISK_SIZE_MAX (INT64_MAX - CBW_CLUSTER_SIZE_MAX)
+
+/* Written once, when the segment is made, and never again. */
+struct cbw_geometry {
+  uint64_t disk_size;           /* bytes, any number */
+  uint32_t cluster_size;        /* bytes, a power of two */
+  uint32_t nr_clients;
+  uint32_t nr_slots;
+  uint32_t nr_snapshots;
+  uint32_t slot_buffer_size;    /* bytes */
+  uint32_t nr_cells;            /* of the write-back buffer; 0: none */
+  uint32_t nr_inflight;
+  uint32_t reserved;
+  uint64_t doorbell_offset;     /* of the regions, bytes from the start */
+  uint64_t clients_offset;
+  uint64_t slots_offset;
+  uint64_t buffers_offset;
+  uint64_t snapshots_offset;
+  uint64_t inflight_offset;
+  uint64_t cells_offset;
+  uint64_t bitmaps_offset;
+  uint64_t bitmap_size;         /* bytes of one bitmap, whole pages */
+};
+static_assert (sizeof (struct cbw_geometry) == 112, "cbw_geometry");
+
+/* What the filter is doing, for those who look at the header.  Whether
+ * it is alive is told by its lock alone (liveness.h).
+ */
+enum cbw_server_state {
+  CBW_SERVER_NONE = 0,          /* the segment is being made */
+  CBW_SERVER_RUNNING = 1,
+  CBW_SERVER_STOPPED = 2,       /* it ended in good order */
+};
+
+struct cbw_header {
+  /* Fixed for the life of the segment. */
+  uint64_t magic;
+  uint32_t version;
+  uint32_t struct_sizes;        /* CBW_STRUCT_SIZES */
+  struct cbw_geometry geometry;
+  uint64_t geometry_sum;        /* layout_sum of geometry */
+  uint8_t uuid[16];             /* names this segment */
+
+  /* Set by each server that takes the segment, before it sets "state"
+   * (release) to running; read by clients after "state" (acquire).
+   */
+  _Alignas (CBW_CACHE_LINE)
+  _Atomic (uint32_t) state;     /* enum cbw_server_state */
+  uint32_t server_pid;          /* for people; nobody trusts it */
+  uint64_t server_start_ns;     /* time of day */
+  uint64_t generation;          /* servers so far, this one included */
+  uint8_t boot_id[16];          /* the boot in which it started */
+  uint32_t source_minimum_block; /* block sizes of the source, or 0 */
+  uint32_t source_preferred_block;
+  uint32_t source_maximum_block;
+  uint32_t clean;               /* 1: the last server ended in order */
+  uint32_t source_local;        /* 1: a write to the source ends with the
+                                 * server's process (plugin.h) */
+
+  /* Only the filter, which holds its control lock. */
+  _Alignas (CBW_CACHE_LINE)
+  uint64_t next_snapshot_id;    /* ids are never used twice; 0 is none */
+
+  /* How many service threads sleep.  A client that submits rings the
+   * doorbell only if this is not 0 (the argument is in slots.h).
+   */
+  _Alignas (CBW_CACHE_LINE)
+  _Atomic (uint32_t) idle_threads;
+
+  /* Counters since the segment was made; relaxed. */
+  _Alignas (CBW_CACHE_LINE)
+  _Atomic (uint64_t) requests;  /* slots run */
+  _Atomic (uint64_t) read_bytes; /* served to clients */
+  _Atomic (uint64_t) reaped;    /* slots taken from dead clients */
+
+  _Atomic (uint64_t) cells_used; /* of the write-back buffer; relaxed */
+};
+static_assert (sizeof (struct cbw_header) == 448, "cbw_header");
+static_assert (offsetof (struct cbw_header, state) == 192, "cbw_header");
+
+#endif /* CBW_LAYOUT_HEADER_H */
