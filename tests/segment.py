@@ -8,7 +8,7 @@
     segment.py flip FILE OFFSET [BIT]
     segment.py flip-entry FILE OFFSET [BIT]   (of snapshot entry 0)
 
-The offsets are those of common/segment/layout.h, version 3.
+The offsets are those of common/segment/layout.h, version 4.
 """
 
 import struct
@@ -20,16 +20,19 @@ FIELDS = {
     "nr_clients": (28, "I"), "nr_slots": (32, "I"),
     "nr_snapshots": (36, "I"), "slot_buffer_size": (40, "I"),
     "nr_cells": (44, "I"), "nr_inflight": (48, "I"),
-    "doorbell_offset": (56, "Q"), "slots_offset": (72, "Q"),
-    "snapshots_offset": (88, "Q"), "inflight_offset": (96, "Q"),
-    "cells_offset": (104, "Q"), "bitmaps_offset": (112, "Q"),
-    "bitmap_size": (120, "Q"), "geometry_sum": (128, "Q"),
+    "nr_bitmaps": (52, "I"), "nr_points": (56, "I"),
+    "doorbell_offset": (64, "Q"), "slots_offset": (80, "Q"),
+    "snapshots_offset": (96, "Q"), "directory_offset": (104, "Q"),
+    "points_offset": (112, "Q"), "inflight_offset": (120, "Q"),
+    "cells_offset": (128, "Q"), "bitmaps_offset": (136, "Q"),
+    "bitmap_size": (144, "Q"), "geometry_sum": (152, "Q"),
+    "compat": (176, "Q"), "incompat": (184, "Q"),
     "state": (192, "I"), "generation": (208, "Q"),
     "boot_id": (216, "16s"), "clean": (244, "I"), "source_local": (248, "I"),
     "idle_threads": (320, "I"), "pending": (4096, "Q"),
     "slot0.state": (12288, "I"),
 }
-GEOMETRY = (16, 128)
+GEOMETRY = (16, 152)
 ENTRY_FIELDS = {
     "entry.id": (0, "Q"), "entry.size": (8, "Q"),
     "entry.target_kind": (104, "I"), "entry.target_created": (108, "I"),

@@ -33,13 +33,13 @@ step=4
 first=$(( RANDOM % step ))
 echo "first byte: $first"
 
-# magic, version, struct sizes, geometry and its sum: bytes 0 to 119
-for (( i = first; i < 120; i += step )); do
+# magic, version, struct sizes, geometry and its sum: bytes 0 to 159
+for (( i = first; i < 160; i += step )); do
     segment flip "$shm" $i $((i * 5 % 8))
     check "" "header, byte $i"
     segment flip "$shm" $i $((i * 5 % 8))
 done
-for (( i = first; i < 120; i += 3 * step )); do
+for (( i = first; i < 160; i += 3 * step )); do
     segment flip "$shm" $i $((i * 3 % 8))
     refused "$plugin" "$shm" wait=0
     expect_in "$tmp/refused.log" "$shm: is "

@@ -55,7 +55,7 @@ mv "$tmp/target" "$tmp/aside"
 full=$(stat -c %s "$tmp/good")
 bitmaps=$(segment get "$tmp/good" bitmaps_offset)
 
-for size in 1 8 100 447 448 4095; do
+for size in 1 8 100 575 576 4095; do
     cp "$tmp/good" "$tmp/bad"
     truncate -s $size "$tmp/bad"
     refuse "$tmp/bad" "is"      # not a segment, or truncated
@@ -74,15 +74,24 @@ for size in $bitmaps $((full - 1)); do
 done
 
 # -- Another version
-for edit in "version 1" "version 4" "struct_sizes 0x06010221"; do
+for edit in "version 1" "version 5" "struct_sizes 0x06010221"; do
     cp "$tmp/good" "$tmp/bad"
     segment set "$tmp/bad" $edit
     refuse "$tmp/bad" "is a segment of another version"
 done
 
+for version in "2, which has no room" "3, which has no directory"; do
+    cp "$tmp/good" "$tmp/bad"
+    segment set "$tmp/bad" version "${version%%,*}"
+    refuse "$tmp/bad" "is a segment of version $version"
+done
+
+# -- A feature that must be known; also one that need not, which does not help
 cp "$tmp/good" "$tmp/bad"
-segment set "$tmp/bad" version 2
-refuse "$tmp/bad" "is a segment of version 2, which has no room"
+segment set "$tmp/bad" compat 3
+segment set "$tmp/bad" incompat 0x20
+refuse "$tmp/bad" \
+       "is a segment with features that this program does not know (0000000000000020)"
 
 # -- Nonsense with a right checksum
 for edit in "cluster_size 0" "cluster_size 3000" "cluster_size 2048" \
@@ -93,7 +102,8 @@ for edit in "cluster_size 0" "cluster_size 3000" "cluster_size 2048" \
             "slots_offset 0xfffffffffffff000" "snapshots_offset 4096" \
             "bitmaps_offset 0" "bitmap_size 0" "bitmap_size 0xfffffffffffff000" \
             "nr_cells 1" "nr_cells 0xffffffff" "cells_offset 4096" \
-            "nr_inflight 1" "inflight_offset 4096"
+            "nr_inflight 1" "inflight_offset 4096" "nr_bitmaps 0" \
+            "directory_offset 4096" "nr_points 1000" "points_offset 0"
 do
     cp "$tmp/good" "$tmp/bad"
     segment set "$tmp/bad" $edit
@@ -137,7 +147,7 @@ PY
 use "$tmp/empty"
 
 # -- Interrupted in the making, early and late
-for size in 448 4096 100000 $full; do
+for size in 576 4096 100000 $full; do
     cp "$tmp/good" "$tmp/unfinished"
     truncate -s "$size" "$tmp/unfinished"
     segment set "$tmp/unfinished" state 0

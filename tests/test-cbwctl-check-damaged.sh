@@ -23,9 +23,8 @@ cat >"$tmp/damage.py" <<'PY'
 import struct, sys
 path, what = sys.argv[1], sys.argv[2]
 f = open (path, "r+b")
-snapshots = struct.unpack ("<QQQQQ", f.read (16 + 112)[16 + 40:16 + 80])[4]
-f.seek (16 + 88); cells, = struct.unpack ("<Q", f.read (8))
-f.seek (16 + 96); bitmaps, size = struct.unpack ("<QQ", f.read (16))
+f.seek (96)
+snapshots, directory, _, _, cells, bitmaps, size = struct.unpack ("<7Q", f.read (56))
 def poke (offset, data):
     f.seek (offset); f.write (data)
 def entry (i): return snapshots + 2048 * i

@@ -26,7 +26,7 @@ path, victim = sys.argv[1:]
 st = os.stat (victim)
 f = open (path, "r+b")
 data = f.read ()
-table, = struct.unpack_from ("<Q", data, 88)    # see common/segment/layout.h
+table, = struct.unpack_from ("<Q", data, 96)    # see common/segment/layout.h
 for at in table, table + 2048:
     entry = bytearray (data[at:at + 1192])
     assert entry[128:].startswith (b"/")

@@ -49,13 +49,18 @@ test_regions (void)
              g.slots_offset + g.nr_slots * sizeof (struct cbw_slot));
       CHECK (g.snapshots_offset >= g.buffers_offset +
              (uint64_t) g.nr_slots * g.slot_buffer_size);
-      CHECK (g.inflight_offset >= g.snapshots_offset +
+      CHECK (g.directory_offset >= g.snapshots_offset +
              g.nr_snapshots * sizeof (struct cbw_snapshot));
+      CHECK (g.points_offset >= g.directory_offset +
+             g.nr_bitmaps * sizeof (struct cbw_bitmap_record));
+      CHECK (g.inflight_offset >= g.points_offset +
+             g.nr_points * sizeof (struct cbw_point));
       CHECK (g.bitmaps_offset >= g.inflight_offset +
              g.nr_inflight * sizeof (struct cbw_inflight));
       CHECK ((g.doorbell_offset | g.clients_offset | g.slots_offset |
-              g.buffers_offset | g.snapshots_offset | g.inflight_offset |
-              g.bitmaps_offset) % CBW_PAGE == 0);
+              g.buffers_offset | g.snapshots_offset | g.directory_offset |
+              g.points_offset | g.inflight_offset | g.bitmaps_offset) %
+             CBW_PAGE == 0);
       CHECK_EQ (layout_file_size (&g, 2),
                 g.bitmaps_offset + 6 * g.bitmap_size);
     }
@@ -130,10 +135,33 @@ test_check_version (void)
   h.version = 2;
   CHECK (layout_check (&h, 1 << 30, "p", &e) == -1);
   CHECK_ERROR (&e, EPROTO, "is a segment of version 2");
+  h.version = 3;
+  CHECK (layout_check (&h, 1 << 30, "p", &e) == -1);
+  CHECK_ERROR (&e, EPROTO, "is a segment of version 3");
   h = make_header (1 << 20, 64 << 10);
   h.struct_sizes++;
   CHECK (layout_check (&h, 1 << 30, "p", &e) == -1);
   CHECK_ERROR (&e, EPROTO, "another version");
+}
+
+/* What must be known and is not is refused, whole or unfinished. */
+static void
+test_check_features (void)
+{
+  struct cbw_header h = make_header (1 << 20, 64 << 10);
+  struct error e;
+  unsigned bit;
+
+  h.compat = UINT64_MAX;
+  CHECK (layout_check (&h, 1 << 30, "p", &e) == 0);
+  for (bit = 0; bit < 64; ++bit) {
+    h.incompat = UINT64_C (1) << bit;
+    h.state = CBW_SERVER_RUNNING;
+    CHECK (layout_check (&h, 1 << 30, "p", &e) == -1);
+    CHECK_ERROR (&e, EPROTO, "features that this program does not know");
+    h.state = CBW_SERVER_NONE;
+    CHECK (!layout_is_unfinished (&h, sizeof h));
+  }
 }
 
 static void
@@ -234,6 +262,7 @@ main (void)
   RUN (test_check_good);
   RUN (test_check_foreign);
   RUN (test_check_version);
+  RUN (test_check_features);
   RUN (test_check_truncated);
   RUN (test_check_flipped);
   RUN (test_check_absurd);

@@ -13,11 +13,22 @@
 #include <stdint.h>
 
 #define CBW_MAGIC UINT64_C (0x31574243444b424e) /* "NBKDCBW1" */
-#define CBW_VERSION UINT32_C (3)
+#define CBW_VERSION UINT32_C (4)
+
+/* The features that this program knows, of the two words in the header.  It
+ * refuses a segment with others in "incompat".  Others in "compat" it may
+ * ignore, and when it serves the segment it clears them, as it does not keep
+ * what they promise: so a bit that is set says that every server since then
+ * has known it.
+ */
+#define CBW_COMPAT_KNOWN UINT64_C (0)
+#define CBW_INCOMPAT_KNOWN UINT64_C (0)
 
 #define CBW_NR_CLIENTS 64
 #define CBW_NR_SLOTS 64
 #define CBW_NR_SNAPSHOTS 64
+#define CBW_NR_BITMAPS 640      /* records of the bitmap directory */
+#define CBW_NR_POINTS 256
 
 /* The last so many slots, and entries of the client table, are kept for
  * control requests: those who read cannot keep anybody from making them.
@@ -51,18 +62,22 @@ struct cbw_geometry {
   uint32_t slot_buffer_size;    /* bytes */
   uint32_t nr_cells;            /* of the write-back buffer; 0: none */
   uint32_t nr_inflight;
+  uint32_t nr_bitmaps;          /* records of the bitmap directory */
+  uint32_t nr_points;
   uint32_t reserved;
   uint64_t doorbell_offset;     /* of the regions, bytes from the start */
   uint64_t clients_offset;
   uint64_t slots_offset;
   uint64_t buffers_offset;
   uint64_t snapshots_offset;
+  uint64_t directory_offset;
+  uint64_t points_offset;
   uint64_t inflight_offset;
   uint64_t cells_offset;
   uint64_t bitmaps_offset;
   uint64_t bitmap_size;         /* bytes of one bitmap, whole pages */
 };
-static_assert (sizeof (struct cbw_geometry) == 112, "cbw_geometry");
+static_assert (sizeof (struct cbw_geometry) == 136, "cbw_geometry");
 
 /* What the filter is doing, for those who look at the header.  Whether
  * it is alive is told by its lock alone (liveness.h).
@@ -73,6 +88,26 @@ enum cbw_server_state {
   CBW_SERVER_STOPPED = 2,       /* it ended in good order */
 };
 
+/* Which file the source was when a server last ended in order, and how it
+ * was then.  Nobody uses it yet.
+ */
+enum cbw_source_kind {
+  CBW_SOURCE_UNKNOWN = 0,       /* nothing is recorded */
+  CBW_SOURCE_FILE = 1,          /* a local file or block device */
+};
+
+struct cbw_source_identity {
+  uint32_t kind;                /* enum cbw_source_kind */
+  uint32_t reserved;
+  uint64_t device;
+  uint64_t inode;
+  uint64_t size;                /* bytes */
+  uint64_t mtime_ns;            /* time of day */
+  uint64_t sum;                 /* layout_sum of all before it */
+};
+static_assert (sizeof (struct cbw_source_identity) == 48,
+               "cbw_source_identity");
+
 struct cbw_header {
   /* Fixed for the life of the segment. */
   uint64_t magic;
@@ -81,6 +116,10 @@ struct cbw_header {
   struct cbw_geometry geometry;
   uint64_t geometry_sum;        /* layout_sum of geometry */
   uint8_t uuid[16];             /* names this segment */
+
+  /* Features: each server keeps them as CBW_COMPAT_KNOWN says. */
+  uint64_t compat;
+  uint64_t incompat;
 
   /* Set by each server that takes the segment, before it sets "state"
    * (release) to running; read by clients after "state" (acquire).
@@ -115,8 +154,20 @@ struct cbw_header {
   _Atomic (uint64_t) reaped;    /* slots taken from dead clients */
 
   _Atomic (uint64_t) cells_used; /* of the write-back buffer; relaxed */
+
+  /* Claims of writes that change nothing (copy/unchanged.h): while there are
+   * some, the source may have what a snapshot must not show.  Nobody counts
+   * them here yet.
+   */
+  _Alignas (CBW_CACHE_LINE)
+  _Atomic (uint64_t) unchanged_claims;
+
+  _Alignas (CBW_CACHE_LINE)
+  struct cbw_source_identity source;
 };
-static_assert (sizeof (struct cbw_header) == 448, "cbw_header");
+static_assert (sizeof (struct cbw_header) == 576, "cbw_header");
+static_assert (sizeof (struct cbw_header) <= CBW_PAGE, "cbw_header");
+static_assert (offsetof (struct cbw_header, compat) == 176, "cbw_header");
 static_assert (offsetof (struct cbw_header, state) == 192, "cbw_header");
 
 #endif /* CBW_LAYOUT_HEADER_H */

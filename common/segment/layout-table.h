@@ -151,6 +151,11 @@ struct cbw_snapshot {
   _Atomic (uint64_t) copied_bytes; /* written to the target */
   _Atomic (uint64_t) held_bytes; /* the same, less what was given back */
 
+  /* Clusters that are done, and in the write-back buffer.  Nobody counts
+   * them here yet.
+   */
+  _Atomic (uint64_t) cells;
+
   /* Of an NBD server: what was written last, see image_nbd_reopen. */
   _Alignas (CBW_CACHE_LINE)
   _Atomic (uint64_t) target_words[24];

@@ -30,6 +30,8 @@ layout_geometry (uint64_t disk_size, uint32_t cluster_size,
   g->slot_buffer_size = CBW_SLOT_BUFFER_SIZE;
   g->nr_cells = nr_cells;
   g->nr_inflight = CBW_NR_INFLIGHT;
+  g->nr_bitmaps = CBW_NR_BITMAPS;
+  g->nr_points = CBW_NR_POINTS;
 
   g->doorbell_offset = offset;
   offset += CBW_PAGE;
@@ -42,6 +44,11 @@ layout_geometry (uint64_t disk_size, uint32_t cluster_size,
   g->snapshots_offset = offset;
   offset += round_up (CBW_NR_SNAPSHOTS * sizeof (struct cbw_snapshot),
                       CBW_PAGE);
+  g->directory_offset = offset;
+  offset += round_up (CBW_NR_BITMAPS * sizeof (struct cbw_bitmap_record),
+                      CBW_PAGE);
+  g->points_offset = offset;
+  offset += round_up (CBW_NR_POINTS * sizeof (struct cbw_point), CBW_PAGE);
   g->inflight_offset = offset;
   offset += round_up (CBW_NR_INFLIGHT * sizeof (struct cbw_inflight),
                       CBW_PAGE);
@@ -73,8 +80,47 @@ layout_is_unfinished (const struct cbw_header *h, uint64_t file_size)
    */
   return file_size >= sizeof *h &&
     h->magic == CBW_MAGIC && h->version == CBW_VERSION &&
+    (h->incompat & ~CBW_INCOMPAT_KNOWN) == 0 &&
     h->generation == 0 &&
     atomic_load_explicit (&h->state, memory_order_acquire) == CBW_SERVER_NONE;
+}
+
+/* Why segments of an older version are refused, and not taken up. */
+static const char *
+old_version (uint32_t version)
+{
+  switch (version) {
+  case 2: return "has no room to note guests' writes that a server leaves "
+      "under way, so that new snapshots could change";
+  case 3: return "has no directory of its bitmaps, so that this program "
+      "would not find them";
+  default: return NULL;
+  }
+}
+
+static int
+check_version (const struct cbw_header *h, const char *path, struct error *e)
+{
+  const char *why = old_version (h->version);
+
+  if (why)
+    return error_set (e, EPROTO, "%s: is a segment of version %" PRIu32
+                      ", which %s; go on with the nbdkit-cbw that made it "
+                      "until its snapshots are of no use any more, then "
+                      "remove it", path, h->version, why);
+  if (h->version != CBW_VERSION || h->struct_sizes != CBW_STRUCT_SIZES)
+    return error_set (e, EPROTO, "%s: is a segment of another version "
+                      "(version %" PRIu32 ", structs %08" PRIx32
+                      "; this program knows version %" PRIu32
+                      ", structs %08" PRIx32 ")", path, h->version,
+                      h->struct_sizes, CBW_VERSION, CBW_STRUCT_SIZES);
+  if (h->incompat & ~CBW_INCOMPAT_KNOWN)
+    return error_set (e, EPROTO, "%s: is a segment with features that this "
+                      "program does not know (%016" PRIx64 "); use the newer "
+                      "nbdkit-cbw that made it, or if its snapshots are of "
+                      "no use any more, remove it", path,
+                      h->incompat & ~CBW_INCOMPAT_KNOWN);
+  return 0;
 }
 
 int
@@ -86,18 +132,8 @@ layout_check (const struct cbw_header *h, uint64_t file_size,
 
   if (file_size < CBW_PAGE || h->magic != CBW_MAGIC)
     return error_set (e, EINVAL, "%s: is not a segment of nbdkit-cbw", path);
-  if (h->version == 2)
-    return error_set (e, EPROTO, "%s: is a segment of version 2, which has no "
-                      "room to note guests' writes that a server leaves under "
-                      "way, so that new snapshots could change; go on with the "
-                      "nbdkit-cbw that made it until its snapshots are of no "
-                      "use any more, then remove it", path);
-  if (h->version != CBW_VERSION || h->struct_sizes != CBW_STRUCT_SIZES)
-    return error_set (e, EPROTO, "%s: is a segment of another version "
-                      "(version %" PRIu32 ", structs %08" PRIx32
-                      "; this program knows version %" PRIu32
-                      ", structs %08" PRIx32 ")", path, h->version,
-                      h->struct_sizes, CBW_VERSION, CBW_STRUCT_SIZES);
+  if (check_version (h, path, e) == -1)
+    return -1;
   if (h->geometry_sum != layout_sum (g, sizeof *g))
     return error_set (e, EBADMSG, "%s: is corrupt: "
                       "the checksum of its header is wrong", path);

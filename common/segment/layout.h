@@ -3,8 +3,9 @@
 /* The layout of a segment.  This header and the layout-*.h that it includes
  * are the ONLY place that knows its structs and offsets: layout-header.h the
  * header, layout-request.h what server and clients exchange, layout-table.h
- * the snapshot table, layout-writes.h the write-back buffer and the changes
- * in flight.  docs/segment.md says of each field who writes it.
+ * the snapshot table, layout-bitmaps.h the bitmap directory, layout-points.h
+ * the points, layout-writes.h the write-back buffer and the changes in flight.
+ *  docs/segment.md says of each field who writes it.
  *
  *   header      4 KiB                       filter writes
  *   doorbell    4 KiB        } the shared   both write
@@ -12,6 +13,8 @@
  *   slots       64 x 128     } contiguous   both write, by slot state
  *   buffers     64 x 256 KiB }              both write, by slot state
  *   snapshots   64 x 2 KiB                  filter writes
+ *   directory   640 x 64                    filter writes
+ *   points      256 x 256    a hole in the file: not used yet
  *   in flight   1024 x 32                   filter alone
  *   write-back  cells, and a cluster for each         filter alone
  *   bitmaps     per snapshot: access, done, dirty     filter writes
@@ -31,7 +34,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "segment/layout-bitmaps.h"
 #include "segment/layout-header.h"
+#include "segment/layout-points.h"
 #include "segment/layout-request.h"
 #include "segment/layout-table.h"
 #include "segment/layout-writes.h"
@@ -60,7 +65,8 @@ extern void layout_geometry (uint64_t disk_size, uint32_t cluster_size,
 
 /* Check the header of a file of file_size bytes which claims to be a
  * segment.  "path" is for the message.  Returns -1 with the error EINVAL
- * (foreign), EPROTO (another version) or EBADMSG (corrupt).
+ * (foreign), EPROTO (another version, or unknown features) or EBADMSG
+ * (corrupt).
  */
 extern int layout_check (const struct cbw_header *h, uint64_t file_size,
                          const char *path, struct error *e);
@@ -164,13 +170,6 @@ map_cell_data (const struct cbw_map *m, unsigned i)
     layout_cells_size (m->geometry.nr_cells) +
     (size_t) i * m->geometry.cluster_size;
 }
-
-enum cbw_bitmap_kind {
-  CBW_BITMAP_ACCESS = 0,        /* the cluster may be read by clients */
-  CBW_BITMAP_DONE = 1,          /* its old data is in the target */
-  CBW_BITMAP_DIRTY = 2,         /* written since, or of a backup whole in
-                                 * the target: implies nothing to copy */
-};
 
 /* The bitmap of snapshot entry i, for a snapshot of "size" bytes. */
 static inline struct bitmap

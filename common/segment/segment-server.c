@@ -61,6 +61,28 @@ segment_probe (const char *path, struct error *e)
   return liveness_server (fd) ? error_busy (path, &h, e) : 0;
 }
 
+static int
+allocate (const struct segment *s, uint64_t offset, uint64_t size,
+          struct error *e)
+{
+  const int r = posix_fallocate (s->fd, (off_t) offset, (off_t) size);
+
+  return r == 0 ? 0 :
+    error_set_errno (e, r, "%s: cannot allocate %" PRIu64 " KiB", s->path,
+                     size / 1024);
+}
+
+/* Have space for all that this program may touch: a store where there is none
+ * would be a SIGBUS.  The points stay a hole.
+ */
+static int
+allocate_all (const struct segment *s, const struct cbw_geometry *g,
+              uint64_t size, struct error *e)
+{
+  return allocate (s, 0, g->points_offset, e) == -1 ? -1 :
+    allocate (s, g->inflight_offset, size - g->inflight_offset, e);
+}
+
 /* Make the file, up to the point where it could be published. */
 static int
 make_file (struct segment *s, uint64_t disk_size, uint32_t cluster_size,
@@ -71,8 +93,6 @@ make_file (struct segment *s, uint64_t disk_size, uint32_t cluster_size,
     .version = CBW_VERSION,
     .struct_sizes = CBW_STRUCT_SIZES,
   };
-  uint64_t size;
-  int r;
 
   layout_geometry (disk_size, cluster_size, nr_cells, &h.geometry);
   h.geometry_sum = layout_sum (&h.geometry, sizeof h.geometry);
@@ -84,11 +104,8 @@ make_file (struct segment *s, uint64_t disk_size, uint32_t cluster_size,
       pwrite (s->fd, &h, sizeof h, 0) != sizeof h)
     return error_set_errno (e, errno, "%s: cannot write", s->path);
 
-  size = layout_file_size (&h.geometry, 0);
-  r = posix_fallocate (s->fd, 0, (off_t) size);
-  if (r != 0)
-    return error_set_errno (e, r, "%s: cannot allocate %" PRIu64 " KiB",
-                            s->path, size / 1024);
+  if (ftruncate (s->fd, (off_t) layout_file_size (&h.geometry, 0)) == -1)
+    return error_set_errno (e, errno, "%s: cannot write", s->path);
   return 0;
 }
 
@@ -173,7 +190,6 @@ segment_serve (struct segment *s, const char *path, uint64_t disk_size,
   struct cbw_header h;
   uint64_t size;
   void *base;
-  int r;
 
   s->path = strdup (path);
   if (s->path == NULL)
@@ -187,12 +203,8 @@ segment_serve (struct segment *s, const char *path, uint64_t disk_size,
   if (segment_file_header (s->fd, path, &h, &size, e) == -1 ||
       layout_check (&h, size, path, e) == -1)
     goto fail;
-  r = posix_fallocate (s->fd, 0, (off_t) size); /* it may be a sparse copy */
-  if (r != 0) {
-    error_set_errno (e, r, "%s: cannot allocate %" PRIu64 " KiB", path,
-                     size / 1024);
+  if (allocate_all (s, &h.geometry, size, e) == -1) /* it may be a sparse copy */
     goto fail;
-  }
 
   s->mapped = layout_file_size (&h.geometry, h.geometry.nr_snapshots);
   base = mmap (NULL, s->mapped, PROT_READ | PROT_WRITE,
@@ -232,6 +244,7 @@ segment_begin (struct segment *s, struct error *e)
    */
   segment_boot_id (boot_id);
   memcpy (h->boot_id, boot_id, sizeof h->boot_id);
+  h->compat &= CBW_COMPAT_KNOWN;
   h->clean = 0;
   if (write_header (s) == -1)
     return error_set_errno (e, errno, "%s: cannot be written back, so its "
