@@ -69,8 +69,7 @@ done
 for size in $bitmaps $((full - 1)); do
     cp "$tmp/good" "$tmp/bad"
     truncate -s $size "$tmp/bad"
-    refuse "$tmp/bad" "is corrupt: entry 0 of its snapshot table is damaged" \
-           "no server has this segment"
+    refuse "$tmp/bad" "is corrupt: record" "no server has this segment"
 done
 
 # -- Another version

@@ -34,6 +34,10 @@ def fnv (data):
     for b in data:
         s = (s ^ b) * 0x100000001b3 & (1 << 64) - 1
     return s
+def placed (i, offset):
+    poke (directory + 64 * i + 24, struct.pack ("<Q", offset))
+    f.seek (directory + 64 * i + 4); s = fnv (f.read (36))
+    poke (directory + 64 * i + 40, struct.pack ("<Q", s))
 def summed (i, offset, data):
     poke (entry (i) + offset, data)
     f.seek (entry (i)); poke (entry (i) + 1192, struct.pack ("<Q", fnv (f.read (1192))))
@@ -60,7 +64,11 @@ def summed (i, offset, data):
     "cell-cluster": lambda: poke (cells + 64, b"\1" + bytes (7) +
                                   struct.pack ("<QQ", 2, 64)),
     "cells-used": lambda: poke (408, b"\xff\xff"),
-    "long": lambda: f.truncate (bitmaps + 64 * 3 * size + 1),
+    "bitmap-sum": lambda: poke (directory + 24, b"\x01"),
+    "bitmap-state": lambda: poke (directory + 64, b"\x09"),
+    "bitmap-place": lambda: placed (3, bitmaps + 7 * size * 99),
+    "bitmap-twice": lambda: placed (3, bitmaps + size),
+    "long": lambda: f.truncate (bitmaps + 640 * size + 1),
     "truncated": lambda: f.truncate (bitmaps + 3 * size + 1),
     "truncated-head": lambda: f.truncate (5000),
     "truncated-header": lambda: f.truncate (100),
@@ -102,6 +110,11 @@ finds cell "write-back buffer: cell 1 is in state 2"
 finds cell-snapshot "cell 2 is of snapshot id 99, which there never was"
 finds cell-cluster 'cell 2 holds cluster 64 of snapshot "two"'
 finds cells-used "65535 clusters cannot be in a write-back buffer of"
+finds bitmap-sum "bitmap directory: record 0: its checksum is wrong"
+finds bitmap-sum "entry 0: its bitmaps are missing"
+finds bitmap-state "bitmap directory: record 1: it is in state 9"
+finds bitmap-place "are not in the part of the file that is for bitmaps"
+finds bitmap-twice "bitmap directory: record 3: it overlaps record 1"
 finds long "more than any segment of its geometry"
 finds truncated "entry 1: its bitmaps are missing"
 finds truncated-head "is truncated"
@@ -127,8 +140,10 @@ import os, random, subprocess, sys
 cbwctl, good, bad, rounds = sys.argv[1:4] + [int (sys.argv[4])]
 data = open (good, "rb").read ()
 random.seed (7)
-interesting = [(0, 512), (4096, 4096 * 6), (len (data) - 6 * 4096 - 64 * 2048,
-                                            len (data))]
+tables = 16797696               # where the snapshots' begins, as in layout.c
+interesting = [(0, 600), (4096, 4096 * 6), (tables, tables + 2 * 2048),
+               (tables + 64 * 2048, tables + 64 * 2048 + 7 * 64),
+               (len (data) - 6 * 4096, len (data))]
 for i in range (rounds):
     d = bytearray (data)
     for n in range (random.choice ([1, 1, 2, 10, 300])):

@@ -71,6 +71,21 @@ file_size (void)
   return st.st_size;
 }
 
+/* All is allocated, so that there is no SIGBUS, but for the points, which
+ * nobody touches.  (A file system may need a block for itself.)
+ */
+static void
+check_space (const struct segment *s)
+{
+  const struct cbw_geometry *g = &s->map.geometry;
+  struct stat st;
+
+  CHECK (fstat (s->fd, &st) == 0);
+  CHECK (st.st_blocks * 512 >=
+         st.st_size - (off_t) (g->inflight_offset - g->points_offset));
+  CHECK (st.st_blocks * 512 < st.st_size);
+}
+
 static void
 poke (off_t offset, const void *data, size_t len)
 {
@@ -113,7 +128,6 @@ static void
 test_publish (void)
 {
   struct segment s, c = SEGMENT_INIT;
-  const struct cbw_geometry *g;
   struct stat st;
   struct error e;
   pid_t pid;
@@ -125,10 +139,7 @@ test_publish (void)
   CHECK (s.fresh);
   CHECK (fstat (s.fd, &st) == 0);
   CHECK_EQ (st.st_mode & 0777, 0600);
-  /* Allocated: no SIGBUS.  The points, which nobody touches, cost nothing. */
-  g = &s.map.geometry;
-  CHECK_EQ (st.st_blocks * 512,
-            (uint64_t) file_size () - (g->inflight_offset - g->points_offset));
+  check_space (&s);
   refuse_to_attach (EAGAIN, "not finished");
 
   publish (&s);
@@ -210,6 +221,48 @@ test_take_over (void)
   s = serve ();
   CHECK_EQ (map_header (&s.map)->clean, 1);
   segment_close (&s, true);
+}
+
+/* The bitmaps of a later version stay where they are, and what this one adds
+ * lies elsewhere; a directory that is damaged is refused.
+ */
+static void
+test_directory (void)
+{
+  struct segment s = serve ();
+  const struct cbw_geometry *g = &s.map.geometry;
+  const off_t at = (off_t) g->directory_offset;
+  struct cbw_bitmap_record r = {
+    .state = CBW_BITMAP_IN_USE, .kind = CBW_BITMAP_HOT,
+    .owner_kind = CBW_OWNER_DISK, .granularity = CBW_HOT_REGION_MIN,
+    .offset = layout_file_size (g, 3), .size = CBW_PAGE,
+  };
+  struct error e;
+  char bits = 0x55;
+
+  r.sum = layout_sum (&r.kind, offsetof (struct cbw_bitmap_record, sum) -
+                      offsetof (struct cbw_bitmap_record, kind));
+  publish (&s);
+  CHECK (segment_allocate_bitmaps (&s, 0, &e) == 0);
+  segment_close (&s, false);
+  CHECK (truncate (path, (off_t) r.offset + CBW_PAGE) == 0);
+  poke ((off_t) r.offset, &bits, 1);
+  poke (at + 600 * (off_t) sizeof r, &r, sizeof r);
+
+  s = serve ();
+  CHECK (segment_has_bitmaps (&s, 0) && !segment_has_bitmaps (&s, 1));
+  CHECK (segment_allocate_bitmaps (&s, 1, &e) == 0);
+  CHECK_EQ (s.map.bitmaps[1][CBW_BITMAP_ACCESS], r.offset + CBW_PAGE);
+  CHECK_EQ (s.map.base[r.offset], 0x55);
+  check_space (&s);
+  segment_close (&s, false);
+
+  r.size += CBW_PAGE;
+  r.sum = layout_sum (&r.kind, offsetof (struct cbw_bitmap_record, sum) -
+                      offsetof (struct cbw_bitmap_record, kind));
+  poke (at + 600 * (off_t) sizeof r, &r, sizeof r);
+  refuse_to_serve (EBADMSG, "its bitmap directory: it overlaps record");
+  CHECK (unlink (path) == 0);
 }
 
 /* Features that may be ignored are, until a server begins: it keeps none of
@@ -401,8 +454,8 @@ test_look (void)
   bitmap_set (&done, 3, 4);
 
   CHECK (segment_look (&l, path, &e) == 0);
-  CHECK (segment_has_bitmaps (&l, 0));
-  CHECK (!segment_has_bitmaps (&l, 1));
+  CHECK (segment_find_bitmaps (&l, 0));
+  CHECK (!segment_find_bitmaps (&l, 1));
   CHECK (liveness_server (l.fd));
   done = map_bitmap (&l.map, 0, CBW_BITMAP_DONE, SIZE);
   CHECK (bitmap_test (&done, 3) && !bitmap_test (&done, 4));
@@ -417,7 +470,7 @@ test_look (void)
 
   /* What the server adds is seen without mapping it again. */
   CHECK (segment_allocate_bitmaps (&s, 1, &e) == 0);
-  CHECK (segment_has_bitmaps (&l, 1));
+  CHECK (segment_find_bitmaps (&l, 1));
   done = map_bitmap (&l.map, 1, CBW_BITMAP_DONE, SIZE);
   CHECK (!bitmap_test (&done, 0));
 
@@ -610,6 +663,7 @@ main (void)
   RUN (test_publish);
   RUN (test_two_servers);
   RUN (test_take_over);
+  RUN (test_directory);
   RUN (test_features);
   RUN (test_write_back_fails);
   RUN (test_other_geometry);

@@ -17,12 +17,12 @@
  *   points      256 x 256    a hole in the file: not used yet
  *   in flight   1024 x 32                   filter alone
  *   write-back  cells, and a cluster for each         filter alone
- *   bitmaps     per snapshot: access, done, dirty     filter writes
+ *   bitmaps     where the directory says              filter writes
  *
  * Clients map everything read-only but the shared window.  All offsets
  * follow from the disk size and the cluster size, and are written in the
- * header too; attaching compares.  The file ends behind the bitmaps of
- * the highest snapshot entry ever used, so it is long only if needed.
+ * header too; attaching compares.  The file ends behind the last bitmap
+ * that there has ever been, so it is long only if needed.
  *
  * There are no pointers, and every integer has a fixed width and is in
  * the byte order of the machine: a segment never leaves its machine.
@@ -53,6 +53,11 @@
 struct cbw_map {
   unsigned char *base;
   struct cbw_geometry geometry; /* our own, checked copy */
+
+  /* Where the snapshots' bitmaps are, bytes from the start; 0: there is none.
+   * Our own, too, from a checked copy of the directory (directory.h).
+   */
+  uint64_t bitmaps[CBW_NR_SNAPSHOTS][CBW_SNAPSHOT_BITMAPS];
 };
 
 /* The geometry of a segment for a disk of disk_size bytes (0 to
@@ -80,13 +85,11 @@ extern bool layout_is_unfinished (const struct cbw_header *h,
 /* FNV-1a, 64 bits: tells flipped bits, not attackers. */
 extern uint64_t layout_sum (const void *data, size_t len);
 
-/* Length of the file while entries [0, nr_entries) may be in use, and of
- * the largest file there can be, which is what the filter maps.
- */
+/* Length of a file which has so many bitmaps, side by side. */
 static inline uint64_t
-layout_file_size (const struct cbw_geometry *g, unsigned nr_entries)
+layout_file_size (const struct cbw_geometry *g, unsigned nr_bitmaps)
 {
-  return g->bitmaps_offset + nr_entries * 3 * g->bitmap_size;
+  return g->bitmaps_offset + nr_bitmaps * g->bitmap_size;
 }
 
 /* How many clusters a disk of "size" bytes has. */
@@ -171,7 +174,9 @@ map_cell_data (const struct cbw_map *m, unsigned i)
     (size_t) i * m->geometry.cluster_size;
 }
 
-/* The bitmap of snapshot entry i, for a snapshot of "size" bytes. */
+/* The bitmap of snapshot entry i, for a snapshot of "size" bytes.  It is
+ * there: segment_has_bitmaps, or segment_find_bitmaps, has said so.
+ */
 static inline struct bitmap
 map_bitmap (const struct cbw_map *m, unsigned i, enum cbw_bitmap_kind kind,
             uint64_t size)
@@ -179,8 +184,7 @@ map_bitmap (const struct cbw_map *m, unsigned i, enum cbw_bitmap_kind kind,
   const struct cbw_geometry *g = &m->geometry;
 
   return (struct bitmap) {
-    .words = (void *) (m->base + g->bitmaps_offset +
-                       (3 * (uint64_t) i + kind) * g->bitmap_size),
+    .words = (void *) (m->base + m->bitmaps[i][kind]),
     .nbits = (size + g->cluster_size - 1) / g->cluster_size,
   };
 }

@@ -9,12 +9,15 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <pthread.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "segment/directory.h"
 #include "segment/liveness.h"
 #include "segment/segment-file.h"
 #include "segment/segment-server.h"
@@ -72,15 +75,40 @@ allocate (const struct segment *s, uint64_t offset, uint64_t size,
                      size / 1024);
 }
 
-/* Have space for all that this program may touch: a store where there is none
- * would be a SIGBUS.  The points stay a hole.
+/* Have space for all that this program may touch, but for the bitmaps: a store
+ * where there is none would be a SIGBUS.  The points stay a hole.
  */
 static int
-allocate_all (const struct segment *s, const struct cbw_geometry *g,
-              uint64_t size, struct error *e)
+allocate_regions (const struct segment *s, const struct cbw_geometry *g,
+                  struct error *e)
 {
   return allocate (s, 0, g->points_offset, e) == -1 ? -1 :
-    allocate (s, g->inflight_offset, size - g->inflight_offset, e);
+    allocate (s, g->inflight_offset, g->bitmaps_offset - g->inflight_offset,
+              e);
+}
+
+/* Take the bitmaps that there are, in a file of "size" bytes. */
+static int
+take_bitmaps (struct segment *s, uint64_t size, struct error *e)
+{
+  struct directory *d = s->directory = malloc (sizeof *d);
+  char text[DIRECTORY_TEXT_MAX];
+  unsigned i;
+
+  if (d == NULL)
+    return error_set_errno (e, ENOMEM, "%s", s->path);
+  directory_copy (&s->map, d);
+  for (i = 0; i < CBW_NR_BITMAPS; ++i)
+    if (directory_problem (d, i, &s->map.geometry, size, text, sizeof text))
+      return error_set (e, EBADMSG, "%s: is corrupt: record %u of its bitmap "
+                        "directory: %s; remove the segment to start anew",
+                        s->path, i, text);
+  for (i = 0; i < CBW_NR_BITMAPS; ++i) /* it may be a sparse copy */
+    if (atomic_load (&d->records[i].state) == CBW_BITMAP_IN_USE &&
+        allocate (s, d->records[i].offset, d->records[i].size, e) == -1)
+      return -1;
+  directory_find (d, size, &s->map);
+  return 0;
 }
 
 /* Make the file, up to the point where it could be published. */
@@ -203,10 +231,10 @@ segment_serve (struct segment *s, const char *path, uint64_t disk_size,
   if (segment_file_header (s->fd, path, &h, &size, e) == -1 ||
       layout_check (&h, size, path, e) == -1)
     goto fail;
-  if (allocate_all (s, &h.geometry, size, e) == -1) /* it may be a sparse copy */
+  if (allocate_regions (s, &h.geometry, e) == -1)
     goto fail;
 
-  s->mapped = layout_file_size (&h.geometry, h.geometry.nr_snapshots);
+  s->mapped = segment_mapping (&h.geometry, size);
   base = mmap (NULL, s->mapped, PROT_READ | PROT_WRITE,
                MAP_SHARED | MAP_NORESERVE, s->fd, 0);
   if (base == MAP_FAILED) {
@@ -218,6 +246,8 @@ segment_serve (struct segment *s, const char *path, uint64_t disk_size,
   }
   s->map.base = base;
   s->map.geometry = h.geometry;
+  if (take_bitmaps (s, size, e) == -1)
+    goto fail;
   return 0;
 
  fail:
@@ -267,22 +297,48 @@ segment_publish (struct segment *s)
   slots_wake_all (&s->map);
 }
 
+/* Have space for a bitmap at "offset", with zeroes. */
+static int
+clear_bitmap (struct segment *s, uint64_t offset, struct error *e)
+{
+  const uint64_t size = s->map.geometry.bitmap_size;
+  struct stat st;
+
+  if (fstat (s->fd, &st) == -1)
+    return error_set_errno (e, errno, "%s: fstat", s->path);
+  if (allocate (s, offset, size, e) == -1)
+    return -1;
+  if (offset < (uint64_t) st.st_size) /* what is new is clear */
+    memset (s->map.base + offset, 0, size);
+  return 0;
+}
+
+/* Around additions to the directory: snapshots are made side by side.  A
+ * leaf.
+ */
+static pthread_mutex_t directory_lock = PTHREAD_MUTEX_INITIALIZER;
+
 int
 segment_allocate_bitmaps (struct segment *s, unsigned i, struct error *e)
 {
   const struct cbw_geometry *g = &s->map.geometry;
-  const uint64_t offset = layout_file_size (g, i);
-  const bool used = segment_has_bitmaps (s, i);
-  int r;
+  unsigned kind, record;
+  uint64_t offset;
+  bool is_new;
 
-  /* Also where the file has the right length: it may be sparse there. */
-  r = posix_fallocate (s->fd, (off_t) offset, (off_t) (3 * g->bitmap_size));
-  if (r != 0)
-    return error_set_errno (e, r, "%s: cannot allocate %" PRIu64
-                            " KiB for bitmaps", s->path,
-                            3 * g->bitmap_size / 1024);
-  if (used)
-    memset (s->map.base + offset, 0, 3 * g->bitmap_size);
+  LOCK_FOR_SCOPE (&directory_lock);
+  for (kind = 0; kind < CBW_SNAPSHOT_BITMAPS; ++kind) {
+    offset = s->map.bitmaps[i][kind];
+    is_new = offset == 0;
+    if (is_new && (!directory_place (s->directory, g, &record, &offset) ||
+                   offset > s->mapped - g->bitmap_size))
+      return error_set (e, ENOSPC, "%s: has no room for more bitmaps",
+                        s->path);
+    if (clear_bitmap (s, offset, e) == -1)
+      return -1;
+    if (is_new)
+      directory_add (s->directory, &s->map, record, i, kind, offset);
+  }
   return 0;
 }
 

@@ -56,8 +56,9 @@ extern int segment_begin (struct segment *s, struct error *e);
  */
 extern void segment_publish (struct segment *s);
 
-/* Allocate the bitmaps of snapshot entry i, cleared.  Space is really
- * there afterwards, so that no access can raise SIGBUS.
+/* Allocate the bitmaps of snapshot entry i, cleared; once it has some, they
+ * stay where they are.  Space is really there afterwards, so that no access
+ * can raise SIGBUS.
  */
 extern int segment_allocate_bitmaps (struct segment *s, unsigned i,
                                      struct error *e);

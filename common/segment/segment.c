@@ -16,9 +16,11 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "segment/directory.h"
 #include "segment/segment-file.h"
 #include "segment/segment.h"
 #include "utils/cleanup.h"
+#include "utils/rounding.h"
 
 #ifndef RAMFS_MAGIC
 #define RAMFS_MAGIC 0x858458f6
@@ -65,10 +67,33 @@ segment_boot_id (uint8_t id[16])
 bool
 segment_has_bitmaps (const struct segment *s, unsigned i)
 {
+  const uint64_t *bitmaps = s->map.bitmaps[i];
+  unsigned kind;
+
+  for (kind = 0; kind < CBW_SNAPSHOT_BITMAPS && bitmaps[kind] != 0; ++kind)
+    ;
+  return kind == CBW_SNAPSHOT_BITMAPS;
+}
+
+bool
+segment_find_bitmaps (struct segment *s, unsigned i)
+{
+  CLEANUP_FREE struct directory *d = malloc (sizeof *d);
   struct stat st;
 
-  return fstat (s->fd, &st) == 0 &&
-    (uint64_t) st.st_size >= layout_file_size (&s->map.geometry, i + 1);
+  if (d == NULL || fstat (s->fd, &st) == -1)
+    return false;
+  memset (s->map.bitmaps, 0, sizeof s->map.bitmaps);
+  directory_copy (&s->map, d);
+  directory_find (d, min_u64 ((uint64_t) st.st_size, s->mapped), &s->map);
+  return segment_has_bitmaps (s, i);
+}
+
+size_t
+segment_mapping (const struct cbw_geometry *g, uint64_t file_size)
+{
+  return file_size +
+    CBW_NR_SNAPSHOTS * CBW_SNAPSHOT_BITMAPS * g->bitmap_size;
 }
 
 bool
@@ -80,16 +105,14 @@ segment_is_volatile (const struct segment *s)
     (fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC);
 }
 
-/* Open a segment that was made before, and check its header.  "no_file" is
- * the error if there is none.
+/* Open a segment that was made before, of *size bytes, and check its header.
+ * "no_file" is the error if there is none.
  */
 static int
 open_existing (struct segment *s, const char *path, int flags,
                enum segment_owner owner, int no_file, struct cbw_header *h,
-               struct error *e)
+               uint64_t *size, struct error *e)
 {
-  uint64_t size;
-
   s->path = strdup (path);
   if (s->path == NULL)
     return error_set_errno (e, ENOMEM, "%s", path);
@@ -98,9 +121,9 @@ open_existing (struct segment *s, const char *path, int flags,
     return error_set (e, no_file, "%s: there is no such segment; "
                       "start nbdkit --filter=cbw with cbw-shm=%s", path, path);
   if (s->fd == -1 ||
-      segment_file_check (s->fd, path, owner, h, &size, e) == -1)
+      segment_file_check (s->fd, path, owner, h, size, e) == -1)
     return -1;
-  if (layout_is_unfinished (h, size))
+  if (layout_is_unfinished (h, *size))
     return error_set (e, EAGAIN, "%s: its server has not finished making it",
                       path);
   return 0;
@@ -127,8 +150,9 @@ attach (struct segment *s, const char *path, enum segment_owner owner,
 {
   struct cbw_header h;
   const struct cbw_geometry *g = &h.geometry;
+  uint64_t size;
 
-  if (open_existing (s, path, O_RDWR, owner, EAGAIN, &h, e) == -1 ||
+  if (open_existing (s, path, O_RDWR, owner, EAGAIN, &h, &size, e) == -1 ||
       map_existing (s, &h, g->inflight_offset, e) == -1)
     goto fail;
   if (mprotect (s->map.base + g->doorbell_offset,
@@ -160,12 +184,11 @@ int
 segment_look (struct segment *s, const char *path, struct error *e)
 {
   struct cbw_header h;
+  uint64_t size;
 
   if (open_existing (s, path, O_RDONLY, SEGMENT_OURS_OR_ROOT_ASKS, ENOENT, &h,
-                     e) == 0 &&
-      map_existing (s, &h, layout_file_size (&h.geometry,
-                                             h.geometry.nr_snapshots),
-                    e) == 0)
+                     &size, e) == 0 &&
+      map_existing (s, &h, segment_mapping (&h.geometry, size), e) == 0)
     return 0;
   segment_close (s, false);
   return -1;
@@ -180,6 +203,7 @@ segment_close (struct segment *s, bool discard)
     munmap (s->map.base, s->mapped);
   if (s->fd >= 0)
     close (s->fd);
+  free (s->directory);
   free (s->path);
   *s = (struct segment) SEGMENT_INIT;
 }

@@ -19,6 +19,7 @@ struct segment {
   int fd;                       /* holds our liveness lock */
   struct cbw_map map;
   size_t mapped;                /* bytes */
+  struct directory *directory;  /* server: its own, checked copy */
   bool fresh;                   /* server: made now, not taken over */
 };
 
@@ -30,8 +31,21 @@ struct segment {
  */
 extern char *segment_path (const char *name, struct error *e);
 
-/* Are the bitmaps of entry i inside the file? */
+/* Are there bitmaps of entry i?  Then map_bitmap finds them.  For the
+ * server, which knows by its own copy of the directory.
+ */
 extern bool segment_has_bitmaps (const struct segment *s, unsigned i);
+
+/* The same for those who look at the segment: reads the directory, which the
+ * server may have added to.
+ */
+extern bool segment_find_bitmaps (struct segment *s, unsigned i);
+
+/* How much to map of a file of file_size bytes: all of it, and the bitmaps
+ * that a server may add.
+ */
+extern size_t segment_mapping (const struct cbw_geometry *g,
+                               uint64_t file_size);
 
 /* Is the segment on a file system that forgets everything at reboot? */
 extern bool segment_is_volatile (const struct segment *s);
@@ -52,7 +66,7 @@ extern int segment_try_attach (struct segment *s, const char *path,
 
 /* Look at a segment, whether it is served or not: everything is mapped
  * read-only, the bitmaps too, and nobody notices.  The mapping is as large
- * as the file can become: ask segment_has_bitmaps before touching those of
+ * as the file can become: ask segment_find_bitmaps before touching those of
  * an entry.  Root may look at the segments of all users.  Errors: EAGAIN if
  * it is not made yet, ENOENT, EPERM as of segment_attach, and others.
  */

@@ -142,7 +142,7 @@ check_length (struct check *c)
   struct stat st;
 
   if (fstat (c->segment.fd, &st) == 0 &&
-      (uint64_t) st.st_size > layout_file_size (g, g->nr_snapshots))
+      (uint64_t) st.st_size > layout_file_size (g, CBW_NR_BITMAPS))
     check_add (&c->problems, "the file has %" PRIu64 " bytes, more than any "
                "segment of its geometry", (uint64_t) st.st_size);
 }
@@ -157,6 +157,7 @@ check_once (struct check *c)
   check_counters (c);
   check_slots (c);
   check_length (c);
+  check_directory (c);
   check_snapshots (c);
   check_cells (c);
   check_bitmaps (c);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /* What cbwctl check finds: problems, which make it fail, and notes, which
- * do not.  check.c looks at the segment as a whole, check-snapshots.c at
- * its snapshots, check-cells.c at the write-back buffer, and check-bitmaps.c at the bits of those.
+ * do not.  check.c looks at the segment as a whole, check-directory.c at
+ * where its bitmaps lie, check-snapshots.c at its snapshots, check-cells.c at
+ * the write-back buffer, and check-bitmaps.c at the bits of those.
  */
 
 #ifndef CBW_CHECK_H
@@ -45,6 +46,9 @@ check_state (const struct check_entry *entry)
 {
   return atomic_load ((_Atomic (uint32_t) *) &entry->copy.state);
 }
+
+/* The bitmap directory. */
+extern void check_directory (struct check *c);
 
 /* The snapshot table, the targets. */
 extern void check_snapshots (struct check *c);

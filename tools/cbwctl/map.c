@@ -136,7 +136,7 @@ map_free (struct map *map)
 
 /* Gather what the bitmaps say now. */
 static int
-gather (const struct segment *segment, struct map *map,
+gather (struct segment *segment, struct map *map,
         const struct table *table, struct error *e)
 {
   const struct cbw_map *m = &segment->map;
@@ -146,7 +146,7 @@ gather (const struct segment *segment, struct map *map,
   for (i = 0; i < CBW_NR_SNAPSHOTS; ++i) {
     if (table->ids[i] == 0 || table->ids[i] < map->info.id)
       continue;
-    if (!segment_has_bitmaps (segment, i) ||
+    if (!segment_find_bitmaps (segment, i) ||
         !layout_has_room (&m->geometry, table->sizes[i]))
       return error_set (e, EBADMSG, "%s: is damaged: the bitmaps of entry %u "
                         "are missing; cbwctl check says more", segment->path,
@@ -163,7 +163,7 @@ gather (const struct segment *segment, struct map *map,
 
 /* One try to make the map: 1 it is there, 0 try again, -1 error. */
 static int
-try_map (const struct segment *segment, const char *name, struct map *map,
+try_map (struct segment *segment, const char *name, struct map *map,
          struct error *e)
 {
   const struct cbw_map *m = &segment->map;

@@ -88,12 +88,9 @@ set_access (struct snapshot *snap, const char *path, struct error *e)
 
 /* What may take long: without a lock. */
 static int
-prepare (struct engine *engine, struct segment *segment, unsigned i,
-         struct snapshot *snap, const struct create_params *p, bool *created,
-         struct error *e)
+prepare (struct engine *engine, struct snapshot *snap,
+         const struct create_params *p, bool *created, struct error *e)
 {
-  if (segment_allocate_bitmaps (segment, i, e) == -1)
-    return -1;
   /* What can fail for another reason comes before the target. */
   if (set_access (snap, p->access, e) == -1)
     return -1;
@@ -131,7 +128,7 @@ create_snapshot (struct engine *engine, struct segment *segment,
                  uint64_t *held_ns, struct error *e)
 {
   struct cbw_snapshot fixed;
-  struct snapshot *snap;
+  struct snapshot *snap = NULL;
   bool created = false;
   struct error ignored;
   uint64_t id;
@@ -156,12 +153,14 @@ create_snapshot (struct engine *engine, struct segment *segment,
   }
 
   reserve (map_snapshot (&segment->map, i), &fixed, p);
+  if (segment_allocate_bitmaps (segment, i, e) == -1)
+    goto undo;
   snap = snapshot_new (&segment->map, i, &fixed);
   if (snap == NULL) {
     error_set_errno (e, ENOMEM, "snapshot \"%s\"", p->name);
     goto undo;
   }
-  if (prepare (engine, segment, i, snap, p, &created, e) == -1 ||
+  if (prepare (engine, snap, p, &created, e) == -1 ||
       go_live (engine, segment, i, snap, p->hold_ns, held_ns, e) == -1)
     goto undo;
   snap->closer = &engine->closer;

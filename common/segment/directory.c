@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+/* Copying, checking and extending the bitmap directory.  The server does that
+ * when it takes a segment and when it adds a snapshot's bitmaps; cbwctl does
+ * it to look at them.
+ */
+
+#include <config.h>
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "segment/directory.h"
+#include "utils/rounding.h"
+
+static struct cbw_bitmap_record *
+map_record (const struct cbw_map *m, unsigned i)
+{
+  return (struct cbw_bitmap_record *)
+    (m->base + m->geometry.directory_offset) + i;
+}
+
+static uint32_t
+state_of (const struct cbw_bitmap_record *r)
+{
+  return atomic_load_explicit (&((struct cbw_bitmap_record *) r)->state,
+                               memory_order_relaxed);
+}
+
+static bool
+in_use (const struct cbw_bitmap_record *r)
+{
+  return state_of (r) == CBW_BITMAP_IN_USE;
+}
+
+static uint64_t
+sum_of (const struct cbw_bitmap_record *r)
+{
+  const size_t start = offsetof (struct cbw_bitmap_record, kind);
+
+  return layout_sum ((const char *) r + start,
+                     offsetof (struct cbw_bitmap_record, sum) - start);
+}
+
+void
+directory_copy (const struct cbw_map *m, struct directory *d)
+{
+  uint32_t state;
+  unsigned i;
+
+  for (i = 0; i < CBW_NR_BITMAPS; ++i) {
+    /* First, as the rest is written before IN_USE. */
+    state = atomic_load_explicit (&map_record (m, i)->state,
+                                  memory_order_acquire);
+    memcpy (&d->records[i], map_record (m, i), sizeof d->records[i]);
+    atomic_init (&d->records[i].state, state);
+  }
+}
+
+/* Does it lie in the file, behind all other regions? */
+static bool
+is_in_file (const struct cbw_bitmap_record *r, const struct cbw_geometry *g,
+            uint64_t file_size)
+{
+  return r->offset % CBW_PAGE == 0 && r->size % CBW_PAGE == 0 &&
+    r->offset >= g->bitmaps_offset && r->offset < file_size &&
+    r->size > 0 && r->size <= file_size - r->offset;
+}
+
+/* Is it a bitmap that this program uses? */
+static bool
+is_of_snapshot (const struct cbw_bitmap_record *r)
+{
+  return r->owner_kind == CBW_OWNER_SNAPSHOT && r->kind < CBW_SNAPSHOT_BITMAPS;
+}
+
+static bool
+has_owner (const struct cbw_bitmap_record *r, const struct cbw_geometry *g)
+{
+  switch (r->owner_kind) {
+  case CBW_OWNER_DISK: return r->owner == 0;
+  case CBW_OWNER_SNAPSHOT: return r->owner < g->nr_snapshots;
+  case CBW_OWNER_POINT: return r->owner < g->nr_points;
+  default: return true;         /* of an owner that a later version knows */
+  }
+}
+
+static bool
+overlap (const struct cbw_bitmap_record *a, const struct cbw_bitmap_record *b)
+{
+  return a->offset < b->offset ? b->offset - a->offset < a->size :
+    a->offset - b->offset < b->size;
+}
+
+static bool
+is_same_bitmap (const struct cbw_bitmap_record *a,
+                const struct cbw_bitmap_record *b)
+{
+  return a->owner_kind == b->owner_kind && a->owner == b->owner &&
+    a->kind == b->kind;
+}
+
+bool
+directory_problem (const struct directory *d, unsigned i,
+                   const struct cbw_geometry *g, uint64_t file_size,
+                   char *text, size_t len)
+{
+  const struct cbw_bitmap_record *r = &d->records[i], *other;
+
+  if (state_of (r) == CBW_BITMAP_FREE)
+    return false;
+  if (!in_use (r)) {
+    snprintf (text, len, "it is in state %" PRIu32 ", which has no meaning",
+              state_of (r));
+    return true;
+  }
+  if (r->sum != sum_of (r)) {
+    snprintf (text, len, "its checksum is wrong");
+    return true;
+  }
+  if (!is_in_file (r, g, file_size)) {
+    snprintf (text, len, "%" PRIu64 " bytes at offset %" PRIu64 " are not "
+              "in the part of the file that is for bitmaps", r->size,
+              r->offset);
+    return true;
+  }
+  if (!has_owner (r, g) || !is_power_of_2 (r->granularity) ||
+      (is_of_snapshot (r) && (r->granularity != g->cluster_size ||
+                              r->size != g->bitmap_size))) {
+    snprintf (text, len, "a bitmap of kind %" PRIu32 " of owner %" PRIu32
+              " (kind %" PRIu32 ") cannot have %" PRIu64 " bytes, and a bit "
+              "for each %" PRIu64 " bytes of the disk", r->kind, r->owner,
+              r->owner_kind, r->size, r->granularity);
+    return true;
+  }
+  for (other = d->records; other < d->records + CBW_NR_BITMAPS; ++other)
+    if (other != r && in_use (other) &&
+        (overlap (r, other) || is_same_bitmap (r, other))) {
+      snprintf (text, len, "it %s record %td",
+                overlap (r, other) ? "overlaps" : "is the same bitmap as",
+                other - d->records);
+      return true;
+    }
+  return false;
+}
+
+void
+directory_find (const struct directory *d, uint64_t file_size,
+                struct cbw_map *m)
+{
+  const struct cbw_bitmap_record *r;
+  char text[DIRECTORY_TEXT_MAX];
+  unsigned i;
+
+  for (i = 0; i < CBW_NR_BITMAPS; ++i) {
+    r = &d->records[i];
+    if (in_use (r) && is_of_snapshot (r) &&
+        !directory_problem (d, i, &m->geometry, file_size, text, sizeof text))
+      m->bitmaps[r->owner][r->kind] = r->offset;
+  }
+}
+
+/* The first record that has a part of the place, or NULL. */
+static const struct cbw_bitmap_record *
+find_overlap (const struct directory *d,
+              const struct cbw_bitmap_record *place)
+{
+  const struct cbw_bitmap_record *r;
+
+  for (r = d->records; r < d->records + CBW_NR_BITMAPS; ++r)
+    if (in_use (r) && overlap (r, place))
+      return r;
+  return NULL;
+}
+
+bool
+directory_place (const struct directory *d, const struct cbw_geometry *g,
+                 unsigned *i, uint64_t *offset)
+{
+  struct cbw_bitmap_record place = {
+    .offset = g->bitmaps_offset, .size = g->bitmap_size
+  };
+  const struct cbw_bitmap_record *r;
+
+  for (*i = 0; *i < CBW_NR_BITMAPS && in_use (&d->records[*i]); ++*i)
+    ;
+  if (*i == CBW_NR_BITMAPS)
+    return false;
+  while ((r = find_overlap (d, &place)) != NULL)
+    place.offset = r->offset + r->size;
+  *offset = place.offset;
+  return true;
+}
+
+void
+directory_add (struct directory *d, struct cbw_map *m, unsigned i,
+               unsigned snapshot, enum cbw_bitmap_kind kind, uint64_t offset)
+{
+  struct cbw_bitmap_record *r = &d->records[i], *shared = map_record (m, i);
+  const size_t start = offsetof (struct cbw_bitmap_record, kind);
+
+  *r = (struct cbw_bitmap_record) {
+    .state = CBW_BITMAP_IN_USE,
+    .kind = kind,
+    .owner_kind = CBW_OWNER_SNAPSHOT,
+    .owner = snapshot,
+    .granularity = m->geometry.cluster_size,
+    .offset = offset,
+    .size = m->geometry.bitmap_size,
+  };
+  r->sum = sum_of (r);
+  memcpy ((char *) shared + start, (const char *) r + start,
+          sizeof *r - start);
+  atomic_store_explicit (&shared->state, CBW_BITMAP_IN_USE,
+                         memory_order_release);
+  m->bitmaps[snapshot][kind] = offset;
+}
