@@ -471,8 +471,9 @@ env_backup (struct env *env, bool paused)
   unsigned i;
 
   entry->options.backup = 1;
-  atomic_store (&entry->fill.state,
-                paused ? CBW_FILL_PAUSED : CBW_FILL_RUNNING);
+  entry->job.kind = CBW_JOB_BACKUP;
+  atomic_store (&entry->job.state,
+                paused ? CBW_JOB_PAUSED : CBW_JOB_RUNNING);
   i = env_create (env, env->disk.fake.size);
   CHECK (fill_add (&env->engine.fill, env->s[i].snap, &e) == 0);
   return i;

@@ -24,9 +24,9 @@ backup_look (const struct cbw_map *m, unsigned index, uint64_t id)
   if (!snaptab_copy (m, index, &entry) || entry.id != id ||
       entry.state == CBW_SNAPSHOT_HIDDEN)
     return BACKUP_GONE;
-  if (entry.fill.state == CBW_FILL_COMPLETE)
+  if (entry.job.state == CBW_JOB_COMPLETE)
     return BACKUP_COMPLETE;
-  return entry.fill.state == CBW_FILL_FAILED ||
+  return entry.job.state == CBW_JOB_FAILED ||
     entry.state == CBW_SNAPSHOT_BROKEN ? BACKUP_FAILED : BACKUP_RUNS;
 }
 

@@ -39,6 +39,7 @@ ENTRY_FIELDS = {
     "entry.target_device": (112, "Q"), "entry.target_inode": (120, "Q"),
     "entry.target": (128, "1024s"), "entry.sum": (1192, "Q"),
     "entry.state": (1216, "I"),
+    "entry.job.kind": (1536, "I"), "entry.job.state": (1540, "I"),
 }
 ENTRY_SUMMED = 1192
 

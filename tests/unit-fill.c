@@ -37,7 +37,7 @@ end (void)
 static uint32_t
 fill_state (unsigned i)
 {
-  return atomic_load (&env.s[i].entry.fill.state);
+  return atomic_load (&env.s[i].entry.job.state);
 }
 
 static void
@@ -66,11 +66,11 @@ check_image (unsigned i)
   const struct fake_target *t = s->target;
   uint64_t c, b;
 
-  CHECK_EQ (fill_state (i), CBW_FILL_COMPLETE);
+  CHECK_EQ (fill_state (i), CBW_JOB_COMPLETE);
   CHECK (memcmp (t->fake.data, s->old, s->entry.size) == 0);
   CHECK_EQ (t->rewrites, 0);
   CHECK (t->flushes > 0);
-  CHECK_EQ (s->entry.copied_clusters + s->entry.fill.moved_clusters,
+  CHECK_EQ (s->entry.copied_clusters + s->entry.job.moved_clusters,
             CLUSTERS + 1);
   for (c = 0; c < CLUSTERS; ++c) {
     for (b = 0; b < CS && s->old[c * CS + b] == 0; ++b)
@@ -88,7 +88,7 @@ test_quiet (void)
 {
   start ();
   CHECK_EQ (env_backup (&env, false), 0);
-  wait_state (0, CBW_FILL_COMPLETE);
+  wait_state (0, CBW_JOB_COMPLETE);
   check_image (0);
   CHECK (env_view (&env, 0, CLUSTERS * CS) == 0);
   /* Nothing is copied any more. */
@@ -108,11 +108,11 @@ test_guests_first (void)
   env_backup (&env, true);
   env_guest (&env, GUEST_WRITE, 5 * CS + 1, 9 * CS, 0xaa);
   env_guest (&env, GUEST_TRIM, 100 * CS, 100 * CS, 0);
-  CHECK_EQ (env.s[0].entry.fill.bytes, 0);
+  CHECK_EQ (env.s[0].entry.job.bytes, 0);
   CHECK (control (0, CBW_JOB_RESUME, 0) == 0);
-  wait_state (0, CBW_FILL_COMPLETE);
+  wait_state (0, CBW_JOB_COMPLETE);
   check_image (0);
-  CHECK (env.s[0].entry.fill.bytes <= (CLUSTERS - 110) * CS + 77);
+  CHECK (env.s[0].entry.job.bytes <= (CLUSTERS - 110) * CS + 77);
   end ();
 }
 
@@ -123,9 +123,9 @@ test_holes (void)
   start ();
   memset (env.disk.fake.data + 10 * CS + 99, 0, 280 * CS);
   env_backup (&env, false);
-  wait_state (0, CBW_FILL_COMPLETE);
+  wait_state (0, CBW_JOB_COMPLETE);
   check_image (0);
-  CHECK (env.s[0].entry.fill.bytes <= 200 * CS);
+  CHECK (env.s[0].entry.job.bytes <= 200 * CS);
   end ();
 }
 
@@ -164,7 +164,7 @@ test_guest_waits (void)
               &env.s[0].target->fake.amid : &env.s[0].target->fake.after,
               write_meanwhile, NULL);
     CHECK (control (0, CBW_JOB_RESUME, 0) == 0);
-    wait_state (0, CBW_FILL_COMPLETE);
+    wait_state (0, CBW_JOB_COMPLETE);
     pthread_join (other, NULL);
     CHECK_EQ (atomic_load (&stage), 2);
     check_image (0);
@@ -192,11 +192,11 @@ test_guest_gives_up (void)
   hook_set (&env.s[0].target->fake.amid, write_in_time, NULL);
   atomic_store (&waiting, true);
   CHECK (control (0, CBW_JOB_RESUME, 0) == 0);
-  wait_state (0, CBW_FILL_FAILED);
+  wait_state (0, CBW_JOB_FAILED);
   while (atomic_load (&waiting))
     usleep (200);
   CHECK_EQ (env_state (&env, 0), CBW_SNAPSHOT_BROKEN);
-  CHECK_EQ (env.s[0].entry.fill.error_num, ETIMEDOUT);
+  CHECK_EQ (env.s[0].entry.job.error_num, ETIMEDOUT);
   end ();
 }
 
@@ -227,7 +227,7 @@ test_create_meanwhile (void)
               &env.s[0].target->fake.before : &env.s[0].target->fake.after,
               create_and_write, NULL);
     CHECK (control (0, CBW_JOB_RESUME, 0) == 0);
-    wait_state (0, CBW_FILL_COMPLETE);
+    wait_state (0, CBW_JOB_COMPLETE);
     pthread_join (other, NULL);
     check_image (0);
     CHECK (env_view_of (&env, 0, 0, CLUSTERS * CS) == 0);
@@ -257,8 +257,8 @@ test_create_between_claims (void)
   env_guest (&env, GUEST_WRITE, 100 * CS, 201 * CS + 77 - CS, 0xaa);
   hook_set (&env.s[0].target->fake.before, create_between, NULL);
   CHECK (control (0, CBW_JOB_RESUME, 0) == 0);
-  wait_state (0, CBW_FILL_COMPLETE);
-  CHECK_EQ (env.s[0].entry.fill.moved_clusters, 20);
+  wait_state (0, CBW_JOB_COMPLETE);
+  CHECK_EQ (env.s[0].entry.job.moved_clusters, 20);
   check_image (0);
   end ();
 }
@@ -280,9 +280,9 @@ test_middle (void)
   env_guest (&env, GUEST_WRITE, 0, 200 * CS, 0xcc);
   env_drop (&env, 2);
   CHECK (control (1, CBW_JOB_RESUME, 0) == 0);
-  wait_state (1, CBW_FILL_COMPLETE);
+  wait_state (1, CBW_JOB_COMPLETE);
   check_image (1);
-  CHECK_EQ (env.s[1].entry.fill.moved_clusters, 200 - 40);
+  CHECK_EQ (env.s[1].entry.job.moved_clusters, 200 - 40);
   /* Done bits say what they said: only what the source had is new. */
   for (c = 0; c < CLUSTERS; ++c)
     CHECK_EQ (bitmap_test (&env.s[1].done, c),
@@ -308,7 +308,7 @@ settle_and_drop (void *unused)
 {
   (void) unused;
   CHECK (control (1, CBW_JOB_RESUME, 0) == 0);
-  wait_state (1, CBW_FILL_COMPLETE);
+  wait_state (1, CBW_JOB_COMPLETE);
   check_image (1);
   env_drop (&env, 2);           /* the complete one leaves, too */
 }
@@ -401,9 +401,9 @@ test_report (void)
     atomic_store (read ? &env.disk.fake.fail :
                   &env.s[0].target->fake.fail_writes, EIO);
     CHECK (control (0, CBW_JOB_RESUME, 0) == 0);
-    wait_state (0, CBW_FILL_FAILED);
-    CHECK_EQ (env.s[0].entry.fill.error_num, EIO);
-    CHECK_EQ (env.s[0].entry.fill.error_is_read, read);
+    wait_state (0, CBW_JOB_FAILED);
+    CHECK_EQ (env.s[0].entry.job.error_num, EIO);
+    CHECK_EQ (env.s[0].entry.job.error_is_read, read);
     /* Guests are not to copy for it, nor to fail because of it. */
     while (env_state (&env, 0) == CBW_SNAPSHOT_LIVE)
       usleep (100);
@@ -421,14 +421,14 @@ test_stop (void)
   policy (0, CBW_FILL_REPORT, CBW_FILL_ENOSPC);
   atomic_store (&env.s[0].target->fake.fail_writes, ENOSPC);
   CHECK (control (0, CBW_JOB_RESUME, 0) == 0);
-  wait_state (0, CBW_FILL_STOPPED);
-  CHECK_EQ (env.s[0].entry.fill.error_num, ENOSPC);
+  wait_state (0, CBW_JOB_STOPPED);
+  CHECK_EQ (env.s[0].entry.job.error_num, ENOSPC);
   CHECK_EQ (control (0, CBW_JOB_PAUSE, 0), 0);
-  CHECK_EQ (fill_state (0), CBW_FILL_STOPPED);
+  CHECK_EQ (fill_state (0), CBW_JOB_STOPPED);
   atomic_store (&env.s[0].target->fake.fail_writes, EIO);
   CHECK_EQ (control (0, CBW_JOB_RESUME, 0), 0);
-  wait_state (0, CBW_FILL_FAILED);
-  CHECK_EQ (env.s[0].entry.fill.error_num, ENOSPC); /* the first */
+  wait_state (0, CBW_JOB_FAILED);
+  CHECK_EQ (env.s[0].entry.job.error_num, ENOSPC); /* the first */
   end ();
 }
 
@@ -442,11 +442,11 @@ test_ignore (void)
   policy (0, CBW_FILL_IGNORE, CBW_FILL_IGNORE);
   atomic_store (&env.disk.fake.fail, EIO);
   CHECK (control (0, CBW_JOB_RESUME, 0) == 0);
-  while (atomic_load (&env.s[0].entry.fill.errors) < 2)
+  while (atomic_load (&env.s[0].entry.job.errors) < 2)
     usleep (200);
-  CHECK_EQ (fill_state (0), CBW_FILL_RUNNING);
+  CHECK_EQ (fill_state (0), CBW_JOB_RUNNING);
   atomic_store (&env.disk.fake.fail, 0);
-  wait_state (0, CBW_FILL_COMPLETE);
+  wait_state (0, CBW_JOB_COMPLETE);
   check_image (0);
   n = env.s[0].entry.copied_clusters;
   CHECK_EQ (n, CLUSTERS + 1);
@@ -464,7 +464,7 @@ test_flush_fails (void)
   policy (0, CBW_FILL_IGNORE, CBW_FILL_IGNORE);
   atomic_store (&env.s[0].target->fail_flush, EIO);
   CHECK (control (0, CBW_JOB_RESUME, 0) == 0);
-  wait_state (0, CBW_FILL_FAILED);
+  wait_state (0, CBW_JOB_FAILED);
   end ();
 }
 
@@ -480,9 +480,9 @@ test_broken (void)
   env_guest (&env, GUEST_WRITE, 290 * CS, 1, 0xaa);
   atomic_store (&env.s[0].target->fake.fail_writes, 0);
   fill_wake (&env.engine.fill);
-  wait_state (0, CBW_FILL_FAILED);
+  wait_state (0, CBW_JOB_FAILED);
   CHECK_EQ (env_state (&env, 0), CBW_SNAPSHOT_BROKEN);
-  CHECK_EQ (env.s[0].entry.fill.error_num, ENOSPC);
+  CHECK_EQ (env.s[0].entry.job.error_num, ENOSPC);
   CHECK_EQ (env.s[0].target->flushes, 0);
   end ();
 }
@@ -509,11 +509,11 @@ test_lost_in_flush (void)
     hook_set (&env.s[0].target->fake.in_flush, lose_it, &lose[i]);
     CHECK (control (0, CBW_JOB_RESUME, 0) == 0);
     if (lose[i])
-      wait_state (0, CBW_FILL_FAILED);
+      wait_state (0, CBW_JOB_FAILED);
     else
       while (env_state (&env, 0) != CBW_SNAPSHOT_EMPTY)
         usleep (200);
-    CHECK (fill_state (0) != CBW_FILL_COMPLETE);
+    CHECK (fill_state (0) != CBW_JOB_COMPLETE);
     end ();
   }
 }
@@ -530,7 +530,7 @@ test_speed (void)
   env_backup (&env, true);
   CHECK (control (0, CBW_JOB_SPEED, speed) == 0);
   CHECK (control (0, CBW_JOB_RESUME, 0) == 0);
-  wait_state (0, CBW_FILL_COMPLETE);
+  wait_state (0, CBW_JOB_COMPLETE);
   ns = now_monotonic_ns () - begin;
   /* A third are zeroes, but known only when they were read; and some bytes
    * are given in advance.
@@ -544,10 +544,10 @@ test_speed (void)
   CHECK (control (0, CBW_JOB_SPEED, 1) == 0);
   CHECK (control (0, CBW_JOB_RESUME, 0) == 0);
   unit_give_time ();
-  CHECK_EQ (fill_state (0), CBW_FILL_RUNNING);
-  CHECK (env.s[0].entry.fill.bytes <= 4 * CS);
+  CHECK_EQ (fill_state (0), CBW_JOB_RUNNING);
+  CHECK (env.s[0].entry.job.bytes <= 4 * CS);
   CHECK (control (0, CBW_JOB_SPEED, 0) == 0);
-  wait_state (0, CBW_FILL_COMPLETE);
+  wait_state (0, CBW_JOB_COMPLETE);
   check_image (0);
   end ();
 }
@@ -624,7 +624,7 @@ test_all_at_once (void)
       env_drop (&env, 2);
     i = (unsigned) control (1, CBW_JOB_SPEED, 0);
     CHECK (i == 0 || i == EALREADY);
-    wait_state (1, CBW_FILL_COMPLETE);
+    wait_state (1, CBW_JOB_COMPLETE);
     atomic_store (&over, true);
     for (i = 0; i < 4; ++i)
       pthread_join (threads[i], NULL);

@@ -456,6 +456,87 @@ test_damaged (void)
   }
 }
 
+/* A job of a kind that a later version has begun: the snapshot is kept, and
+ * the job left as it is.
+ */
+static void
+test_unknown_job (void)
+{
+  unsigned char old, now;
+  struct cbw_job before;
+  struct error e;
+
+  start ();
+  old = env.disk.fake.data[0];
+  create ("a", SIZE)->job.kind = 9;
+  find ("a")->job.moved_clusters = 3;
+  atomic_store (&find ("a")->job.state, CBW_JOB_RUNNING);
+  memcpy (&before, &find ("a")->job, sizeof before);
+  change (0);
+  vanish ();
+  serve ();
+  CHECK (restore_backups (&engine, &e) == 0);
+  CHECK_EQ (find ("a")->state, CBW_SNAPSHOT_LIVE);
+  CHECK (view_read (&engine, &env.source, find ("a")->id, &now, 1, 0) == 0);
+  CHECK_EQ (now, old);
+  CHECK (fill_control (&engine.fill, find ("a")->id, CBW_JOB_PAUSE, 0,
+                       &e) == -1);
+  CHECK_ERROR (&e, ENOTSUP, "a job that this server does not know");
+  CHECK (memcmp (&before, &find ("a")->job, sizeof before) == 0);
+  drop ("a");
+  CHECK_EQ (used (), 0);
+  CHECK (!there ("a"));
+  end ();
+}
+
+/* What such a job has completed is a user's image, as what a backup has. */
+static void
+test_unknown_backup (void)
+{
+  struct cbw_snapshot *entry;
+
+  start ();
+  entry = create ("a", SIZE);
+  entry->options.backup = 1;
+  entry->sum = snaptab_sum (entry);
+  entry->job.kind = 9;
+  atomic_store (&entry->job.state, CBW_JOB_COMPLETE);
+  vanish ();
+  serve ();
+  drop ("a");
+  CHECK_EQ (used (), 0);
+  CHECK (there ("a"));
+  CHECK (unlink (target ("a")) == 0);
+  end ();
+}
+
+/* Jobs of known kinds must make sense. */
+static void
+test_damaged_job (void)
+{
+  struct cbw_snapshot *entry;
+  struct error e;
+  unsigned n;
+
+  for (n = 0; n < 3; ++n) {
+    start ();
+    entry = create ("a", SIZE);
+    entry->options.backup = n > 0;
+    entry->sum = snaptab_sum (entry);
+    entry->job.kind = n == 1 ? CBW_JOB_NONE : CBW_JOB_BACKUP;
+    atomic_store (&entry->job.state, n == 2 ? CBW_JOB_FAILED + 1 :
+                  CBW_JOB_RUNNING);
+    vanish ();
+    CHECK (segment_serve (&segment, path, SIZE, CS, 0, &e) == 0);
+    engine_init (&engine);
+    table_attach (&engine.table, map_snapshot (&segment.map, 0));
+    CHECK (restore_snapshots (&engine, &segment, SIZE, &e) == -1);
+    CHECK_ERROR (&e, EBADMSG, "is damaged");
+    CHECK (unlink (target ("a")) == 0);
+    end ();
+  }
+}
+
 int
 main (void)
 {
@@ -471,5 +552,8 @@ main (void)
   RUN (test_replaced);
   RUN (test_target_gone);
   RUN (test_damaged);
+  RUN (test_unknown_job);
+  RUN (test_unknown_backup);
+  RUN (test_damaged_job);
   return unit_end ();
 }

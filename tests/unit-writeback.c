@@ -402,10 +402,10 @@ test_backup (void)
   CHECK (fill_control (&env.engine.fill, ENV_ID (i), CBW_JOB_RESUME, 0,
                        &(struct error) { 0 }) == 0);
   unit_give_time ();
-  CHECK (atomic_load (&env.s[i].entry.fill.state) == CBW_FILL_RUNNING);
+  CHECK (atomic_load (&env.s[i].entry.job.state) == CBW_JOB_RUNNING);
   CHECK_EQ (env_buffered (&env), 40); /* the guest's */
   open_door ();
-  while (atomic_load (&env.s[i].entry.fill.state) != CBW_FILL_COMPLETE)
+  while (atomic_load (&env.s[i].entry.job.state) != CBW_JOB_COMPLETE)
     usleep (200);
   CHECK_EQ (env_buffered (&env), 0);
   CHECK (memcmp (env.s[i].target->fake.data, env.s[i].old,

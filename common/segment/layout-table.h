@@ -78,38 +78,52 @@ struct cbw_options {
 };
 static_assert (sizeof (struct cbw_options) == 32, "cbw_options");
 
-/*   NONE       RUNNING <-> PAUSED
+/* What a snapshot's job does.  A server that takes over a job of a kind that
+ * it does not know keeps the snapshot, and leaves the job alone.
+ */
+enum cbw_job_kind {
+  CBW_JOB_NONE = 0,             /* there is none */
+  CBW_JOB_BACKUP = 1,           /* fills the target, see cbw_options.backup */
+};
+
+/*   NO_JOB     RUNNING <-> PAUSED
  *                 ^ |
  *                 | +--> STOPPED --> (RUNNING)
  *                 | +--> COMPLETE
  *                   `--> FAILED
  *
- * Kept in the segment, so that the next server goes on with it.
+ * Kept in the segment, so that the next server continues it.
  */
-enum cbw_fill_state {
-  CBW_FILL_NONE = 0,            /* no backup */
-  CBW_FILL_RUNNING = 1,
-  CBW_FILL_PAUSED = 2,          /* by a request */
-  CBW_FILL_STOPPED = 3,         /* by an error, until it is resumed */
-  CBW_FILL_COMPLETE = 4,        /* the image is whole and synced: final */
-  CBW_FILL_FAILED = 5,          /* it never will be: final */
+enum cbw_job_state {
+  CBW_JOB_NO_JOB = 0,
+  CBW_JOB_RUNNING = 1,
+  CBW_JOB_PAUSED = 2,           /* by a request */
+  CBW_JOB_STOPPED = 3,          /* by an error, until it is resumed */
+  CBW_JOB_COMPLETE = 4,         /* of a backup, the image is whole and synced:
+                                 * final */
+  CBW_JOB_FAILED = 5,           /* it never will be: final */
 };
 
-/* How the filling of a backup's target stands; the filter writes it. */
-struct cbw_fill {
-  _Atomic (uint32_t) state;     /* enum cbw_fill_state */
+/* What is done with the snapshot, and how that stands; the filter writes
+ * it.
+ */
+struct cbw_job {
+  uint32_t kind;                /* enum cbw_job_kind; fixed before LIVE */
+  _Atomic (uint32_t) state;     /* enum cbw_job_state */
   _Atomic (uint32_t) errors;    /* so far; the first is kept below */
+  uint32_t reserved;
   _Atomic (uint64_t) speed;     /* bytes/s; 0: any */
-  _Atomic (uint64_t) bytes;     /* read by the fill */
+  _Atomic (uint64_t) bytes;     /* read by the job */
   _Atomic (uint64_t) moved_clusters; /* whole in the target, but not done:
                                       * a newer snapshot had them */
   int32_t error_num;            /* errno; before "errors" is 1 */
-  uint32_t error_is_read;       /* 1: reading, 0: writing the target */
+  uint32_t error_is_read;       /* 1: reading, 0: writing */
   uint64_t error_offset;        /* bytes */
   uint64_t error_ns;            /* time of day */
   uint64_t end_ns;              /* time of day; before COMPLETE, FAILED */
+  uint8_t reserved2[56];
 };
-static_assert (sizeof (struct cbw_fill) == 64, "cbw_fill");
+static_assert (sizeof (struct cbw_job) == 128, "cbw_job");
 
 struct cbw_snapshot {
   /* Written in state RESERVED, then fixed; sum covers them. */
@@ -161,9 +175,9 @@ struct cbw_snapshot {
   _Atomic (uint64_t) target_words[24];
 
   _Alignas (CBW_CACHE_LINE)
-  struct cbw_fill fill;
+  struct cbw_job job;
 
-  uint8_t reserved3[448];
+  uint8_t reserved3[384];
 };
 static_assert (sizeof (struct cbw_snapshot) == 2048, "cbw_snapshot");
 static_assert (offsetof (struct cbw_snapshot, sum) == 1192, "cbw_snapshot");

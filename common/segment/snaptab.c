@@ -52,6 +52,14 @@ snaptab_copy (const struct cbw_map *m, unsigned i, struct cbw_snapshot *copy)
     memchr (copy->target, '\0', sizeof copy->target) != NULL;
 }
 
+bool
+snaptab_is_complete (const struct cbw_snapshot *copy)
+{
+  return copy->options.backup &&
+    atomic_load (&((struct cbw_snapshot *) copy)->job.state) ==
+    CBW_JOB_COMPLETE;
+}
+
 void
 snaptab_info (const struct cbw_snapshot *copy, unsigned i,
               struct snapshot_info *info)
@@ -66,7 +74,7 @@ snaptab_info (const struct cbw_snapshot *copy, unsigned i,
     .error_num = copy->failed ? copy->error_num : 0,
     .error_reason = copy->error_reason,
     .error_offset = copy->error_offset,
-    .complete = copy->fill.state == CBW_FILL_COMPLETE,
+    .complete = snaptab_is_complete (copy),
   };
   memcpy (info->name, copy->name, sizeof info->name);
 }
@@ -156,8 +164,7 @@ snaptab_target (const struct cbw_snapshot *entry,
       return;
     snaptab_partial_target (entry, path);
     if (is_partial (entry, state) && !is_target (entry, entry->target) &&
-        atomic_load (&((struct cbw_snapshot *) entry)->fill.state) !=
-        CBW_FILL_COMPLETE)
+        !snaptab_is_complete (entry))
       return;
   }
   snprintf (path, SNAPTAB_TARGET_MAX, "%s", entry->target);

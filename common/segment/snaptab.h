@@ -44,6 +44,11 @@ extern bool snaptab_copy (const struct cbw_map *m, unsigned i,
 extern void snaptab_info (const struct cbw_snapshot *copy, unsigned i,
                           struct snapshot_info *info);
 
+/* Is it a backup whose image is whole, whatever kind of job has filled it?
+ * Then the image is the user's.
+ */
+extern bool snaptab_is_complete (const struct cbw_snapshot *copy);
+
 /* Find the snapshot called "name", or with NULL any that can be read; the
  * newest of them.  (A backup's result may have the name of a newer one for a
  * moment.)

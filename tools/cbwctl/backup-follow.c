@@ -56,20 +56,20 @@ backup_clusters (const struct cbw_map *m, const struct cbw_snapshot *entry)
 uint64_t
 backup_settled (const struct cbw_snapshot *entry)
 {
-  return entry->copied_clusters + entry->fill.moved_clusters;
+  return entry->copied_clusters + entry->job.moved_clusters;
 }
 
 const char *
 backup_error (const struct cbw_snapshot *entry, char *buf, size_t len)
 {
-  const struct cbw_fill *fill = &entry->fill;
+  const struct cbw_job *job = &entry->job;
 
-  if (fill->errors == 0)
+  if (job->errors == 0)
     snprintf (buf, len, "no error");
   else
-    snprintf (buf, len, "%s at offset %" PRIu64 ": %s", fill->error_is_read ?
-              "reading the disk" : "writing the image", fill->error_offset,
-              strerror (fill->error_num));
+    snprintf (buf, len, "%s at offset %" PRIu64 ": %s", job->error_is_read ?
+              "reading the disk" : "writing the image", job->error_offset,
+              strerror (job->error_num));
   return buf;
 }
 
@@ -79,8 +79,8 @@ backup_was_complete (const struct client *client, const struct backup *backup)
   const struct cbw_snapshot *entry =
     map_snapshot (&client->segment.map, backup->index);
   const bool complete =
-    atomic_load (&((struct cbw_snapshot *) entry)->fill.state) ==
-    CBW_FILL_COMPLETE;
+    atomic_load (&((struct cbw_snapshot *) entry)->job.state) ==
+    CBW_JOB_COMPLETE;
 
   atomic_thread_fence (memory_order_acquire);
   return complete && entry->id == backup->entry.id;
@@ -104,9 +104,9 @@ look_at_entry (struct follow *f)
       entry.state == CBW_SNAPSHOT_HIDDEN)
     return was_complete (f) ? SEEN_COMPLETE : SEEN_GONE;
   f->entry = entry;
-  if (entry.fill.state == CBW_FILL_COMPLETE)
+  if (entry.job.state == CBW_JOB_COMPLETE)
     return SEEN_COMPLETE;
-  if (entry.fill.state == CBW_FILL_FAILED ||
+  if (entry.job.state == CBW_JOB_FAILED ||
       entry.state == CBW_SNAPSHOT_BROKEN)
     return SEEN_FAILED;
   return SEEN_RUNNING;
@@ -148,9 +148,9 @@ draw (struct follow *f)
   bar[BAR_COLUMNS] = '\0';
   printf ("\r[%s] %s  %s/s", bar, format_percent (part, whole, percent),
           format_size (speed, size));
-  if (f->entry.fill.state == CBW_FILL_PAUSED)
+  if (f->entry.job.state == CBW_JOB_PAUSED)
     printf ("  paused");
-  else if (f->entry.fill.state == CBW_FILL_STOPPED)
+  else if (f->entry.job.state == CBW_JOB_STOPPED)
     printf ("  stopped by an error");
   else if (speed > 0)
     printf ("  %s left", format_duration
@@ -166,7 +166,7 @@ tell_stopped (struct follow *f)
 {
   char text[256], name[FORMAT_TEXT_MAX], path[FORMAT_TEXT_MAX];
 
-  if (f->entry.fill.state != CBW_FILL_STOPPED) {
+  if (f->entry.job.state != CBW_JOB_STOPPED) {
     f->stop_told = false;
     return;
   }
@@ -198,7 +198,7 @@ print_json (struct follow *f, const char *result)
   json_object_object_add (o, "segment", json_text (f->client->segment.path));
   json_object_object_add (o, "name", json_text (f->entry.name));
   json_object_object_add (o, "status", json_object_new_string (result));
-  if (f->entry.fill.errors)
+  if (f->entry.job.errors)
     json_object_object_add (o, "error", json_text
                             (backup_error (&f->entry, text, sizeof text)));
   json_object_object_add (t, "filename", json_text (f->entry.target));
@@ -282,7 +282,7 @@ end_follow (struct follow *f, enum seen seen, bool cancelled)
     return complete (f);
   if (seen == SEEN_GONE || cancelled)
     return failed (f, "cancelled", "");
-  if (f->entry.fill.errors)
+  if (f->entry.job.errors)
     return failed (f, "failed", backup_error (&f->entry, text, sizeof text));
   snaptab_info (&f->entry, f->index, &info);
   snaptab_describe (&info, text, sizeof text);

@@ -140,7 +140,7 @@ check_copied (struct check *c, const struct check_entry *entry)
   const struct bitmap done = bitmap_of (c, entry, CBW_BITMAP_DONE);
   /* The reverse of the order in which the server sets them. */
   const uint64_t bytes = atomic_load (&live->copied_bytes);
-  const uint64_t moved = atomic_load (&live->fill.moved_clusters);
+  const uint64_t moved = atomic_load (&live->job.moved_clusters);
   const uint64_t clusters = atomic_load (&live->copied_clusters);
   const uint64_t bits = bitmap_count (&done, 0, done.nbits);
 
@@ -162,7 +162,8 @@ check_complete (struct check *c, const struct check_entry *entry)
   const struct bitmap dirty = bitmap_of (c, entry, CBW_BITMAP_DIRTY);
   uint64_t cluster = 0, next;
 
-  if (entry->copy.fill.state != CBW_FILL_COMPLETE)
+  if (entry->copy.job.kind != CBW_JOB_BACKUP ||
+      entry->copy.job.state != CBW_JOB_COMPLETE)
     return;
   for (;; cluster = next) {
     cluster = bitmap_next_clear (&done, cluster, done.nbits);

@@ -40,15 +40,19 @@ check_fixed (struct check *c, unsigned i, const struct cbw_snapshot *copy)
   if (copy->options.on_error > CBW_ON_ERROR_BREAK_GUEST_WRITE)
     check_add (&c->problems, "entry %u: its policy is the unknown %" PRIu32,
                i, copy->options.on_error);
-  if (copy->options.backup > 1 ||
-      copy->options.on_source_error > CBW_FILL_ENOSPC ||
-      copy->options.on_target_error > CBW_FILL_ENOSPC ||
-      copy->fill.state > CBW_FILL_FAILED ||
-      (copy->fill.state != CBW_FILL_NONE) != copy->options.backup)
+  if (copy->job.kind > CBW_JOB_BACKUP)
+    check_add (&c->notes, "entry %u: its job is of kind %" PRIu32 ", which "
+               "this program does not know", i, copy->job.kind);
+  else if (copy->options.backup > 1 ||
+           copy->options.on_source_error > CBW_FILL_ENOSPC ||
+           copy->options.on_target_error > CBW_FILL_ENOSPC ||
+           copy->job.state > CBW_JOB_FAILED ||
+           (copy->job.state != CBW_JOB_NO_JOB) != copy->options.backup ||
+           copy->job.kind != copy->options.backup)
     check_add (&c->problems, "entry %u: what it says of a backup has no "
                "meaning (%u, policies %u and %u, state %" PRIu32 ")", i,
                copy->options.backup, copy->options.on_source_error,
-               copy->options.on_target_error, copy->fill.state);
+               copy->options.on_target_error, copy->job.state);
   if (copy->target_kind == CBW_TARGET_NBD) {
     if (!image_nbd_is_name (copy->target))
       check_add (&c->problems, "entry %u: its target is not the name of an "
@@ -162,7 +166,7 @@ is_target_needed (const struct check *c, size_t j)
   size_t k;
 
   if (copy->error_reason == CBW_BROKEN_TARGET ||
-      copy->fill.state == CBW_FILL_COMPLETE) /* that is the user's */
+      snaptab_is_complete (copy)) /* that is the user's */
     return false;
   if (copy->options.backup)     /* nobody else looks through it */
     return check_state (&c->entries[j]) == CBW_SNAPSHOT_LIVE;

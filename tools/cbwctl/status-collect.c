@@ -103,7 +103,7 @@ collect_snapshot (struct cbw_snapshot *entry, unsigned i, struct status *s)
     .held_bytes = atomic_load (&entry->held_bytes),
     .error_ns = entry->error_ns,
     .options = entry->options,
-    .fill = entry->fill,
+    .job = entry->job,
     .stalled_until_ns = atomic_load (&entry->stalled_until_ns),
   };
   snaptab_info (entry, i, &snap->info);
@@ -229,7 +229,7 @@ status_policy_name (const struct status_snapshot *snap)
 uint64_t
 status_settled (const struct status_snapshot *snap)
 {
-  return min_u64 (snap->copied_clusters + snap->fill.moved_clusters,
+  return min_u64 (snap->copied_clusters + snap->job.moved_clusters,
                   snap->clusters);
 }
 
@@ -238,7 +238,7 @@ status_left_ns (const struct status *s, const struct status_snapshot *snap)
 {
   const uint64_t settled = status_settled (snap);
 
-  if (!s->alive || snap->fill.state != CBW_FILL_RUNNING || settled == 0 ||
+  if (!s->alive || snap->job.state != CBW_JOB_RUNNING || settled == 0 ||
       s->now_ns <= snap->info.created_ns)
     return 0;
   return (uint64_t) ((double) (s->now_ns - snap->info.created_ns) *
@@ -249,13 +249,13 @@ const char *
 status_job_name (const struct status_snapshot *snap)
 {
   static const char *const names[] = {
-    [CBW_FILL_NONE] = "none", [CBW_FILL_RUNNING] = "running",
-    [CBW_FILL_PAUSED] = "paused", [CBW_FILL_STOPPED] = "stopped",
-    [CBW_FILL_COMPLETE] = "concluded", [CBW_FILL_FAILED] = "failed",
+    [CBW_JOB_NO_JOB] = "none", [CBW_JOB_RUNNING] = "running",
+    [CBW_JOB_PAUSED] = "paused", [CBW_JOB_STOPPED] = "stopped",
+    [CBW_JOB_COMPLETE] = "concluded", [CBW_JOB_FAILED] = "failed",
   };
-  const uint32_t state = snap->fill.state;
+  const uint32_t state = snap->job.state;
 
-  if (state != CBW_FILL_COMPLETE && snap->info.state == CBW_SNAPSHOT_BROKEN)
+  if (state != CBW_JOB_COMPLETE && snap->info.state == CBW_SNAPSHOT_BROKEN)
     return "failed";
   return state < sizeof names / sizeof names[0] ? names[state] : "unknown";
 }

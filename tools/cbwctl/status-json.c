@@ -126,30 +126,31 @@ json_job (const struct status *s, const struct status_snapshot *snap)
     [CBW_FILL_REPORT] = "report", [CBW_FILL_IGNORE] = "ignore",
     [CBW_FILL_STOP] = "stop", [CBW_FILL_ENOSPC] = "enospc",
   };
-  const struct cbw_fill *fill = &snap->fill;
+  const struct cbw_job *job = &snap->job;
   struct json_object *o = json_object_new_object (), *e;
 
-  add_text (o, "type", "backup");
+  add_text (o, "type",
+            job->kind == CBW_JOB_BACKUP ? "backup" : "unknown");
   add_text (o, "status", status_job_name (snap));
   add_uint (o, "len", snap->info.size);
   add_uint (o, "offset", status_settled (snap) == snap->clusters ?
             snap->info.size : status_settled (snap) *
             s->geometry.cluster_size);
-  add_uint (o, "speed", fill->speed);
+  add_uint (o, "speed", job->speed);
   if (status_left_ns (s, snap))
     add_uint (o, "left-ns", status_left_ns (s, snap));
   add_text (o, "on-source-error",
             policies[snap->options.on_source_error & 3]);
   add_text (o, "on-target-error",
             policies[snap->options.on_target_error & 3]);
-  add_uint (o, "errors", fill->errors);
-  if (fill->errors) {
+  add_uint (o, "errors", job->errors);
+  if (job->errors) {
     e = json_object_new_object ();
-    add_text (e, "operation", fill->error_is_read ? "read" : "write");
+    add_text (e, "operation", job->error_is_read ? "read" : "write");
     json_object_object_add (e, "errno",
-                            json_object_new_int (fill->error_num));
-    add_uint (e, "offset", fill->error_offset);
-    add_date (e, fill->error_ns);
+                            json_object_new_int (job->error_num));
+    add_uint (e, "offset", job->error_offset);
+    add_date (e, job->error_ns);
     json_object_object_add (o, "error", e);
   }
   return o;

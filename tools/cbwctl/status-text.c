@@ -131,17 +131,17 @@ print_job (const struct status *s, const struct status_snapshot *snap)
 
   printf ("  backup     %s, %s of the image", status_job_name (snap),
           format_percent (status_settled (snap), snap->clusters, a));
-  if (snap->fill.speed)
-    printf ("; at most %s/s", format_size (snap->fill.speed, a));
+  if (snap->job.speed)
+    printf ("; at most %s/s", format_size (snap->job.speed, a));
   if (left)
     printf ("; about %s left", format_duration (left, a));
   printf ("\n");
-  if (snap->fill.errors)
+  if (snap->job.errors)
     printf ("             %" PRIu32 " errors; the first was %s the %s at "
-            "offset %" PRIu64 ": %s\n", snap->fill.errors,
-            snap->fill.error_is_read ? "reading" : "writing",
-            snap->fill.error_is_read ? "disk" : "image",
-            snap->fill.error_offset, strerror (snap->fill.error_num));
+            "offset %" PRIu64 ": %s\n", snap->job.errors,
+            snap->job.error_is_read ? "reading" : "writing",
+            snap->job.error_is_read ? "disk" : "image",
+            snap->job.error_offset, strerror (snap->job.error_num));
 }
 
 static void

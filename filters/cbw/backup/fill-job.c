@@ -50,7 +50,7 @@ job_fail (struct fill *f, struct fill_job *job)
   /* Broken only after it was complete?  That is final. */
   if (!snapshot_is_complete (job->snap)) {
     fill_of (job)->end_ns = now_realtime_ns ();
-    atomic_store (&fill_of (job)->state, CBW_FILL_FAILED);
+    atomic_store (&fill_of (job)->state, CBW_JOB_FAILED);
     /* Guests need not copy for it any more, nor fail because of it. */
     snapshot_break (job->snap, CBW_BROKEN_COPY, fill_of (job)->error_num,
                     fill_of (job)->error_offset, "the backup has failed");
@@ -61,7 +61,7 @@ job_fail (struct fill *f, struct fill_job *job)
 void
 job_record (struct fill_job *job, int num, bool is_read, uint64_t offset)
 {
-  struct cbw_fill *fill = fill_of (job);
+  struct cbw_job *fill = fill_of (job);
 
   if (atomic_load (&fill->errors) == 0) {
     fill->error_num = num;
@@ -106,7 +106,7 @@ job_error (struct fill *f, struct fill_job *job, bool is_read,
   if (policy == CBW_FILL_REPORT)
     job_fail (f, job);
   else if (policy == CBW_FILL_STOP)
-    atomic_store (&fill_of (job)->state, CBW_FILL_STOPPED);
+    atomic_store (&fill_of (job)->state, CBW_JOB_STOPPED);
 }
 
 /* Speed: a budget which grows with time, and may be overdrawn by a piece. */
@@ -166,7 +166,7 @@ job_ready (struct fill_job *job, uint64_t now, uint64_t *then)
   const uint64_t n = snapshot_clusters (job->snap);
   uint64_t due;
 
-  if (atomic_load (&fill_of (job)->state) != CBW_FILL_RUNNING ||
+  if (atomic_load (&fill_of (job)->state) != CBW_JOB_RUNNING ||
       job->finishing)
     return false;
   job->cursor = snapshot_next_unsettled (job->snap, job->cursor, n);

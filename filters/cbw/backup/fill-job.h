@@ -34,10 +34,10 @@ struct fill_job {
   uint64_t budget_ns;           /* when it was reckoned, monotonic */
 };
 
-static inline struct cbw_fill *
+static inline struct cbw_job *
 fill_of (const struct fill_job *job)
 {
-  return &job->snap->entry->fill;
+  return &job->snap->entry->job;
 }
 
 /* If it has ended, and no thread works for it any more, free it. */

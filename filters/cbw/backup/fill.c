@@ -270,18 +270,33 @@ fill_count (struct snapshot *snap)
     moved += end - c - bitmap_count (&snap->view.done, c, end);
   }
   atomic_store (&snap->entry->copied_clusters, done);
-  atomic_store (&snap->entry->fill.moved_clusters, moved);
+  atomic_store (&snap->entry->job.moved_clusters, moved);
+}
+
+/* Was its job begun by a later version?  A kind never changes, and this is
+ * our own copy.
+ */
+static bool
+has_unknown_job (const struct snapshot *snap)
+{
+  return snap->fixed.job.kind != CBW_JOB_NONE &&
+    snap->fixed.job.kind != CBW_JOB_BACKUP;
 }
 
 int
 fill_add (struct fill *f, struct snapshot *snap, struct error *e)
 {
-  const uint32_t state = atomic_load (&snap->entry->fill.state);
+  const uint32_t state = atomic_load (&snap->entry->job.state);
   struct fill_job *job, **p;
   int r;
 
-  if (!snap->fixed.options.backup || state == CBW_FILL_COMPLETE ||
-      state == CBW_FILL_FAILED)
+  if (has_unknown_job (snap))
+    nbdkit_error ("cbw: snapshot \"%s\" has a job that this program does not "
+                  "know (kind %" PRIu32 "): the snapshot is kept, and the job "
+                  "is left to the newer nbdkit-cbw that began it",
+                  snap->fixed.name, snap->fixed.job.kind);
+  if (snap->fixed.job.kind != CBW_JOB_BACKUP || state == CBW_JOB_COMPLETE ||
+      state == CBW_JOB_FAILED)
     return 0;
   job = calloc (1, sizeof *job);
   if (job == NULL)
@@ -333,6 +348,9 @@ explain (struct fill *f, uint64_t id, struct error *e)
 
   if (snap == NULL || snapshot_state (snap) == CBW_SNAPSHOT_HIDDEN)
     error_set (e, ENOENT, "there is no such snapshot any more");
+  else if (has_unknown_job (snap))
+    error_set (e, ENOTSUP, "snapshot \"%s\" has a job that this server does "
+               "not know", snap->fixed.name);
   else if (!snap->fixed.options.backup)
     error_set (e, EINVAL, "snapshot \"%s\" is not a backup",
                snap->fixed.name);
@@ -347,8 +365,8 @@ int
 fill_control (struct fill *f, uint64_t id, enum cbw_job_action action,
               uint64_t speed, struct error *e)
 {
-  uint32_t running = CBW_FILL_RUNNING, paused = CBW_FILL_PAUSED;
-  uint32_t stopped = CBW_FILL_STOPPED;
+  uint32_t running = CBW_JOB_RUNNING, paused = CBW_JOB_PAUSED;
+  uint32_t stopped = CBW_JOB_STOPPED;
   struct fill_job *job;
 
   {
@@ -359,14 +377,14 @@ fill_control (struct fill *f, uint64_t id, enum cbw_job_action action,
       break;
     case CBW_JOB_PAUSE:
       atomic_compare_exchange_strong (&fill_of (job)->state, &running,
-                                      CBW_FILL_PAUSED);
+                                      CBW_JOB_PAUSED);
       break;
     case CBW_JOB_RESUME:
       /* From no other state: it may be complete just now. */
       if (!atomic_compare_exchange_strong (&fill_of (job)->state, &paused,
-                                           CBW_FILL_RUNNING))
+                                           CBW_JOB_RUNNING))
         atomic_compare_exchange_strong (&fill_of (job)->state, &stopped,
-                                        CBW_FILL_RUNNING);
+                                        CBW_JOB_RUNNING);
       job->not_before = 0;
       break;
     case CBW_JOB_SPEED:

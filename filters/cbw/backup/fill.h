@@ -4,7 +4,7 @@
  * served, how fast, what an error does, and when it is complete.  How
  * clusters get there is settle.h.
  *
- * All that outlives the server is in the entry's struct cbw_fill and
+ * All that outlives the server is in the entry's struct cbw_job and
  * bitmaps; a backup is added here when it is made, and when a server takes
  * over.  The threads are started with the first.
  *

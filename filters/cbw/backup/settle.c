@@ -119,7 +119,7 @@ set_settled (const struct settle *s, const struct run *run, uint64_t held)
 
   if (!in_source (run)) {       /* a newer one holds it */
     bitmap_set (&snap->dirty, run->start, run->end);
-    atomic_fetch_add (&snap->entry->fill.moved_clusters,
+    atomic_fetch_add (&snap->entry->job.moved_clusters,
                       run->end - run->start);
     atomic_fetch_add (&snap->entry->copied_bytes, held);
     return;

@@ -52,6 +52,8 @@ describe (struct cbw_snapshot *fixed, const struct create_params *p,
      access (p->target, F_OK) == -1);
   fixed->owner = p->owner;
   fixed->options = p->options;
+  if (p->options.backup)
+    fixed->job.kind = CBW_JOB_BACKUP;
   atomic_init (&fixed->state, CBW_SNAPSHOT_RESERVED);
 }
 
@@ -66,8 +68,9 @@ reserve (struct cbw_snapshot *entry, struct cbw_snapshot *fixed,
   fixed->sum = snaptab_sum (fixed);
   memcpy (entry, fixed, offsetof (struct cbw_snapshot, state));
   if (p->options.backup) {
-    atomic_store (&entry->fill.speed, p->speed);
-    atomic_store (&entry->fill.state, CBW_FILL_RUNNING);
+    entry->job.kind = CBW_JOB_BACKUP;
+    atomic_store (&entry->job.speed, p->speed);
+    atomic_store (&entry->job.state, CBW_JOB_RUNNING);
   }
   atomic_store_explicit (&entry->state, CBW_SNAPSHOT_RESERVED,
                          memory_order_release);

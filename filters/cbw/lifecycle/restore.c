@@ -29,10 +29,24 @@ state_of (const struct cbw_snapshot *copy)
   return atomic_load (&((struct cbw_snapshot *) copy)->state);
 }
 
-static enum cbw_fill_state
-fill_of (const struct cbw_snapshot *copy)
+/* Does what it says of its job have a meaning?  Of kinds that a later version
+ * knows nobody can tell; fill_add refuses them.
+ */
+static bool
+has_good_job (const struct cbw_snapshot *copy)
 {
-  return atomic_load (&((struct cbw_snapshot *) copy)->fill.state);
+  const uint32_t state = atomic_load (&((struct cbw_snapshot *) copy)->
+                                      job.state);
+
+  switch (copy->job.kind) {
+  case CBW_JOB_NONE:
+    return state == CBW_JOB_NO_JOB && copy->options.backup == 0;
+  case CBW_JOB_BACKUP:
+    return state != CBW_JOB_NO_JOB && state <= CBW_JOB_FAILED &&
+      copy->options.backup == 1;
+  default:
+    return copy->options.backup <= 1;
+  }
 }
 
 /* The index in the table of a copy. */
@@ -65,8 +79,7 @@ check_entry (const struct segment *segment,
       (copy->target_kind != CBW_TARGET_RAW &&
        copy->target_kind != CBW_TARGET_NBD) ||
       copy->target_kind != target_kind (copy->target) ||
-      fill_of (copy) > CBW_FILL_FAILED || copy->options.backup > 1 ||
-      (fill_of (copy) != CBW_FILL_NONE) != copy->options.backup ||
+      !has_good_job (copy) ||
       !layout_has_room (&m->geometry, copy->size) ||
       !segment_has_bitmaps (segment, i))
     return error_set (e, EBADMSG, "%s: is corrupt: entry %u of its snapshot "
@@ -153,7 +166,7 @@ is_replaced (const struct found *found, size_t j)
   const struct cbw_snapshot *copy = found->in_use[j];
   size_t i;
 
-  for (i = j + 1; fill_of (copy) == CBW_FILL_COMPLETE && i < found->nr; ++i)
+  for (i = j + 1; snaptab_is_complete (copy) && i < found->nr; ++i)
     if (strcmp (found->in_use[i]->name, copy->name) == 0)
       return true;
   return false;
@@ -180,11 +193,11 @@ collect (struct engine *engine, const struct cbw_map *m, struct found *found)
     i = index_of (found, copy);
     hidden = state_of (copy) == CBW_SNAPSHOT_HIDDEN;
     if (is_left_over (copy, kept > 0) || is_replaced (found, j)) {
-      if (fill_of (copy) != CBW_FILL_COMPLETE)
+      if (!snaptab_is_complete (copy))
         target_discard (copy, NULL);
       atomic_store (&map_snapshot (m, i)->state, CBW_SNAPSHOT_EMPTY);
     }
-    else if (fill_of (copy) == CBW_FILL_COMPLETE)
+    else if (snaptab_is_complete (copy))
       table_adopt (&engine->table, i, copy, TABLE_KEPT, hidden);
     else {
       table_adopt (&engine->table, i, copy, TABLE_USED, hidden);
@@ -286,7 +299,7 @@ restore_backups (struct engine *engine, struct error *e)
   chain = engine->chain.current;
   for (i = 0; chain && i < chain->len; ++i) {
     snap = chain->snaps[i];
-    if (snapshot_is_backup (snap))
+    if (snap->fixed.job.kind == CBW_JOB_BACKUP)
       fill_count (snap);
     if (snapshot_state (snap) != CBW_SNAPSHOT_HIDDEN &&
         fill_add (&engine->fill, snap, e) == -1)

@@ -38,8 +38,7 @@ snapshot_new (const struct cbw_map *m, unsigned i,
   snap->entry = entry;
   memcpy (&snap->fixed, fixed, sizeof snap->fixed);
   atomic_init (&snap->state, atomic_load (&snap->fixed.state));
-  atomic_init (&snap->complete, atomic_load (&snap->fixed.fill.state) ==
-               CBW_FILL_COMPLETE);
+  atomic_init (&snap->complete, snaptab_is_complete (fixed));
   snap->view = (struct view) {
     .id = fixed->id,
     .size = fixed->size,
@@ -273,14 +272,14 @@ snapshot_punch (struct snapshot *snap, uint64_t start, uint64_t end)
 bool
 snapshot_complete (struct snapshot *snap, bool published)
 {
-  struct cbw_fill *fill = &snap->entry->fill;
+  struct cbw_job *job = &snap->entry->job;
 
   LOCK_FOR_SCOPE (&state_lock);
   if (snapshot_state (snap) != CBW_SNAPSHOT_LIVE &&
       !(published && snapshot_state (snap) == CBW_SNAPSHOT_HIDDEN))
     return false;
-  fill->end_ns = now_realtime_ns ();
-  atomic_store (&fill->state, CBW_FILL_COMPLETE);
+  job->end_ns = now_realtime_ns ();
+  atomic_store (&job->state, CBW_JOB_COMPLETE);
   atomic_store (&snap->complete, true);
   /* Before anybody is told: after a crash of the host it must not be taken
    * for one that was under way.  (Nothing happens if it is in memory.)
