@@ -55,7 +55,7 @@ mv "$tmp/target" "$tmp/aside"
 full=$(stat -c %s "$tmp/good")
 bitmaps=$(segment get "$tmp/good" bitmaps_offset)
 
-for size in 1 8 100 575 576 4095; do
+for size in 1 8 100 639 640 4095; do
     cp "$tmp/good" "$tmp/bad"
     truncate -s $size "$tmp/bad"
     refuse "$tmp/bad" "is"      # not a segment, or truncated
@@ -146,7 +146,7 @@ PY
 use "$tmp/empty"
 
 # -- Interrupted in the making, early and late
-for size in 576 4096 100000 $full; do
+for size in 640 4096 100000 $full; do
     cp "$tmp/good" "$tmp/unfinished"
     truncate -s "$size" "$tmp/unfinished"
     segment set "$tmp/unfinished" state 0

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <sys/stat.h>
 
 #include "engine-env.h"
@@ -43,6 +44,8 @@ serve (void)
   segment_env_serve (&segment, SIZE, CS);
   engine_init (&engine);
   table_attach (&engine.table, map_snapshot (&segment.map, 0));
+  generation_attach (&engine.generation,
+                     &map_header (&segment.map)->chain_generation);
   if (!segment.fresh)
     CHECK (restore_snapshots (&engine, &segment, env.disk.fake.size, &e) == 0);
   segment_env_publish (&segment);
@@ -131,6 +134,121 @@ static bool
 there (const char *name)
 {
   return access (target (name), F_OK) == 0;
+}
+
+static uint64_t
+generation (void)
+{
+  return atomic_load (&map_header (&segment.map)->chain_generation);
+}
+
+/* The chain's generation is even, and larger than it was at "before". */
+static void
+check_generation (uint64_t *before)
+{
+  CHECK_EQ (generation () % 2, 0);
+  CHECK (generation () > *before);
+  *before = generation ();
+}
+
+/* It changes with the chain, and never begins anew; a server that died in the
+ * middle of a change has left an odd one.
+ */
+static void
+test_generation (void)
+{
+  uint64_t last = 0;
+  struct segment other = SEGMENT_INIT;
+  struct error e;
+
+  start ();
+  CHECK_EQ (generation (), 0);
+  create ("a", SIZE);
+  check_generation (&last);
+  create ("b", SIZE);
+  check_generation (&last);
+  drop ("a");
+  check_generation (&last);
+  change (0);
+  CHECK_EQ (generation (), last);
+  vanish ();
+  CHECK (segment_look (&other, path, &e) == 0);
+  CHECK_EQ (map_header (&other.map)->chain_generation, last);
+  segment_close (&other, false);
+  serve ();
+  check_generation (&last);
+
+  last++;
+  atomic_store (&map_header (&segment.map)->chain_generation, last);
+  vanish ();
+  serve ();
+  check_generation (&last);
+  CHECK_EQ (find ("b")->state, CBW_SNAPSHOT_LIVE);
+
+  /* What others write there is not believed. */
+  atomic_store (&map_header (&segment.map)->chain_generation, 1);
+  drop ("b");
+  check_generation (&last);
+  end ();
+}
+
+static _Atomic (bool) stop_looking;
+
+static void
+read_states (uint32_t states[CBW_NR_SNAPSHOTS])
+{
+  unsigned i;
+
+  for (i = 0; i < CBW_NR_SNAPSHOTS; ++i)
+    states[i] = atomic_load_explicit (&map_snapshot (&segment.map, i)->state,
+                                      memory_order_relaxed);
+}
+
+/* Under one generation, which is even, the same snapshots are live. */
+static void *
+look (void *opaque)
+{
+  _Atomic (uint64_t) *shared = &map_header (&segment.map)->chain_generation;
+  uint32_t a[CBW_NR_SNAPSHOTS], b[CBW_NR_SNAPSHOTS];
+  unsigned *seen = opaque, i;
+  uint64_t before;
+
+  while (!atomic_load (&stop_looking)) {
+    before = atomic_load_explicit (shared, memory_order_acquire);
+    read_states (a);
+    read_states (b);
+    atomic_thread_fence (memory_order_acquire);
+    if (before % 2 == 1 ||
+        atomic_load_explicit (shared, memory_order_relaxed) != before)
+      continue;
+    ++*seen;
+    for (i = 0; i < CBW_NR_SNAPSHOTS; ++i)
+      CHECK ((a[i] == CBW_SNAPSHOT_LIVE) == (b[i] == CBW_SNAPSHOT_LIVE));
+  }
+  return NULL;
+}
+
+static void
+test_generation_reader (void)
+{
+  pthread_t reader;
+  unsigned seen = 0, i;
+
+  start ();
+  create ("a", SIZE);
+  atomic_store (&stop_looking, false);
+  CHECK (pthread_create (&reader, NULL, look, &seen) == 0);
+  for (i = 0; i < 200; ++i) {
+    create ("b", SIZE);
+    drop ("a");
+    create ("a", SIZE);
+    drop ("b");
+  }
+  atomic_store (&stop_looking, true);
+  CHECK (pthread_join (reader, NULL) == 0);
+  CHECK (seen > 0);
+  drop ("a");
+  end ();
 }
 
 static void
@@ -543,6 +661,8 @@ main (void)
   unit_start ();
   RUN (test_all_come_back);
   RUN (test_order);
+  RUN (test_generation);
+  RUN (test_generation_reader);
   RUN (test_reused_entry);
   RUN (test_create_again);
   RUN (test_grown_disk);

@@ -155,6 +155,12 @@ struct cbw_header {
 
   _Atomic (uint64_t) cells_used; /* of the write-back buffer; relaxed */
 
+  /* The chain's generation: odd while the chain of snapshots changes, see
+   * filters/cbw/snapshot/generation.h.
+   */
+  _Alignas (CBW_CACHE_LINE)
+  _Atomic (uint64_t) chain_generation;
+
   /* Claims of writes that change nothing (copy/unchanged.h): while there are
    * some, the source may have what a snapshot must not show.  Nobody counts
    * them here yet.
@@ -165,7 +171,7 @@ struct cbw_header {
   _Alignas (CBW_CACHE_LINE)
   struct cbw_source_identity source;
 };
-static_assert (sizeof (struct cbw_header) == 576, "cbw_header");
+static_assert (sizeof (struct cbw_header) == 640, "cbw_header");
 static_assert (sizeof (struct cbw_header) <= CBW_PAGE, "cbw_header");
 static_assert (offsetof (struct cbw_header, compat) == 176, "cbw_header");
 static_assert (offsetof (struct cbw_header, state) == 192, "cbw_header");

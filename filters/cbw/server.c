@@ -260,6 +260,8 @@ server_start (struct server *s, const struct params *p,
   };
   service_init (&s->service, p->threads);
   table_attach (&s->engine.table, map_snapshot (&s->segment.map, 0));
+  generation_attach (&s->engine.generation,
+                     &map_header (&s->segment.map)->chain_generation);
   s->engine.commands = (struct command_policy) {
     .allowed = p->commands, .target = p->target
   };

@@ -67,6 +67,7 @@ engine_init (struct engine *e)
   gate_init (&e->gate);
   hold_init (&e->hold, &e->gate, &e->copier);
   chain_head_init (&e->chain);
+  generation_init (&e->generation);
   copier_init (&e->copier);
   fill_init (&e->fill, &e->chain, &e->copier);
   writeback_init (&e->writeback, &e->chain);
@@ -126,6 +127,7 @@ engine_free (struct engine *e)
   table_destroy (&e->table);
   hold_destroy (&e->hold);
   gate_destroy (&e->gate);
+  generation_destroy (&e->generation);
   pthread_mutex_destroy (&e->control);
 }
 
@@ -323,9 +325,12 @@ engine_commit_snapshot (struct engine *e, uint64_t number,
     error_set_errno (error, ENOMEM, "snapshot \"%s\"", snap->fixed.name);
   else if ((!is_new || cut_check (e, snap, error) == 0) &&          /* H2 */
            hold_commit (&e->hold, number, error) == 0) {
+    snap->generation = &e->generation;
+    generation_begin (&e->generation);                              /* E1 */
     set_chain (e, chain);
     if (is_new)
-      snapshot_set_state (snap, CBW_SNAPSHOT_LIVE);
+      snapshot_set_state (snap, CBW_SNAPSHOT_LIVE);                 /* E2 */
+    generation_end (&e->generation);                                /* E3 */
     *held_ns = hold_committed (&e->hold);
     return 0;
   }
@@ -383,12 +388,14 @@ engine_drop_snapshot (struct engine *e, struct snapshot *snap,
    */
   else if (hold_alone (e, hold_ns, &number, error) == 0 &&
            hold_commit (&e->hold, number, error) == 0) {
+    generation_begin (&e->generation);                              /* E1 */
     if (snap)
-      snapshot_hide (snap);
+      snapshot_hide (snap);                                         /* E2 */
     /* Readers of a complete backup must read its image from now on. */
     for (i = 0; i < *nr_gone; ++i)
       atomic_store (&gone[i]->state, CBW_SNAPSHOT_HIDDEN);
     set_chain (e, chain);
+    generation_end (&e->generation);                                /* E3 */
     hold_committed (&e->hold);
     return 0;
   }

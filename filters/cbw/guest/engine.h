@@ -21,6 +21,7 @@
 #include "snapshot/chain.h"
 #include "snapshot/closer.h"
 #include "snapshot/command-policy.h"
+#include "snapshot/generation.h"
 #include "snapshot/table.h"
 #include "writeback/writeback.h"
 
@@ -33,6 +34,7 @@ struct engine {
   struct gate gate;
   struct hold hold;             /* of the gate, when it is closed */
   struct chain_head chain;
+  struct generation generation; /* of the chain, for readers of the segment */
   struct copier copier;
   struct fill fill;
   struct writeback writeback;

@@ -57,13 +57,14 @@ describe (struct cbw_snapshot *fixed, const struct create_params *p,
   atomic_init (&fixed->state, CBW_SNAPSHOT_RESERVED);
 }
 
-/* Reserve entry i in the segment: what a server that dies here has begun is
+/* Reserve the entry in the segment: what a server that dies here has begun is
  * undone by the next.
  */
 static void
-reserve (struct cbw_snapshot *entry, struct cbw_snapshot *fixed,
-         const struct create_params *p)
+reserve (struct engine *engine, struct cbw_snapshot *entry,
+         struct cbw_snapshot *fixed, const struct create_params *p)
 {
+  generation_bump (&engine->generation);                        /* E4 */
   memset (entry, 0, sizeof *entry);
   fixed->sum = snaptab_sum (fixed);
   memcpy (entry, fixed, offsetof (struct cbw_snapshot, state));
@@ -155,7 +156,7 @@ create_snapshot (struct engine *engine, struct segment *segment,
   case TABLE_RESERVED: break;
   }
 
-  reserve (map_snapshot (&segment->map, i), &fixed, p);
+  reserve (engine, map_snapshot (&segment->map, i), &fixed, p);
   if (segment_allocate_bitmaps (segment, i, e) == -1)
     goto undo;
   snap = snapshot_new (&segment->map, i, &fixed);

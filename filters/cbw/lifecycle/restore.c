@@ -352,6 +352,7 @@ restore_snapshots (struct engine *engine, struct segment *segment,
   LOCK_FOR_SCOPE (&engine->control);
   if (engine->table.next_id < h->next_snapshot_id)
     engine->table.next_id = h->next_snapshot_id;
+  generation_bump (&engine->generation);                        /* E5 */
   collect (engine, m, found);
   if (restore_chain (engine, m, found, e) == -1)
     return -1;

@@ -16,6 +16,7 @@
 
 #include "segment/snaptab.h"
 #include "snapshot/closer.h"
+#include "snapshot/generation.h"
 #include "snapshot/snapshot.h"
 #include "snapshot/target.h"
 #include "utils/cleanup.h"
@@ -80,6 +81,9 @@ snapshot_end (struct snapshot *snap)
 {
   const bool nbd = snap->fixed.target_kind == CBW_TARGET_NBD;
 
+  /* Before what readers may hold is used for something else. */
+  if (atomic_load (&snap->retired) && snap->generation)
+    generation_bump (snap->generation);                         /* E4 */
   if (atomic_load (&snap->retired) && !snapshot_is_complete (snap))
     target_discard (&snap->fixed, snap->target);
   if (snap->view.store != snap->target)

@@ -49,6 +49,9 @@ struct snapshot {
    */
   _Atomic (bool) retired;
 
+  /* The chain's, once it has been in the chain; NULL before. */
+  struct generation *generation;
+
   /* Who ends it when the last reference has gone (closer.h); NULL: the
    * thread that gives that back.
    */
