@@ -172,7 +172,7 @@ test_generation (void)
   change (0);
   CHECK_EQ (generation (), last);
   vanish ();
-  CHECK (segment_look (&other, path, &e) == 0);
+  CHECK (segment_look (&other, segment_env.path, &e) == 0);
   CHECK_EQ (map_header (&other.map)->chain_generation, last);
   segment_close (&other, false);
   serve ();
@@ -474,7 +474,8 @@ make_result (struct cbw_snapshot *entry, const char *name)
 {
   strcpy (entry->name, name);
   entry->options.backup = 1;
-  entry->fill.state = CBW_FILL_COMPLETE;
+  entry->job.kind = CBW_JOB_BACKUP;
+  atomic_store (&entry->job.state, CBW_JOB_COMPLETE);
   entry->sum = snaptab_sum (entry);
 }
 
@@ -498,7 +499,7 @@ test_replaced (void)
   CHECK_EQ (used (), 2);
   CHECK (!table_result (&engine.table, old, name));
   CHECK (table_result (&engine.table, other, name));
-  CHECK_EQ (find ("new")->fill.state, CBW_FILL_NONE);
+  CHECK_EQ (find ("new")->job.kind, CBW_JOB_NONE);
   drop ("new");
   drop ("other");
   CHECK (unlink (target ("a")) == 0 && unlink (target ("b")) == 0);
@@ -595,7 +596,8 @@ test_unknown_job (void)
   serve ();
   CHECK (restore_backups (&engine, &e) == 0);
   CHECK_EQ (find ("a")->state, CBW_SNAPSHOT_LIVE);
-  CHECK (view_read (&engine, &env.source, find ("a")->id, &now, 1, 0) == 0);
+  CHECK (serve_read (&engine, &env.source.image, find ("a")->id, &now, 1,
+                     0) == 0);
   CHECK_EQ (now, old);
   CHECK (fill_control (&engine.fill, find ("a")->id, CBW_JOB_PAUSE, 0,
                        &e) == -1);
@@ -645,7 +647,7 @@ test_damaged_job (void)
     atomic_store (&entry->job.state, n == 2 ? CBW_JOB_FAILED + 1 :
                   CBW_JOB_RUNNING);
     vanish ();
-    CHECK (segment_serve (&segment, path, SIZE, CS, 0, &e) == 0);
+    segment_env_serve (&segment, SIZE, CS);
     engine_init (&engine);
     table_attach (&engine.table, map_snapshot (&segment.map, 0));
     CHECK (restore_snapshots (&engine, &segment, SIZE, &e) == -1);
