@@ -22,6 +22,9 @@ struct nbdkit_extents {
   struct nbdkit_extent x[EXTENTS_MAX];
 };
 
+int cbw_debug_copy, cbw_debug_claims, cbw_debug_cut, cbw_debug_end,
+  cbw_debug_backup, cbw_debug_takeover;
+
 void
 nbdkit_error (const char *fmt, ...)
 {
@@ -29,17 +32,25 @@ nbdkit_error (const char *fmt, ...)
 }
 
 void
-nbdkit_debug (const char *fmt, ...)
+log_error (const char *fmt, ...)
+{
+  (void) fmt;                   /* the same */
+}
+
+void
+log_debug (const char *fmt, ...)
 {
   (void) fmt;
 }
 
-int
-nbdkit_nanosleep (unsigned sec, unsigned nsec)
+bool
+patience_sleep (uint64_t ns)
 {
-  const struct timespec ts = { .tv_sec = sec, .tv_nsec = nsec };
+  const struct timespec ts = {
+    .tv_sec = (time_t) (ns / NS_PER_SEC), .tv_nsec = (long) (ns % NS_PER_SEC)
+  };
 
-  return nanosleep (&ts, NULL);
+  return nanosleep (&ts, NULL) == 0;
 }
 
 struct nbdkit_extents *

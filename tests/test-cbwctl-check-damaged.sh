@@ -44,6 +44,7 @@ def summed (i, offset, data):
 {
     "magic": lambda: poke (0, b"X"),
     "version": lambda: poke (8, b"\x09"),
+    "incompat": lambda: poke (184, b"\x20"),
     "geometry": lambda: poke (20, b"\x09"),
     "state": lambda: poke (192, b"\x07"),
     "counter": lambda: poke (192 + 3 * 64 + 8, b"\xff" * 4),
@@ -91,6 +92,7 @@ finds ()
 
 finds magic "is not a segment"
 finds version "is a segment of another version"
+finds incompat "is a segment with features that this program does not know"
 finds geometry "checksum of its header is wrong"
 finds state "the server's state is 7"
 finds counter "requests cannot have read"

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
 # A folder includes only those that docs/architecture.md has before it;
-# common/ knows neither nbdkit nor, but for three files, libnbd; and only cbw.c
-# speaks in nbdkit's callbacks.
+# common/ knows neither nbdkit nor, but for three files, libnbd; of the filter,
+# only below/ and what has no folder knows nbdkit; and only cbw.c speaks in
+# nbdkit's callbacks.
 
 . ./functions.sh
 set -e
@@ -60,5 +61,7 @@ mapfile -t files < <(find common filters plugins tools -name '*.[ch]' \
                           ! -name 'nbd-command.*' ! -name 'nbd-conn.*' \
                           ! -name 'nbd-handle.*')
 none '<libnbd\.h>' "${files[@]}"
+mapfile -t files < <(find filters/cbw/*/ -name '*.[ch]' ! -path '*/below/*')
+none '<nbdkit-|\<nbdkit_[a-z_]+ \(' "${files[@]}"
 mapfile -t files < <(find filters -name '*.[ch]' ! -name cbw.c)
 none 'struct nbdkit_filter|NBDKIT_REGISTER_FILTER' "${files[@]}"

@@ -33,6 +33,7 @@
 #include <nbdkit-filter.h>
 
 #include "below/disk.h"
+#include "below/patience.h"
 #include "below/plugin.h"
 #include "below/source.h"
 #include "guest/engine.h"
@@ -191,11 +192,11 @@ static bool
 end_server (void)
 {
   server_stop (&server);
-  if (!server_join (&server, now_monotonic_ns () + copier_patience_ns ()))
+  if (!server_join (&server, now_monotonic_ns () + patience_at_stop_ns ()))
     return false;
   server_free (&server);
   disk_stop (&disk);
-  if (!disk_join (&disk, now_monotonic_ns () + copier_patience_ns ()))
+  if (!disk_join (&disk, now_monotonic_ns () + patience_at_stop_ns ()))
     return false;
   disk_free (&disk);
   return true;

@@ -16,6 +16,7 @@
 
 #include <nbdkit-filter.h>
 
+#include "below/patience.h"
 #include "guest/suspects.h"
 #include "image/nbd/nbd.h"
 #include "lifecycle/access.h"
@@ -227,7 +228,7 @@ serve_segment (struct server *s, const struct params *p,
 static bool
 join_threads (struct server *s)
 {
-  const uint64_t until = now_monotonic_ns () + copier_patience_ns ();
+  const uint64_t until = now_monotonic_ns () + patience_at_stop_ns ();
   bool ended = service_join (&s->service, until);
 
   ended = engine_join (&s->engine, until) && ended;

@@ -10,9 +10,8 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-#include <nbdkit-filter.h>
-
 #include "backup/fill-job.h"
+#include "below/log.h"
 #include "copy/piece.h"
 #include "utils/clock.h"
 #include "utils/rounding.h"
@@ -97,10 +96,10 @@ job_error (struct fill *f, struct fill_job *job, bool is_read,
   if (policy == CBW_FILL_ENOSPC)
     policy = full ? CBW_FILL_STOP : CBW_FILL_REPORT;
   if (policy != CBW_FILL_IGNORE || atomic_load (&fill_of (job)->errors) == 0)
-    nbdkit_error ("cbw: backup \"%s\": at offset %" PRIu64 ": %s%s",
-                  job->snap->fixed.name, offset, e->msg,
-                  policy == CBW_FILL_STOP ? "; it waits to be resumed" :
-                  policy == CBW_FILL_IGNORE ? "; it will try again" : "");
+    log_error ("cbw: backup \"%s\": at offset %" PRIu64 ": %s%s",
+               job->snap->fixed.name, offset, e->msg,
+               policy == CBW_FILL_STOP ? "; it waits to be resumed" :
+               policy == CBW_FILL_IGNORE ? "; it will try again" : "");
   job_record (job, e->num, is_read, offset);
   job->failed = true;
   if (policy == CBW_FILL_REPORT)

@@ -11,11 +11,10 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-#include <nbdkit-filter.h>
-
 #include "backup/fill-job.h"
 #include "backup/fill.h"
 #include "backup/settle.h"
+#include "below/log.h"
 #include "copy/piece.h"
 #include "snapshot/target.h"
 #include "utils/cleanup.h"
@@ -120,6 +119,8 @@ complete_backup (struct fill *f, struct fill_job *job)
     }
     complete = r == 0 && snapshot_complete (snap, published);       /* F7 */
   }
+  LOG_WATCH (backup, "\"%s\": %s", snap->fixed.name,
+             complete ? "complete" : r == 0 ? "not wanted" : e.msg);
   pthread_mutex_lock (&f->lock);
   job->finishing = false;
   if (complete && !job->ended)
@@ -130,7 +131,7 @@ complete_backup (struct fill *f, struct fill_job *job)
     /* Whatever the policy: the kernel reports once that it could not write
      * something, and forgets it.  To try again would be to believe it.
      */
-    nbdkit_error ("cbw: backup \"%s\": %s", snap->fixed.name, e.msg);
+    log_error ("cbw: backup \"%s\": %s", snap->fixed.name, e.msg);
     snapshot_break (snap, CBW_BROKEN_TARGET, e.num, 0, e.msg);
     job_record (job, e.num, false, 0);
     job_fail (f, job);
@@ -167,6 +168,9 @@ settle_piece (struct fill *f, struct fill_job *job, void *buf)
       end = min_u64 (end, start + max_u64 (ZEROES / cs, length));
   }
   r = settle_range (&s, start, end, hole, &e);
+  LOG_WATCH (backup, "\"%s\": clusters %" PRIu64 " to %" PRIu64 "%s: %s",
+             job->snap->fixed.name, start, end, hole ? ", a hole" : "",
+             r == 0 ? "settled" : e.msg);
   pthread_mutex_lock (&f->lock);
 
   job->budget += (int64_t) (length * cs);
@@ -291,10 +295,10 @@ fill_add (struct fill *f, struct snapshot *snap, struct error *e)
   int r;
 
   if (has_unknown_job (snap))
-    nbdkit_error ("cbw: snapshot \"%s\" has a job that this program does not "
-                  "know (kind %" PRIu32 "): the snapshot is kept, and the job "
-                  "is left to the newer nbdkit-cbw that began it",
-                  snap->fixed.name, snap->fixed.job.kind);
+    log_error ("cbw: snapshot \"%s\" has a job that this program does not "
+               "know (kind %" PRIu32 "): the snapshot is kept, and the job "
+               "is left to the newer nbdkit-cbw that began it",
+               snap->fixed.name, snap->fixed.job.kind);
   if (snap->fixed.job.kind != CBW_JOB_BACKUP || state == CBW_JOB_COMPLETE ||
       state == CBW_JOB_FAILED)
     return 0;

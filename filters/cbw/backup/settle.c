@@ -8,8 +8,6 @@
 
 #include <errno.h>
 
-#include <nbdkit-filter.h>
-
 #include "backup/settle.h"
 #include "copy/piece.h"
 #include "image/image.h"

@@ -9,8 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <nbdkit-filter.h>
-
+#include "below/patience.h"
 #include "below/proof.h"
 #include "utils/cleanup.h"
 #include "utils/clock.h"
@@ -67,7 +66,7 @@ proof_end (struct proof *p, struct image *disk, struct image *own,
   if (before == NULL || failed || (now = malloc (p->count)) == NULL)
     return PROOF_NONE;
   for (i = 0; r == PROOF_APART && i < PROOF_LOOKS; ++i) {           /* P4 */
-    if (i > 0 && nbdkit_nanosleep (0, PROOF_PAUSE) == -1)
+    if (i > 0 && !patience_sleep (PROOF_PAUSE))
       return PROOF_NONE;
     r = look_once (p, disk, own, offset, data, now);
   }

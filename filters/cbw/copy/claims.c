@@ -10,6 +10,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "below/log.h"
 #include "copy/claims.h"
 #include "utils/cleanup.h"
 #include "utils/clock.h"
@@ -27,6 +28,8 @@ add_claim (struct copier *c, struct copy_claim *mine)
   mine->number = c->nr_claims++;
   mine->next = c->claims;
   c->claims = mine;
+  LOG_WATCH (claims, "clusters %" PRIu64 " to %" PRIu64 " for \"%s\"",
+             mine->need.start, mine->need.end, mine->need.by->fixed.name);
 }
 
 /* Wait until "other" is gone, or smaller; no longer than until timeout_ns
@@ -67,6 +70,8 @@ claim_needed (struct copier *c, const struct copy_job *job, uint64_t start,
     if (other->need.start <= need->start && need->start < other->need.end) {
       if (job->nr_claims > 0)
         return CLAIM_OTHERS;
+      LOG_WATCH (claims, "clusters %" PRIu64 " to %" PRIu64 " are claimed: a "
+                 "guest waits", other->need.start, other->need.end);
       if (!wait_for (c, other, since, need->by->fixed.options.timeout_ns))
         return CLAIM_LATE;
       goto again;
@@ -88,6 +93,7 @@ copy_claim_free (struct copier *c, struct snapshot *snap,
 
   LOCK_FOR_SCOPE (&c->lock);
  again:
+  need->by = snap;
   need->start = snapshot_next_unsettled (snap, start, end);
   if (need->start == end)
     return false;
@@ -100,7 +106,6 @@ copy_claim_free (struct copier *c, struct snapshot *snap,
     if (other->need.start > need->start)
       need->end = min_u64 (need->end, other->need.start);
   }
-  need->by = snap;
   add_claim (c, mine);
   return true;
 }

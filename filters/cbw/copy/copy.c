@@ -5,19 +5,14 @@
 #include <config.h>
 
 #include <errno.h>
+#include <inttypes.h>
 
-#include <nbdkit-filter.h>
-
+#include "below/log.h"
 #include "copy/claims.h"
 #include "copy/copy.h"
 #include "copy/unchanged.h"
 #include "utils/clock.h"
 #include "utils/rounding.h"
-
-/* How long the server waits for what is stuck when it stops, in seconds, all
- * in all: nbdkit -D cbw.stuck_wait=SECS.
- */
-NBDKIT_DLL_PUBLIC int cbw_debug_stuck_wait = 25;
 
 /* A hole in the source is claimed by so much at a time if it must be
  * written to the target.
@@ -34,12 +29,6 @@ copier_init (struct copier *c)
   atomic_init (&c->unchanged, 0);
   piece_pool_init (&c->buffers);
   timed_init (&c->timed, &c->buffers);
-}
-
-uint64_t
-copier_patience_ns (void)
-{
-  return (uint64_t) cbw_debug_stuck_wait * NS_PER_SEC;
 }
 
 void
@@ -211,15 +200,26 @@ copy_next (struct copier *c, struct copy_job *job, uint64_t *start,
   }
   *start = mine->need.start;
   hole = job->sparse && find_hole (c, job, mine);
-  if (copy_claimed (c, job, mine, hole, since, &unchanged, &e) == -1)
+  if (copy_claimed (c, job, mine, hole, since, &unchanged, &e) == -1) {
+    LOG_WATCH (copy, "clusters %" PRIu64 " to %" PRIu64 ", for \"%s\": %s",
+               mine->need.start, mine->need.end, mine->need.by->fixed.name,
+               e.msg);
     result = copy_failed (job, mine, &e, err);
+  }
   else if (unchanged) {
+    LOG_WATCH (copy, "clusters %" PRIu64 " to %" PRIu64 ", for \"%s\": the "
+               "guest does not change them", mine->need.start, mine->need.end,
+               mine->need.by->fixed.name);
     *start = mine->need.end;
     unchanged_keep (c, job);                                        /* U1 */
     if (job->nr_claims == COPY_UNCHANGED_MAX)
       stop_comparing (c, job, start);
     return COPY_DONE;
   }
+  else
+    LOG_WATCH (copy, "clusters %" PRIu64 " to %" PRIu64 ", for \"%s\": %s",
+               mine->need.start, mine->need.end, mine->need.by->fixed.name,
+               hole ? "a hole" : "copied");
   copy_claim_release (c, mine);
   return result;
 }

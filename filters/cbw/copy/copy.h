@@ -67,9 +67,6 @@ struct copier {
 
 extern void copier_init (struct copier *c);
 
-/* How long the end of the server waits for what is stuck. */
-extern uint64_t copier_patience_ns (void);
-
 /* As in threads.h, for copies that were given up and are still under way: the
  * snapshots and the source must stay until they have ended.
  */

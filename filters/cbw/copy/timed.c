@@ -10,8 +10,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include <nbdkit-filter.h>
-
+#include "below/log.h"
 #include "copy/timed.h"
 #include "utils/cleanup.h"
 #include "utils/clock.h"
@@ -223,7 +222,7 @@ timed_stop (struct timed_pool *pool)
     n = pool->workers.started - pool->idle;
   }
   if (n > 0)
-    nbdkit_error ("cbw: waiting for %u copies that took too long", n);
+    log_error ("cbw: waiting for %u copies that took too long", n);
 }
 
 bool

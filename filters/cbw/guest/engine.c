@@ -6,10 +6,11 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <string.h>
 
-#include <nbdkit-filter.h>
-
+#include "below/log.h"
+#include "below/patience.h"
 #include "guest/cut.h"
 #include "guest/engine.h"
 #include "utils/clock.h"
@@ -103,7 +104,7 @@ leave (struct thread_group *g, const char *what)
   const unsigned n = thread_group_leave (g);
 
   if (n > 0)
-    nbdkit_error ("cbw: %u %s; leaving them", n, what);
+    log_error ("cbw: %u %s; leaving them", n, what);
 }
 
 void
@@ -246,7 +247,7 @@ engine_guest_begin (struct engine *e, struct image *source,
       atomic_fetch_add (&e->stalled, 1);
     }
     /* Nobody tells of what other programs free: look again and again. */
-    if (nbdkit_nanosleep (0, STALL_INTERVAL) == -1) {
+    if (!patience_sleep (STALL_INTERVAL)) {
       result = COPY_FAILED;
       err = ESHUTDOWN;          /* the server ends, or the guest is gone */
       break;
@@ -330,6 +331,8 @@ engine_commit_snapshot (struct engine *e, uint64_t number,
     set_chain (e, chain);
     if (is_new)
       snapshot_set_state (snap, CBW_SNAPSHOT_LIVE);                 /* E2 */
+    LOG_WATCH (cut, "hold %" PRIu64 ": snapshot \"%s\" is in the chain",
+               number, snap->fixed.name);
     generation_end (&e->generation);                                /* E3 */
     *held_ns = hold_committed (&e->hold);
     return 0;

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <inttypes.h>
 
+#include "below/log.h"
 #include "below/source.h"
 #include "guest/guest.h"
 #include "utils/cleanup.h"
@@ -54,16 +55,16 @@ guest_prepare (struct guest *g, struct disk *disk, nbdkit_next *next)
    * (cut.h).
    */
   if (disk_look (disk, &e) == -1) {
-    nbdkit_error ("cbw: %s", e.msg);
+    log_error ("cbw: %s", e.msg);
     return 0;
   }
   if (disk->backend == NULL || g->size == disk_size (disk) || g->proven)
     return 0;
-  nbdkit_error ("cbw: this connection has a disk of %" PRIu64 " bytes, and "
-                "another at the same time has one of %" PRIu64 "; if it was "
-                "resized just now, connect again; if not the plugin gives each "
-                "connection a disk of its own, and cannot be protected",
-                g->size, disk_size (disk));
+  log_error ("cbw: this connection has a disk of %" PRIu64 " bytes, and "
+             "another at the same time has one of %" PRIu64 "; if it was "
+             "resized just now, connect again; if not the plugin gives each "
+             "connection a disk of its own, and cannot be protected",
+             g->size, disk_size (disk));
   return -1;
 }
 
@@ -83,10 +84,10 @@ static void
 guest_is_apart (struct engine *engine, struct disk *disk, uint64_t offset)
 {
   if (!atomic_exchange (&disk->apart, true))
-    nbdkit_error ("cbw: this plugin gives each connection a disk (or a cache) "
-                  "of its own: no snapshot can be taken of a guest's disk "
-                  "(what it wrote at offset %" PRIu64 " is not there for "
-                  "another connection)", offset);
+    log_error ("cbw: this plugin gives each connection a disk (or a cache) "
+               "of its own: no snapshot can be taken of a guest's disk "
+               "(what it wrote at offset %" PRIu64 " is not there for "
+               "another connection)", offset);
   engine_lose_source (engine, offset, "the plugin gives each connection a disk "
                       "of its own, so it is not of the disk that a guest has");
 }

@@ -15,8 +15,6 @@
 
 #include <stdint.h>
 
-#include <nbdkit-filter.h>
-
 #include "below/disk.h"
 #include "below/proof.h"
 #include "guest/engine.h"

@@ -9,8 +9,10 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <time.h>
 
+#include "below/log.h"
 #include "guest/hold.h"
 #include "segment/layout.h"
 #include "utils/cleanup.h"
@@ -71,6 +73,8 @@ let_go (struct hold *h)
 {
   h->state = HOLD_NONE;
   gate_open (h->gate);
+  LOG_WATCH (cut, "hold %" PRIu64 ": guests continue after %.3f ms", h->number,
+             (double) (now_monotonic_ns () - h->since) / NS_PER_MS);
 }
 
 static int
@@ -108,6 +112,8 @@ hold_begin (struct hold *h, uint64_t hold_ns, uint64_t lease_ns,
     let_go (h);
     return -1;
   }
+  LOG_WATCH (cut, "hold %" PRIu64 ": %s", *number,
+             r == 0 ? "guests are held" : error->msg);
   return r;
 }
 

@@ -15,8 +15,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include <nbdkit-filter.h>
-
+#include "below/patience.h"
 #include "guest/inflight.h"
 #include "utils/cleanup.h"
 #include "utils/clock.h"
@@ -233,7 +232,7 @@ inflight_begin (struct inflight *f, uint64_t offset, uint64_t count,
   if (f->records == NULL || f->local)
     return 0;
   while ((*record = claim_record (f)) == NULL)                      /* I1 */
-    if (nbdkit_nanosleep (0, INFLIGHT_INTERVAL) == -1)
+    if (!patience_sleep (INFLIGHT_INTERVAL))
       return ESHUTDOWN;
   write_record (*record, offset, count, CBW_INFLIGHT_UNDER_WAY);
   return 0;

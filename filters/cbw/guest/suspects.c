@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <inttypes.h>
 
+#include "below/log.h"
 #include "copy/piece.h"
 #include "guest/suspects.h"
 #include "utils/cleanup.h"
@@ -63,9 +64,9 @@ copy_piece (struct engine *e, struct snapshot *snap, uint64_t start,
       is_readable (e, snap, start, end))
     return -1;
   if (end - start == 1) {
-    nbdkit_error ("cbw: snapshot \"%s\" will have no data at offset %" PRIu64
-                  ": the disk cannot be read there", snap->fixed.name,
-                  start * snap->view.cluster_size);
+    log_error ("cbw: snapshot \"%s\" will have no data at offset %" PRIu64
+               ": the disk cannot be read there", snap->fixed.name,
+               start * snap->view.cluster_size);
     bitmap_clear (&snap->view.access, start, end);
     return 0;
   }

@@ -10,8 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include <nbdkit-filter.h>
-
+#include "below/log.h"
 #include "lifecycle/access.h"
 #include "lifecycle/lifecycle.h"
 #include "segment/segment-server.h"
@@ -170,7 +169,7 @@ create_snapshot (struct engine *engine, struct segment *segment,
   snap->closer = &engine->closer;
   /* Live already: without threads to fill it, it waits for a restart. */
   if (fill_add (&engine->fill, snap, &ignored) == -1)
-    nbdkit_error ("cbw: %s", ignored.msg);
+    log_error ("cbw: %s", ignored.msg);
   snapshot_unref (snap);        /* the chain has its own */
   return 0;
 

@@ -7,8 +7,7 @@
 #include <errno.h>
 #include <inttypes.h>
 
-#include <nbdkit-filter.h>
-
+#include "below/log.h"
 #include "lifecycle/lifecycle.h"
 #include "segment/slots.h"
 #include "snapshot/target.h"
@@ -115,7 +114,7 @@ release_complete (struct engine *engine, uint64_t hold_ns)
     r = leave_chain (engine, NULL, hold_ns, &left, &e);             /* F8 */
   }
   if (r == -1)
-    nbdkit_debug ("cbw: %s", e.msg); /* again in a moment */
+    log_debug ("cbw: %s", e.msg); /* again in a moment */
   else if (left.nr > 0)         /* others may have kept something for it */
     tidy_current (engine, 0);
 }
@@ -178,10 +177,10 @@ drop_orphans (struct engine *engine, struct segment *segment,
   {
     LOCK_FOR_SCOPE (&engine->control);
     while ((snap = find_orphan (engine, segment, alive, opaque)) != NULL) {
-      nbdkit_debug ("cbw: dropping snapshot \"%s\": its owner is gone",
-                    snap->fixed.name);
+      log_debug ("cbw: dropping snapshot \"%s\": its owner is gone",
+                 snap->fixed.name);
       if (leave_chain (engine, snap, QUIET_HOLD, &left, &e) == -1) {
-        nbdkit_debug ("cbw: %s", e.msg); /* the same */
+        log_debug ("cbw: %s", e.msg); /* the same */
         break;
       }
       any = true;
@@ -201,6 +200,6 @@ end_orphan_hold (struct engine *engine, const struct segment *segment,
   if (!hold_of_client (&engine->hold, &number, &holder) ||
       !owner_is_gone (segment, holder, alive, opaque))
     return;
-  nbdkit_debug ("cbw: guests continue: the client that held them is gone");
+  log_debug ("cbw: guests continue: the client that held them is gone");
   hold_end (&engine->hold, number);
 }

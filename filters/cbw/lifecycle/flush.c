@@ -9,8 +9,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include <nbdkit-filter.h>
-
+#include "below/log.h"
 #include "image/image.h"
 #include "lifecycle/flush.h"
 #include "utils/threads.h"
@@ -55,7 +54,7 @@ flush_start (struct chain_head *head)
   size_t i;
 
   if (f == NULL) {
-    nbdkit_error ("cbw: cannot flush the targets: %m");
+    log_error ("cbw: cannot flush the targets: %m");
     chain_put (chain);
     return NULL;
   }
@@ -84,14 +83,14 @@ is_known (const struct flush *f, size_t i)
   const char *name = f->chain->snaps[i]->fixed.name;
 
   if (!atomic_load (&job->done)) {
-    nbdkit_error ("cbw: snapshot \"%s\": its target has not been flushed in "
-                  "time, and may not be whole if this host goes down", name);
+    log_error ("cbw: snapshot \"%s\": its target has not been flushed in "
+               "time, and may not be whole if this host goes down", name);
     return false;
   }
   if (job->r == 0)
     return true;
   if (job->e.num == ESHUTDOWN) { /* not the target's fault: it was given up */
-    nbdkit_error ("cbw: snapshot \"%s\": %s", name, job->e.msg);
+    log_error ("cbw: snapshot \"%s\": %s", name, job->e.msg);
     return false;
   }
   chain_lose_target (f->chain, i, &job->e);

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "below/log.h"
 #include "lifecycle/lifecycle.h"
 #include "segment/snaptab.h"
 #include "snapshot/target.h"
@@ -185,6 +186,8 @@ collect (struct engine *engine, const struct cbw_map *m, struct found *found)
 
   for (i = 0; i < CBW_NR_SNAPSHOTS; ++i)
     if (state_of (&found->copies[i]) == CBW_SNAPSHOT_RESERVED) {
+      LOG_WATCH (takeover, "entry %u: \"%s\" was being made", i,
+                 found->copies[i].name);
       undo_reservation (&found->copies[i]);
       atomic_store (&map_snapshot (m, i)->state, CBW_SNAPSHOT_EMPTY);
     }
@@ -192,13 +195,18 @@ collect (struct engine *engine, const struct cbw_map *m, struct found *found)
     copy = found->in_use[j];
     i = index_of (found, copy);
     hidden = state_of (copy) == CBW_SNAPSHOT_HIDDEN;
+    LOG_WATCH (takeover, "entry %u: \"%s\" (id %" PRIu64 "), state %d", i,
+               copy->name, copy->id, (int) state_of (copy));
     if (is_left_over (copy, kept > 0) || is_replaced (found, j)) {
+      LOG_WATCH (takeover, "entry %u: nobody needs it", i);
       if (!snaptab_is_complete (copy))
         target_discard (copy, NULL);
       atomic_store (&map_snapshot (m, i)->state, CBW_SNAPSHOT_EMPTY);
     }
-    else if (snaptab_is_complete (copy))
+    else if (snaptab_is_complete (copy)) {
+      LOG_WATCH (takeover, "entry %u: the result of a backup is kept", i);
       table_adopt (&engine->table, i, copy, TABLE_KEPT, hidden);
+    }
     else {
       table_adopt (&engine->table, i, copy, TABLE_USED, hidden);
       atomic_store (&map_snapshot (m, i)->stalled_until_ns, 0);

@@ -9,8 +9,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include <nbdkit-filter.h>
-
+#include "below/log.h"
 #include "service/serve.h"
 #include "utils/rounding.h"
 #include "view/read.h"
@@ -82,7 +81,7 @@ serve_read (struct engine *e, struct image *source, uint64_t id, void *buf,
                   part.from, part.to - part.from);
   r = view_read_rest (&after->views, k, &part, buf, count, offset, &error);
   if (error.num != 0)
-    nbdkit_error ("cbw: %s", error.msg);
+    log_error ("cbw: %s", error.msg);
   return r;
 }
 

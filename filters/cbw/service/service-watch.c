@@ -9,8 +9,7 @@
 
 #include <inttypes.h>
 
-#include <nbdkit-filter.h>
-
+#include "below/log.h"
 #include "lifecycle/lifecycle.h"
 #include "segment/liveness.h"
 #include "service/service.h"
@@ -70,7 +69,7 @@ reap (struct service *s)
   if (n > 0) {
     atomic_fetch_add_explicit (&map_header (&s->segment->map)->reaped, n,
                                memory_order_relaxed);
-    nbdkit_debug ("cbw: took %u slots from clients that are gone", n);
+    log_debug ("cbw: took %u slots from clients that are gone", n);
   }
 }
 
@@ -81,10 +80,10 @@ say_hung (struct service *s, uint64_t id)
   const int i = chain_find (chain, id);
 
   if (i >= 0)
-    nbdkit_error ("cbw: snapshot \"%s\": %d reads have waited for more than a "
-                  "second: its target, or the disk, does not answer; others "
-                  "fail until it does", chain->snaps[i]->fixed.name,
-                  POOL_HUNG_MANY);
+    log_error ("cbw: snapshot \"%s\": %d reads have waited for more than a "
+               "second: its target, or the disk, does not answer; others "
+               "fail until it does", chain->snaps[i]->fixed.name,
+               POOL_HUNG_MANY);
 }
 
 /* How many slots wait that no thread is about to take? */
@@ -114,8 +113,8 @@ watch_look (struct service *s)
   if (n > 0) {
     atomic_fetch_add_explicit (&map_header (m)->reaped, n,
                                memory_order_relaxed);
-    nbdkit_debug ("cbw: took %u slots back from clients that do not look at "
-                  "the reply", n);
+    log_debug ("cbw: took %u slots back from clients that do not look at "
+               "the reply", n);
   }
   if (now >= s->next_reap) {
     s->next_reap = now + REAP_INTERVAL;

@@ -11,8 +11,7 @@
 #include <limits.h>
 #include <string.h>
 
-#include <nbdkit-filter.h>
-
+#include "below/log.h"
 #include "lifecycle/lifecycle.h"
 #include "request/client.h"
 #include "service/commands.h"
@@ -230,7 +229,7 @@ service_start (struct service *s)
   if (r == 0)
     return 0;
   errno = r;
-  nbdkit_error ("cbw: cannot start a service thread: %m");
+  log_error ("cbw: cannot start a service thread: %m");
   return -1;
 }
 
@@ -263,8 +262,8 @@ service_leave (struct service *s)
     thread_group_leave (&s->pool.group);
 
   if (stuck > 0)
-    nbdkit_error ("cbw: %u requests of clients are stuck; leaving them",
-                  stuck);
+    log_error ("cbw: %u requests of clients are stuck; leaving them",
+               stuck);
 }
 
 void

@@ -12,8 +12,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include <nbdkit-filter.h>
-
+#include "below/log.h"
 #include "segment/snaptab.h"
 #include "snapshot/closer.h"
 #include "snapshot/generation.h"
@@ -98,6 +97,8 @@ snapshot_end (struct snapshot *snap)
     snapshot_set_state (snap, CBW_SNAPSHOT_EMPTY);
   if (snap->target && !nbd)
     snap->target->ops->close (snap->target);
+  LOG_WATCH (end, "snapshot \"%s\" is closed%s", snap->fixed.name,
+             atomic_load (&snap->retired) ? ", and its entry free" : "");
   free (snap);
 }
 
@@ -147,8 +148,8 @@ snapshot_break (struct snapshot *snap, enum cbw_broken_reason reason,
     return;
   record_failure (entry, reason, num, offset);
   snapshot_set_state (snap, CBW_SNAPSHOT_BROKEN);
-  nbdkit_error ("cbw: snapshot \"%s\" is broken: %s "
-                "(the disk itself is not affected)", snap->fixed.name, msg);
+  log_error ("cbw: snapshot \"%s\" is broken: %s "
+             "(the disk itself is not affected)", snap->fixed.name, msg);
 }
 
 int
@@ -165,8 +166,8 @@ snapshot_copy_failed (struct snapshot *snap, int num, uint64_t offset,
   if (snapshot_state (snap) != CBW_SNAPSHOT_LIVE)
     return 0;                   /* it needs no copies any more */
   if (!atomic_load (&entry->failed)) /* a guest may try again and again */
-    nbdkit_error ("cbw: a guest's write fails, since snapshot \"%s\" cannot "
-                  "preserve what it overwrites: %s", snap->fixed.name, msg);
+    log_error ("cbw: a guest's write fails, since snapshot \"%s\" cannot "
+               "preserve what it overwrites: %s", snap->fixed.name, msg);
   record_failure (entry, CBW_BROKEN_COPY, num, offset);
   return num;
 }
@@ -178,9 +179,9 @@ snapshot_stall (struct snapshot *snap, uint64_t stalled_ns)
   const uint64_t until = now_realtime_ns () + stall_ns - stalled_ns;
 
   if (atomic_exchange (&snap->entry->stalled_until_ns, until) == 0)
-    nbdkit_error ("cbw: the target of snapshot \"%s\" is full; guests' "
-                  "writes wait up to %g s for space", snap->fixed.name,
-                  (double) stall_ns / NS_PER_SEC);
+    log_error ("cbw: the target of snapshot \"%s\" is full; guests' "
+               "writes wait up to %g s for space", snap->fixed.name,
+               (double) stall_ns / NS_PER_SEC);
 }
 
 void
@@ -268,7 +269,7 @@ snapshot_punch (struct snapshot *snap, uint64_t start, uint64_t end)
     return;
   if (snap->view.store->ops->punch (snap->view.store, offset, limit - offset,
                                &e) == -1)
-    nbdkit_debug ("cbw: %s", e.msg);
+    log_debug ("cbw: %s", e.msg);
   else
     snapshot_give_back (snap, freed);
 }
@@ -299,4 +300,5 @@ snapshot_hide (struct snapshot *snap)
   LOCK_FOR_SCOPE (&state_lock);
 
   snapshot_set_state (snap, CBW_SNAPSHOT_HIDDEN);
+  LOG_WATCH (end, "snapshot \"%s\" is hidden", snap->fixed.name);
 }

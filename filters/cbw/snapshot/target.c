@@ -13,8 +13,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include <nbdkit-filter.h>
-
+#include "below/log.h"
 #include "image/nbd/nbd.h"
 #include "segment/snaptab.h"
 #include "snapshot/target.h"
@@ -166,9 +165,9 @@ static void
 say_left (const char *path, const struct error *e)
 {
   if (e->num == ESTALE)
-    nbdkit_debug ("cbw: %s", e->msg);
+    log_debug ("cbw: %s", e->msg);
   else
-    nbdkit_error ("cbw: the target %s is left there: %s", path, e->msg);
+    log_error ("cbw: the target %s is left there: %s", path, e->msg);
 }
 
 static void
@@ -262,7 +261,7 @@ target_move_aside (const struct cbw_snapshot *fixed, struct image *image)
     return;
   snaptab_hidden_target (fixed, path);
   if (!image_raw_is_at (image, path) && image_raw_move (image, path, &e) == -1)
-    nbdkit_debug ("cbw: %s", e.msg);
+    log_debug ("cbw: %s", e.msg);
 }
 
 int
@@ -296,7 +295,7 @@ target_discard (const struct cbw_snapshot *fixed, struct image *image)
     /* Without an image there is nobody to be told. */
     if (image && !image_is_missing (image) &&
         image_nbd_empty (image, fixed->size, &e) == -1)
-      nbdkit_debug ("cbw: %s", e.msg);
+      log_debug ("cbw: %s", e.msg);
     return;
   }
   if (file) {

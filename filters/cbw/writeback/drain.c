@@ -10,8 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <nbdkit-filter.h>
-
 #include "copy/piece.h"
 #include "utils/cleanup.h"
 #include "utils/clock.h"
