@@ -453,7 +453,7 @@ env_prepare (struct env *env, uint64_t size, enum cbw_snapshot_state state)
 }
 
 unsigned
-env_restore (struct env *env, uint64_t size, enum cbw_snapshot_state state)
+env_adopt (struct env *env, uint64_t size, enum cbw_snapshot_state state)
 {
   const unsigned i = env_prepare (env, size, state);
   uint64_t held_ns;
@@ -468,7 +468,7 @@ env_restore (struct env *env, uint64_t size, enum cbw_snapshot_state state)
 unsigned
 env_create (struct env *env, uint64_t size)
 {
-  const unsigned i = env_restore (env, size, CBW_SNAPSHOT_RESERVED);
+  const unsigned i = env_adopt (env, size, CBW_SNAPSHOT_RESERVED);
 
   CHECK_EQ (env_state (env, i), CBW_SNAPSHOT_LIVE);
   return i;

@@ -120,8 +120,8 @@ extern unsigned env_create (struct env *env, uint64_t size);
 /* The same with nothing around it: the chain as it would be after a
  * restart, with an entry in any state.
  */
-extern unsigned env_restore (struct env *env, uint64_t size,
-                             enum cbw_snapshot_state state);
+extern unsigned env_adopt (struct env *env, uint64_t size,
+                           enum cbw_snapshot_state state);
 
 /* The same, but it is not in the chain yet.  Its "old" is the disk as it is
  * now; the caller has the reference to its "snap".

@@ -240,7 +240,7 @@ start_chain (const uint64_t *size, unsigned nr, unsigned bits,
 
   env_start_bare (&env, size[nr - 1] * CS, CS, 1);
   for (j = 0; j < nr; ++j)
-    env_restore (&env, size[j] * CS, state_of (combination, j));
+    env_adopt (&env, size[j] * CS, state_of (combination, j));
   put_bits (size, bits, nr_clusters);
 }
 

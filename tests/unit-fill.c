@@ -416,6 +416,8 @@ test_report (void)
 static void
 test_stop (void)
 {
+  int r;
+
   start ();
   env_backup (&env, true);
   policy (0, CBW_FILL_REPORT, CBW_FILL_ENOSPC);
@@ -426,8 +428,12 @@ test_stop (void)
   CHECK_EQ (control (0, CBW_JOB_PAUSE, 0), 0);
   CHECK_EQ (fill_state (0), CBW_JOB_STOPPED);
   atomic_store (&env.s[0].target->fake.fail_writes, EIO);
-  CHECK_EQ (control (0, CBW_JOB_RESUME, 0), 0);
-  wait_state (0, CBW_JOB_FAILED);
+  /* Another thread may yet report the full target of before. */
+  while (fill_state (0) != CBW_JOB_FAILED) {
+    r = control (0, CBW_JOB_RESUME, 0);
+    CHECK (r == 0 || r == EALREADY);
+    usleep (200);
+  }
   CHECK_EQ (env.s[0].entry.job.error_num, ENOSPC); /* the first */
   end ();
 }
@@ -623,7 +629,7 @@ test_all_at_once (void)
     if (round % 3 == 2)
       env_drop (&env, 2);
     i = (unsigned) control (1, CBW_JOB_SPEED, 0);
-    CHECK (i == 0 || i == EALREADY);
+    CHECK (i == 0 || i == EALREADY || i == ENOENT); /* it may have left */
     wait_state (1, CBW_JOB_COMPLETE);
     atomic_store (&over, true);
     for (i = 0; i < 4; ++i)

@@ -58,7 +58,7 @@ serve (bool was_local, bool local)
   table_attach (&engine.table, map_snapshot (&segment.map, 0));
   engine_set_source (&engine, &env.source);
   if (!segment.fresh)
-    CHECK (restore_snapshots (&engine, &segment, SIZE, &e) == 0);
+    CHECK (takeover_snapshots (&engine, &segment, SIZE, &e) == 0);
   CHECK (segment_begin (&segment, &e) == 0);
   inflight_attach (&engine.inflight, &segment.map, was_local, local);
   segment_publish (&segment);

@@ -714,7 +714,7 @@ test_taken_up (void)
     atomic_store (&map_cell (m, (unsigned) c)->state, CBW_CELL_FULL);
   }
   CHECK (writeback_attach (&next.engine.writeback, m, false, &e) == 0);
-  env_restore (&next, next.disk.fake.size, CBW_SNAPSHOT_LIVE);
+  env_adopt (&next, next.disk.fake.size, CBW_SNAPSHOT_LIVE);
   for (c = 0; c < CLUSTERS; ++c)
     if (bitmap_test (&env.s[0].done, c)) {
       bitmap_set (&next.s[0].done, c, c + 1);

@@ -171,7 +171,7 @@ prepare_snapshots (struct server *s, const struct params *p,
 
   if (!s->segment.fresh &&
       (check_geometry (&s->segment, p, disk_size, e) == -1 ||
-       restore_snapshots (&s->engine, &s->segment, disk_size, e) == -1))
+       takeover_snapshots (&s->engine, &s->segment, disk_size, e) == -1))
     return -1;
   if (p->target && (there = find_wanted (s, p, e)) == -1)
     return -1;
@@ -184,7 +184,7 @@ prepare_snapshots (struct server *s, const struct params *p,
       take_inflight (s, info->local, e) == -1 ||
       (!there && make_wanted (s, p, disk_size, e) == -1))
     return -1;
-  return restore_backups (&s->engine, e);
+  return takeover_backups (&s->engine, e);
 }
 
 /* Small clusters copy little around a guest's small writes, and cost memory:

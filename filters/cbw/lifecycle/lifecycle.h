@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /* How snapshots come and go: made (create.c), dropped (drop.c), and
- * brought back from a segment whose earlier server has ended (restore.c).
+ * brought back from a segment whose earlier server has ended (takeover.c).
  *
  * An entry is written in state RESERVED, with its target's name in it
  * before the target is made, and becomes LIVE by one store; it is dropped
@@ -105,12 +105,12 @@ extern void check_targets (struct engine *engine);
  * damaged, EINVAL if the disk is smaller now than one of them, or another
  * error if a target cannot be opened now that may be there.
  */
-extern int restore_snapshots (struct engine *engine, struct segment *segment,
-                              uint64_t disk_size, struct error *e);
+extern int takeover_snapshots (struct engine *engine, struct segment *segment,
+                               uint64_t disk_size, struct error *e);
 
 /* Let the backups among them go on; segment_begin has been called.  0, or
  * -1 with the error set.
  */
-extern int restore_backups (struct engine *engine, struct error *e);
+extern int takeover_backups (struct engine *engine, struct error *e);
 
 #endif /* CBW_LIFECYCLE_H */

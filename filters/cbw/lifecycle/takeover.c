@@ -264,9 +264,9 @@ refuse_for_now (const struct segment *segment, const struct snapshot *snap,
  * be there, and cannot be opened now: that is no reason to break it for good.
  */
 static int
-restore_targets (const struct segment *segment, struct writeback *writeback,
-                 const struct chain *chain, bool clean, bool unclean_reboot,
-                 struct error *e)
+take_over_targets (const struct segment *segment, struct writeback *writeback,
+                   const struct chain *chain, bool clean, bool unclean_reboot,
+                   struct error *e)
 {
   enum target_opened r;
   struct snapshot *snap;
@@ -297,7 +297,7 @@ restore_targets (const struct segment *segment, struct writeback *writeback,
 }
 
 int
-restore_backups (struct engine *engine, struct error *e)
+takeover_backups (struct engine *engine, struct error *e)
 {
   const struct chain *chain;
   struct snapshot *snap;
@@ -318,8 +318,8 @@ restore_backups (struct engine *engine, struct error *e)
 
 /* Bring back those that were found, into the chain. */
 static int
-restore_chain (struct engine *engine, const struct cbw_map *m,
-               const struct found *found, struct error *e)
+take_over_chain (struct engine *engine, const struct cbw_map *m,
+                 const struct found *found, struct error *e)
 {
   const struct cbw_snapshot *copy;
   struct snapshot *snap;
@@ -342,8 +342,8 @@ restore_chain (struct engine *engine, const struct cbw_map *m,
 }
 
 int
-restore_snapshots (struct engine *engine, struct segment *segment,
-                   uint64_t disk_size, struct error *e)
+takeover_snapshots (struct engine *engine, struct segment *segment,
+                    uint64_t disk_size, struct error *e)
 {
   CLEANUP_FREE struct found *found = calloc (1, sizeof *found);
   const struct cbw_map *m = &segment->map;
@@ -362,14 +362,14 @@ restore_snapshots (struct engine *engine, struct segment *segment,
     engine->table.next_id = h->next_snapshot_id;
   generation_bump (&engine->generation);                        /* E5 */
   collect (engine, m, found);
-  if (restore_chain (engine, m, found, e) == -1)
+  if (take_over_chain (engine, m, found, e) == -1)
     return -1;
   segment_boot_id (boot_id);
   if (engine->chain.current &&
-      restore_targets (segment, &engine->writeback, engine->chain.current,
-                       h->clean == 1, h->clean != 1 &&
-                       memcmp (boot_id, h->boot_id, sizeof boot_id) != 0,
-                       e) == -1)
+      take_over_targets (segment, &engine->writeback, engine->chain.current,
+                         h->clean == 1, h->clean != 1 &&
+                         memcmp (boot_id, h->boot_id, sizeof boot_id) != 0,
+                         e) == -1)
     return -1;
   closer_tidy (&engine->closer, engine->chain.current, 0);
   return 0;

@@ -47,7 +47,8 @@ serve (void)
   generation_attach (&engine.generation,
                      &map_header (&segment.map)->chain_generation);
   if (!segment.fresh)
-    CHECK (restore_snapshots (&engine, &segment, env.disk.fake.size, &e) == 0);
+    CHECK (takeover_snapshots (&engine, &segment, env.disk.fake.size,
+                               &e) == 0);
   segment_env_publish (&segment);
 }
 
@@ -373,7 +374,7 @@ test_grown_disk (void)
   segment_env_serve (&segment, SIZE, CS);
   engine_init (&engine);
   table_attach (&engine.table, map_snapshot (&segment.map, 0));
-  CHECK (restore_snapshots (&engine, &segment, SIZE + CS + 16, &e) == -1);
+  CHECK (takeover_snapshots (&engine, &segment, SIZE + CS + 16, &e) == -1);
   CHECK_ERROR (&e, EINVAL, "has only");
   vanish ();
   serve ();
@@ -567,7 +568,7 @@ test_damaged (void)
     segment_env_serve (&segment, SIZE, CS);
     engine_init (&engine);
     table_attach (&engine.table, map_snapshot (&segment.map, 0));
-    CHECK (restore_snapshots (&engine, &segment, SIZE, &e) == -1);
+    CHECK (takeover_snapshots (&engine, &segment, SIZE, &e) == -1);
     CHECK_ERROR (&e, EBADMSG, "is damaged");
     CHECK (there ("a"));
     CHECK (unlink (target ("a")) == 0);
@@ -594,7 +595,7 @@ test_unknown_job (void)
   change (0);
   vanish ();
   serve ();
-  CHECK (restore_backups (&engine, &e) == 0);
+  CHECK (takeover_backups (&engine, &e) == 0);
   CHECK_EQ (find ("a")->state, CBW_SNAPSHOT_LIVE);
   CHECK (serve_read (&engine, &env.source.image, find ("a")->id, &now, 1,
                      0) == 0);
@@ -650,7 +651,7 @@ test_damaged_job (void)
     segment_env_serve (&segment, SIZE, CS);
     engine_init (&engine);
     table_attach (&engine.table, map_snapshot (&segment.map, 0));
-    CHECK (restore_snapshots (&engine, &segment, SIZE, &e) == -1);
+    CHECK (takeover_snapshots (&engine, &segment, SIZE, &e) == -1);
     CHECK_ERROR (&e, EBADMSG, "is damaged");
     CHECK (unlink (target ("a")) == 0);
     end ();
