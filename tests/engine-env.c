@@ -7,7 +7,7 @@
 
 #include "engine-env.h"
 #include "lifecycle/lifecycle.h"
-#include "service/serve.h"
+#include "service/serve-read.h"
 #include "unit.h"
 #include "utils/cleanup.h"
 #include "utils/rounding.h"

@@ -20,7 +20,7 @@
 #include "segment-env.h"
 #include "segment/segment-server.h"
 #include "segment/snaptab.h"
-#include "service/serve.h"
+#include "service/serve-read.h"
 #include "unit.h"
 #include "utils/cleanup.h"
 

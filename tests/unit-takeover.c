@@ -15,7 +15,7 @@
 #include "lifecycle/lifecycle.h"
 #include "segment-env.h"
 #include "segment/snaptab.h"
-#include "service/serve.h"
+#include "service/serve-read.h"
 #include "unit.h"
 
 #define CS 4096

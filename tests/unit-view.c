@@ -10,7 +10,7 @@
 #include <pthread.h>
 
 #include "engine-env.h"
-#include "service/serve.h"
+#include "service/serve-read.h"
 #include "unit.h"
 
 #define K 1024

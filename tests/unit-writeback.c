@@ -13,7 +13,7 @@
 
 #include "engine-env.h"
 #include "lifecycle/lifecycle.h"
-#include "service/serve.h"
+#include "service/serve-read.h"
 #include "unit.h"
 #include "utils/clock.h"
 #include "writeback/writeback-private.h"

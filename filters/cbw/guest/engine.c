@@ -257,7 +257,7 @@ engine_guest_begin (struct engine *e, struct image *source,
   if (since != 0)
     end_stall (e);
 
-  /* W4: pairs with the fence in serve.c (R2).  A reader that gets from the
+  /* W4: pairs with the fence in serve-read.c (R2).  A reader that gets from the
    * source what this change puts there also sees the done bits, the broken
    * state, and the claims of what is unchanged, that were set (here, or seen
    * set here) before it.

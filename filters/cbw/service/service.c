@@ -14,8 +14,8 @@
 #include "below/log.h"
 #include "lifecycle/lifecycle.h"
 #include "request/client.h"
-#include "service/commands.h"
-#include "service/serve.h"
+#include "service/serve-control.h"
+#include "service/serve-read.h"
 #include "service/service.h"
 #include "utils/clock.h"
 #include "utils/futex.h"
@@ -65,12 +65,12 @@ run_control (struct service *s, const struct request *rq, void *buf)
   switch (rq->kind) {
   case CBW_REQUEST_CREATE:
   case CBW_REQUEST_BACKUP:
-    return command_create (s->engine, s->segment, &s->source, rq->owner,
-                           rq->kind == CBW_REQUEST_BACKUP, buf);
+    return serve_create (s->engine, s->segment, &s->source, rq->owner,
+                         rq->kind == CBW_REQUEST_BACKUP, buf);
   case CBW_REQUEST_DROP:
-    return command_drop (s->engine, s->segment, rq->snapshot, buf);
+    return serve_drop (s->engine, s->segment, rq->snapshot, buf);
   case CBW_REQUEST_JOB:
-    return command_job (s->engine, rq->snapshot, buf);
+    return serve_job (s->engine, rq->snapshot, buf);
   default:
     return EINVAL;
   }
@@ -113,7 +113,7 @@ hand_over (struct service *s, unsigned i, const struct request *rq)
     error_set (&e, EBUSY, "the server has %d requests to take, drop or control "
                "snapshots that have not ended; try again later", CONTROL_MAX);
   atomic_fetch_sub (&s->nr_controls, 1);
-  complete (s, i, rq, command_refuse (&e, buf), 0);
+  complete (s, i, rq, serve_refuse (&e, buf), 0);
 }
 
 /* ---- Reading ---- */

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 
 #include "below/log.h"
-#include "service/serve.h"
+#include "service/serve-read.h"
 #include "utils/rounding.h"
 #include "view/read.h"
 #include "view/walk.h"

@@ -8,8 +8,8 @@
  * such a snapshot.
  */
 
-#ifndef CBW_SERVE_H
-#define CBW_SERVE_H
+#ifndef CBW_SERVE_READ_H
+#define CBW_SERVE_READ_H
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -34,4 +34,4 @@ extern int serve_extents (struct engine *e, struct image *source, uint64_t id,
 extern int serve_cache (struct engine *e, const struct source *source,
                         uint64_t id, uint64_t count, uint64_t offset);
 
-#endif /* CBW_SERVE_H */
+#endif /* CBW_SERVE_READ_H */

@@ -16,7 +16,7 @@
 #include "lifecycle/lifecycle.h"
 #include "segment/slots.h"
 #include "segment/snaptab.h"
-#include "service/commands.h"
+#include "service/serve-control.h"
 #include "utils/clock.h"
 #include "utils/parse.h"
 
@@ -45,7 +45,7 @@ reply (int r, const struct error *e, struct cbw_control *rq, void *buf)
 }
 
 int
-command_refuse (const struct error *e, void *buf)
+serve_refuse (const struct error *e, void *buf)
 {
   struct cbw_control rq = copy_request (buf);
 
@@ -161,9 +161,9 @@ create (struct engine *engine, struct segment *segment,
 }
 
 int
-command_create (struct engine *engine, struct segment *segment,
-                const struct source *source, uint32_t owner, bool backup,
-                void *buf)
+serve_create (struct engine *engine, struct segment *segment,
+              const struct source *source, uint32_t owner, bool backup,
+              void *buf)
 {
   struct cbw_control rq = copy_request (buf);
   struct error e;
@@ -173,8 +173,8 @@ command_create (struct engine *engine, struct segment *segment,
 }
 
 int
-command_drop (struct engine *engine, struct segment *segment, uint64_t id,
-              void *buf)
+serve_drop (struct engine *engine, struct segment *segment, uint64_t id,
+            void *buf)
 {
   struct cbw_control rq = copy_request (buf);
   struct error e;
@@ -198,7 +198,7 @@ job (struct engine *engine, uint64_t id, const struct cbw_control *rq,
 }
 
 int
-command_job (struct engine *engine, uint64_t id, void *buf)
+serve_job (struct engine *engine, uint64_t id, void *buf)
 {
   struct cbw_control rq = copy_request (buf);
   struct error e;

@@ -12,7 +12,7 @@
 #include "segment-env.h"
 #include "segment/slots.h"
 #include "segment/snaptab.h"
-#include "service/commands.h"
+#include "service/serve-control.h"
 #include "unit.h"
 #include "utils/clock.h"
 
@@ -65,8 +65,8 @@ create (struct cbw_control *rq, bool backup)
 {
   const struct source source = source_of_disk (&disk);
 
-  return command_create (&engine, &segment, &source, SLOT_OWNER_NONE, backup,
-                         rq);
+  return serve_create (&engine, &segment, &source, SLOT_OWNER_NONE, backup,
+                       rq);
 }
 
 /* The request is refused, with that message, and nothing is made. */
@@ -133,11 +133,11 @@ test_good (void)
 
   rq = good ();
   rq.hold_ns = CBW_HOLD_MAX + 1;
-  CHECK_EQ (command_drop (&engine, &segment, info.id, &rq), EINVAL);
+  CHECK_EQ (serve_drop (&engine, &segment, info.id, &rq), EINVAL);
   CHECK (strstr (rq.message, "held for more than 10 seconds"));
   CHECK (snaptab_find (&segment.map, "snap", &info));
   rq.hold_ns = NS_PER_SEC;
-  CHECK_EQ (command_drop (&engine, &segment, info.id, &rq), 0);
+  CHECK_EQ (serve_drop (&engine, &segment, info.id, &rq), 0);
   CHECK (!snaptab_find (&segment.map, "snap", &info));
   end ();
 }
