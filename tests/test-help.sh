@@ -29,7 +29,7 @@ done
 
 eval "$(nbdkit_command) --dump-plugin '$plugin'" >"$tmp/dump"
 for line in name=snapshot-access magic_config_key=shm \
-            max_thread_model=parallel segment_version=3 \
+            max_thread_model=parallel segment_version=4 \
             segment_max_snapshots=64 segment_max_clients=64 qcow2=yes; do
     grep -qx "$line" "$tmp/dump" || fail "--dump-plugin: $line"
 done

@@ -66,13 +66,13 @@ segment_probe (const char *path, struct error *e)
 
 static int
 allocate (const struct segment *s, uint64_t offset, uint64_t size,
-          struct error *e)
+          const char *what, struct error *e)
 {
   const int r = posix_fallocate (s->fd, (off_t) offset, (off_t) size);
 
   return r == 0 ? 0 :
-    error_set_errno (e, r, "%s: cannot allocate %" PRIu64 " KiB", s->path,
-                     size / 1024);
+    error_set_errno (e, r, "%s: cannot allocate %" PRIu64 " KiB for %s",
+                     s->path, size / 1024, what);
 }
 
 /* Have space for all that this program may touch, but for the bitmaps: a store
@@ -82,9 +82,9 @@ static int
 allocate_regions (const struct segment *s, const struct cbw_geometry *g,
                   struct error *e)
 {
-  return allocate (s, 0, g->points_offset, e) == -1 ? -1 :
+  return allocate (s, 0, g->points_offset, "the segment", e) == -1 ? -1 :
     allocate (s, g->inflight_offset, g->bitmaps_offset - g->inflight_offset,
-              e);
+              "the segment", e);
 }
 
 /* Take the bitmaps that there are, in a file of "size" bytes. */
@@ -105,7 +105,8 @@ take_bitmaps (struct segment *s, uint64_t size, struct error *e)
                         s->path, i, text);
   for (i = 0; i < CBW_NR_BITMAPS; ++i) /* it may be a sparse copy */
     if (atomic_load (&d->records[i].state) == CBW_BITMAP_IN_USE &&
-        allocate (s, d->records[i].offset, d->records[i].size, e) == -1)
+        allocate (s, d->records[i].offset, d->records[i].size, "bitmaps",
+                  e) == -1)
       return -1;
   directory_find (d, size, &s->map);
   return 0;
@@ -306,7 +307,7 @@ clear_bitmap (struct segment *s, uint64_t offset, struct error *e)
 
   if (fstat (s->fd, &st) == -1)
     return error_set_errno (e, errno, "%s: fstat", s->path);
-  if (allocate (s, offset, size, e) == -1)
+  if (allocate (s, offset, size, "bitmaps", e) == -1)
     return -1;
   if (offset < (uint64_t) st.st_size) /* what is new is clear */
     memset (s->map.base + offset, 0, size);

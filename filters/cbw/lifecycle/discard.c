@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /* Discarding what a client will not read any more.  Service threads call this;
- * docs/correctness.md, section 3, has the argument, D1 to D3.
+ * docs/correctness.md, section 12, has the argument, D1 to D3.
  */
 
 #include <config.h>
