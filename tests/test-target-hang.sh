@@ -25,15 +25,16 @@ start_nbdkit third "$plugin" "$shm"
 uri () { echo "nbd+unix:///$2?socket=$tmp/$1.sock"; }
 kill_server target STOP
 
-# hang NAME: 12 reads of 256 KiB, which are not answered; when they are they
-# must be right.  Then "done" is there.
+# hang NAME DISCARDS: 12 requests that are not answered: reads of 256 KiB, and
+# so many discards.  When they are answered the reads must be right.
 hang ()
 {
     nbdsh -u "$(uri "$1" hangs)" -c - <<PY
 old = open ("$tmp/old", "rb").read ()
 n = 256 * 1024
-buffers = [nbd.Buffer (n) for i in range (12)]
+buffers = [nbd.Buffer (n) for i in range (12 - $2)]
 cookies = [h.aio_pread (b, i * n) for i, b in enumerate (buffers)]
+cookies += [h.aio_trim (1 << 20, (14 + i) << 20) for i in range ($2)]
 while cookies:
     h.poll (-1)
     cookies = [c for c in cookies if not h.aio_command_completed (c)]
@@ -43,9 +44,9 @@ PY
 }
 slots () { cbwctl status "$shm" --json | json "j['requests']$1" 2>/dev/null; }
 
-hang snap & first=$!
+hang snap 1 & first=$!
 # That is a client's share for one snapshot.
-wait_for 20 slots "['running'] == 12" || fail "12 reads do not run"
+wait_for 20 slots "['running'] == 12" || fail "12 requests do not run"
 
 others ()
 {
@@ -73,7 +74,7 @@ PY
 others 2
 
 # Another plugin reads it too: now there is too much of it.
-hang second & second=$!
+hang second 0 & second=$!
 wait_for 20 slots "['running'] == 24" || fail "24 reads do not run"
 hung ()
 {
@@ -96,4 +97,13 @@ kill_server target CONT
 wait $first || fail "the first reader"
 wait $second || fail "the second reader"
 view_is "$tmp/newer" "$(uri third good)"
-view_is "$tmp/old" "$(uri third hangs)"
+nbdsh -u "$(uri third hangs)" -c - <<PY
+old = open ("$tmp/old", "rb").read ()
+assert h.pread (14 << 20, 0) == old[:14 << 20]
+assert h.pread (1 << 20, 15 << 20) == old[15 << 20:]
+try:
+    h.pread (1 << 20, 14 << 20)
+    assert False, "it is discarded"
+except nbd.Error as e:
+    assert e.errnum == 1, e
+PY
