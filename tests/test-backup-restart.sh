@@ -22,7 +22,7 @@ kill_server disk KILL
 rc=0
 wait $pid || rc=$?
 [ $rc = 1 ] || fail "cbwctl: status $rc"
-expect_in "$tmp/out" "goes on when it is started again"
+expect_in "$tmp/out" "continues when the server is started again"
 status_is "job['status'] == 'running' and job['offset'] < job['len']"
 cbwctl check "$shm" >/dev/null
 

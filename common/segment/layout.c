@@ -105,8 +105,8 @@ check_version (const struct cbw_header *h, const char *path, struct error *e)
 
   if (why)
     return error_set (e, EPROTO, "%s: is a segment of version %" PRIu32
-                      ", which %s; go on with the nbdkit-cbw that made it "
-                      "until its snapshots are of no use any more, then "
+                      ", which %s; continue with the nbdkit-cbw that made "
+                      "it until its snapshots are no longer needed, then "
                       "remove it", path, h->version, why);
   if (h->version != CBW_VERSION || h->struct_sizes != CBW_STRUCT_SIZES)
     return error_set (e, EPROTO, "%s: is a segment of another version "

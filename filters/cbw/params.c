@@ -28,7 +28,7 @@ const char params_help[] =
   "cbw-target=FILE|URI|[ COMMAND ]\n"
   "                        Take a snapshot at start; old data goes here.\n"
   "cbw-commands=on|off     Run commands that cbwctl names as targets (default:\n"
-  "                        off; who can open the segment could run any).\n"
+  "                        off; with on, users of the segment can run any).\n"
   "cbw-snapshot=NAME       Name of that snapshot (default: snapshot).\n"
   "cbw-cluster-size=SIZE   Granularity of copies, 4k to 4M (default: 4k, for\n"
   "                        disks of more than 64 GiB up to 64k).\n"
@@ -38,7 +38,7 @@ const char params_help[] =
   "cbw-full=stall:SECS     How long guests' writes wait for space in a full\n"
   "                        target before that counts as failed (default: 0).\n"
   "cbw-quota=SIZE          How much the target may hold (default: no limit).\n"
-  "cbw-writeback=SIZE      Let guests' writes go on when their old data is in a\n"
+  "cbw-writeback=SIZE      Guests' writes wait only until their old data is in a\n"
   "                        buffer of this size (default: 0, none).\n"
   "cbw-access=FILE         Only these areas may be read: lines OFFSET LENGTH\n"
   "                        (default: everything).\n"
@@ -155,7 +155,7 @@ params_check_target (const struct params *p)
 
   if (p->target || key == NULL)
     return 0;
-  nbdkit_error ("%s goes with cbw-target: it is of the snapshot taken at "
+  nbdkit_error ("%s goes with cbw-target: it is for the snapshot taken at "
                 "start; cbwctl create has an option for others", key);
   return -1;
 }

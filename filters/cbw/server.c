@@ -89,7 +89,7 @@ check_geometry (const struct segment *seg, const struct params *p,
 
   if (p->cluster_size != 0 && p->cluster_size != g->cluster_size)
     return error_set (e, EINVAL, "%s: was made with cbw-cluster-size=%" PRIu32
-                      ", not %" PRIu32 "; go on with that size, or end its "
+                      ", not %" PRIu32 "; give that size, or none, or end its "
                       "snapshots by removing the segment", seg->path,
                       g->cluster_size, p->cluster_size);
   if (p->writeback != 0 && p->writeback / g->cluster_size != g->nr_cells)
@@ -121,7 +121,7 @@ find_wanted (struct server *s, const struct params *p, struct error *e)
     return 0;
   if (strcmp (copy.target, p->target) != 0)
     return error_set (e, EEXIST, "%s: the target of snapshot \"%s\" is %s, "
-                      "not %s; give that to go on with the snapshot, or "
+                      "not %s; give that to continue with it, or "
                       "choose another segment", s->segment.path, copy.name,
                       copy.target, p->target);
   return 1;

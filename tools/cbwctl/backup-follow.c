@@ -319,9 +319,9 @@ backup_follow (struct client *client, const struct backup *backup, bool json)
     draw (&f);
     tell_stopped (&f);
     if (!client_server_alive (client)) {
-      error_set (&e, ESHUTDOWN, "%s: its server has ended; the backup goes "
-                 "on when it is started again: cbwctl backup %s %s waits for "
-                 "it", client->segment.path, client->segment.path,
+      error_set (&e, ESHUTDOWN, "%s: its server has ended; the backup "
+                 "continues when the server is started again: cbwctl backup "
+                 "%s %s waits for it", client->segment.path, client->segment.path,
                  f.entry.name);
       return report_error (&e);
     }

@@ -24,38 +24,41 @@ static const char help[] =
   "       cbwctl backup SEGMENT [NAME] --pause | --resume | --cancel |\n"
   "                                    --speed=SIZE\n"
   "\n"
-  "Writes the disk, as it is now, to an image, while guests go on.  The\n"
-  "server does that; cbwctl waits for the end, and ^C cancels it.  It continues if\n"
-  "the terminal is closed.  Without --to, cbwctl waits for a backup that was\n"
-  "begun before.\n"
+  "Has the server write the disk, as it is now, to an image, while guests\n"
+  "continue.  cbwctl waits for the end; ^C cancels the backup.  The backup\n"
+  "continues if the terminal is closed.  Without --to, cbwctl waits for a backup\n"
+  "that was begun before.\n"
   "\n"
-  "  --to=FILE      the image: a new sparse file, which is there when it is whole\n"
+  "  --to=FILE      the image: a new sparse file, which gets its name when it is\n"
+  "                 whole\n"
   "  --to=URI, --to='[ COMMAND... ]'\n"
-  "                 the image: what an NBD server serves, or one that is\n"
-  "                 started for it\n"
+  "                 the image: an export of an NBD server, or of one that\n"
+  "                 is started for the backup\n"
   "  --force        replace a file that exists, when the image is whole;\n"
-  "                 overwrite data that a server has\n"
-  "  --speed=SIZE   bytes a second, at most (default: 0, no limit); alone,\n"
-  "                 for a backup that is under way\n"
+  "                 overwrite the data of an export\n"
+  "  --speed=SIZE   bytes a second, at most (default: 0, no limit); without\n"
+  "                 --to, for a backup that is under way\n"
   "  --on-source-error=report|ignore|stop|enospc\n"
   "  --on-target-error=report|ignore|stop|enospc\n"
   "                 what an error of reading the disk, or writing the image,\n"
-  "                 does: fail, try again later, wait for --resume, or that\n"
-  "                 only if there is no space, else fail (default: report)\n"
+  "                 does: fail (the default); try again later; wait for\n"
+  "                 --resume; wait if there is no space, else fail\n"
   "  --on-error=break-snapshot|break-guest-write\n"
-  "                 what it does if old data cannot be preserved before a\n"
-  "                 guest's write: fail, or make that write fail (default:\n"
+  "                 what fails if old data cannot be copied before a guest's\n"
+  "                 write: the backup, or that write (default:\n"
   "                 break-snapshot)\n"
-  "  --timeout=SECS a guest's write waits no longer for old data to be copied\n"
+  "  --timeout=SECS a copy for a guest's write that takes longer fails\n"
+  "                 (default: 0, no limit)\n"
   "  --full=stall:SECS\n"
-  "                 how long it waits for space; both as for cbwctl create\n"
+  "                 how long guests' writes wait for space if the target is\n"
+  "                 full, before that counts as failed (default: 0)\n"
   "  --hold-timeout=SECS\n"
-  "                 how long guests' writes may be held to begin, or with\n"
-  "                 --cancel to end, the backup (default: 0.2)\n"
+  "                 how long guests' writes may be held when the backup\n"
+  "                 begins, or with --cancel, when it ends (default: 0.2)\n"
   "  --detach       do not wait\n"
-  "  --pause        let it rest\n"
-  "  --resume       let it go on, also after an error\n"
-  "  --cancel       end it, and remove the image\n"
+  "  --pause        pause the backup\n"
+  "  --resume       continue the backup, after --pause or an error\n"
+  "  --cancel       end the backup, and remove the image\n"
   "  --json         print the result as JSON\n"
   "  --help         print this help\n";
 
@@ -209,7 +212,8 @@ check_usage (const struct request *rq)
     usage_error (&command_backup, "--hold-timeout goes with --to or "
                  "--cancel");
   if (rq->action && rq->has_speed)
-    usage_error (&command_backup, "one thing at a time, please");
+    usage_error (&command_backup, "--pause, --resume, --cancel and --speed "
+                 "cannot be combined");
 }
 
 static int
@@ -261,7 +265,8 @@ parse_options (int argc, char **argv, struct request *rq)
     case 'j': rq->json = true; break;
     default:
       if (rq->action)
-        usage_error (cmd, "one thing at a time, please");
+        usage_error (cmd, "--pause, --resume and --cancel cannot be "
+                     "combined");
       rq->action = (char) c;
     }
   }

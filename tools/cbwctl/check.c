@@ -31,9 +31,9 @@
 static const char help[] =
   "Usage: cbwctl check SEGMENT [OPTIONS]\n"
   "\n"
-  "Checks that a segment and its targets are in order, in use or not, and\n"
-  "changes nothing.  Each problem is a line; if there is one, the exit status\n"
-  "is 1.\n"
+  "Checks that a segment and its targets are in order, whether or not a server\n"
+  "runs, and changes nothing.  Each problem is a line; if there is one, the exit\n"
+  "status is 1.\n"
   "\n"
   "  --json  print the result as JSON\n"
   "  --help  print this help\n";

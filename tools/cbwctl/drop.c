@@ -26,8 +26,8 @@ static const char help[] =
   "dropped.\n"
   "\n"
   "  --hold-timeout=SECS\n"
-  "          how long guests' writes may be held for each: if those under way\n"
-  "          take longer, it is not dropped (default: 0.2)\n"
+  "          how long guests' writes may be held for each snapshot: if those\n"
+  "          under way take longer, it is not dropped (default: 0.2)\n"
   "  --help  print this help\n";
 
 static const struct option options[] = {

@@ -33,7 +33,7 @@ print_server (const struct status *s)
   printf ("  server     %s: process %" PRIu32 ", started %s\n",
           s->clean ? "stopped" : "dead, without a clean end", s->pid,
           format_date (s->start_ns, a));
-  printf ("             to go on, start nbdkit --filter=cbw with cbw-shm=%s "
+  printf ("             to continue, start nbdkit --filter=cbw with cbw-shm=%s "
           "on the same disk\n", format_text (s->path, text));
 }
 

@@ -18,8 +18,8 @@
 static const char help[] =
   "Usage: cbwctl status SEGMENT [OPTIONS]\n"
   "\n"
-  "Shows the server, the snapshots, and what is going on.  It only looks: the\n"
-  "server may be stopped or dead.\n"
+  "Shows the server, its clients, and the snapshots.  It only looks: the server\n"
+  "may be stopped or dead.\n"
   "\n"
   "  --json           print it as JSON\n"
   "  --watch          show it again each second, with rates, until ^C or q\n"
