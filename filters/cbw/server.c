@@ -176,8 +176,8 @@ prepare_snapshots (struct server *s, const struct params *p,
   if (p->target && (there = find_wanted (s, p, e)) == -1)
     return -1;
 
-  /* From here on the segment and targets are written to.  The buffer comes
-   * first: a new snapshot must find nothing in it.
+  /* From here on clients are served from the segment, and guests change the
+   * disk.  The buffer comes first: a new snapshot must find nothing in it.
    */
   if (segment_begin (&s->segment, e) == -1 ||
       writeback_start (&s->engine.writeback, e) == -1 ||

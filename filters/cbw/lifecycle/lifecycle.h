@@ -101,14 +101,15 @@ extern void check_targets (struct engine *engine);
 
 /* Bring back every snapshot of a segment taken over.  One whose target is
  * proved to be lost, or that lived through an unclean reboot, comes back
- * broken.  Returns -1, with nothing changed, and EBADMSG if the table is
- * damaged, EINVAL if the disk is smaller now than one of them, or another
- * error if a target cannot be opened now that may be there.
+ * broken.  Returns 0, or -1 with the error set: EBADMSG if the table is damaged
+ * and EINVAL if the disk is smaller now than one of them, with nothing changed;
+ * or another error if a target cannot be opened now that may be there.  By then
+ * what nobody needs any more has been cleared away, and nothing else changed.
  */
 extern int takeover_snapshots (struct engine *engine, struct segment *segment,
                                uint64_t disk_size, struct error *e);
 
-/* Let the backups among them go on; segment_begin has been called.  0, or
+/* Let the backups among them continue; segment_begin has been called.  0, or
  * -1 with the error set.
  */
 extern int takeover_backups (struct engine *engine, struct error *e);
