@@ -146,14 +146,14 @@ extern void hook_set (struct hook *hook, void (*run) (void *), void *opaque);
 extern void env_guest (struct env *env, enum guest_op op, uint64_t offset,
                        uint64_t count, unsigned char byte);
 
-/* Read snapshot i; returns view_read's result.  If it is 0 the bytes have
+/* Read snapshot i; returns serve_read's result.  If it is 0 the bytes have
  * been compared with the old ones.
  */
 extern int env_view_of (struct env *env, unsigned i, uint64_t offset,
                         uint64_t count);
 
 /* Ask for the extents of snapshot i, and check that what is called zero
- * was, and that they cover no more than was asked.  Returns view_extents'
+ * was, and that they cover no more than was asked.  Returns serve_extents'
  * result; *length is what they cover.
  */
 extern int env_view_extents_of (struct env *env, unsigned i, uint64_t offset,

@@ -323,6 +323,30 @@ test_write_back_fails (void)
   segment_close (&s, true);
 }
 
+/* A snapshot whose bitmaps might not be found after a crash of the host is
+ * not made.
+ */
+static void
+test_directory_write_back (void)
+{
+  struct segment s = serve ();
+  struct error e;
+
+  if (!segment_is_volatile (&s)) {
+    publish (&s);
+    fail_msync = EIO;
+    CHECK (segment_allocate_bitmaps (&s, 3, &e) == -1);
+    CHECK_ERROR (&e, EIO, "the bitmap directory cannot be written back");
+    CHECK (segment_allocate_bitmaps (&s, 3, &e) == -1);
+    fail_msync = 0;
+    CHECK (segment_allocate_bitmaps (&s, 3, &e) == 0);
+    fail_msync = EIO;           /* nothing is new */
+    CHECK (segment_allocate_bitmaps (&s, 3, &e) == 0);
+    fail_msync = 0;
+  }
+  segment_close (&s, true);
+}
+
 /* The geometry of what is there stays, whatever is asked for. */
 static void
 test_other_geometry (void)
@@ -666,6 +690,7 @@ main (void)
   RUN (test_directory);
   RUN (test_features);
   RUN (test_write_back_fails);
+  RUN (test_directory_write_back);
   RUN (test_other_geometry);
   RUN (test_unfinished);
   RUN (test_foreign);

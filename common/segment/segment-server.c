@@ -319,6 +319,25 @@ clear_bitmap (struct segment *s, uint64_t offset, struct error *e)
  */
 static pthread_mutex_t directory_lock = PTHREAD_MUTEX_INITIALIZER;
 
+/* Write the directory to disk, if the segment has one.  An entry says that it
+ * is complete on stable storage (snapshot_complete), and must not be found
+ * there without its bitmaps after a crash of the host.
+ */
+static int
+write_directory (struct segment *s, struct error *e)
+{
+  const struct cbw_geometry *g = &s->map.geometry;
+
+  if (!segment_is_volatile (s) &&
+      msync (s->map.base + g->directory_offset,
+             CBW_NR_BITMAPS * sizeof (struct cbw_bitmap_record),
+             MS_SYNC) == -1)
+    return error_set_errno (e, errno, "%s: the bitmap directory cannot be "
+                            "written back", s->path);
+  s->directory_is_new = false;
+  return 0;
+}
+
 int
 segment_allocate_bitmaps (struct segment *s, unsigned i, struct error *e)
 {
@@ -337,10 +356,12 @@ segment_allocate_bitmaps (struct segment *s, unsigned i, struct error *e)
                         s->path);
     if (clear_bitmap (s, offset, e) == -1)
       return -1;
-    if (is_new)
+    if (is_new) {
       directory_add (s->directory, &s->map, record, i, kind, offset);
+      s->directory_is_new = true;
+    }
   }
-  return 0;
+  return s->directory_is_new ? write_directory (s, e) : 0;
 }
 
 /* All that the file has: not what is mapped behind its end. */

@@ -20,6 +20,8 @@ struct segment {
   struct cbw_map map;
   size_t mapped;                /* bytes */
   struct directory *directory;  /* server: its own, checked copy */
+  bool directory_is_new;        /* server: that in the segment may not be on
+                                 * disk yet */
   bool fresh;                   /* server: made now, not taken over */
 };
 

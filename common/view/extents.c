@@ -6,11 +6,15 @@
 
 #include <config.h>
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 
 #include "view/read.h"
 #include "view/walk.h"
+
+static_assert (IMAGE_HOLE == CBW_EXTENT_HOLE && IMAGE_ZERO == CBW_EXTENT_ZERO,
+               "types of extents");
 
 /* Extents being put together: neighbours of one type become one. */
 struct list {
@@ -129,7 +133,7 @@ view_extents_rest (const struct view_chain *chain, size_t k,
   struct walk w;
   int r;
 
-  walk_start (&w, chain, k, NULL, offset, limit);                   /* R3 */
+  walk_start (&w, chain, k, offset, limit);                         /* R3 */
   while (!l.full && walk_next (&w)) {
     if (!w.accessible)
       list_add (&l, w.to - w.from, CBW_EXTENT_HOLE);

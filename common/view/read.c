@@ -75,7 +75,7 @@ view_read_rest (const struct view_chain *chain, size_t k,
   int r;
 
   e->num = 0;
-  walk_start (&w, chain, k, NULL, offset, offset + count);          /* R3 */
+  walk_start (&w, chain, k, offset, offset + count);                /* R3 */
   while (walk_next (&w)) {
     if (!w.accessible)
       return EPERM;

@@ -11,11 +11,10 @@
 
 void
 walk_start (struct walk *w, const struct view_chain *chain, size_t k,
-            struct image *source, uint64_t offset, uint64_t end)
+            uint64_t offset, uint64_t end)
 {
   *w = (struct walk) {
-    .chain = chain, .k = k, .source = source, .end = end, .from = offset,
-    .to = offset
+    .chain = chain, .k = k, .end = end, .from = offset, .to = offset
   };
 }
 
@@ -35,7 +34,7 @@ walk_next (struct walk *w)
   w->accessible = stop > c;
   if (w->accessible) {
     w->holder = view_holder (w->chain, w->k, c, stop, &run);
-    w->image = view_image (w->chain, w->holder, w->source);
+    w->image = view_image (w->chain, w->holder, NULL);
   }
   else
     run = bitmap_next_set (&view->access, c, end);
@@ -50,7 +49,7 @@ walk_source_hull (const struct view_chain *chain, size_t k,
   struct walk w;
   bool any = false;
 
-  walk_start (&w, chain, k, NULL, offset, end);
+  walk_start (&w, chain, k, offset, end);
   while (walk_next (&w))
     if (walk_in_source (&w)) {
       if (!any)

@@ -19,19 +19,17 @@
 struct walk {
   const struct view_chain *chain;
   size_t k;                     /* index of the view */
-  struct image *source;         /* the protected disk */
   uint64_t end;                 /* of the range */
 
   uint64_t from, to;            /* this part */
   bool accessible;              /* or it has no holder */
   size_t holder;                /* chain->len: the source */
-  struct image *image;          /* the holder's */
+  struct image *image;          /* the holder's, unless it is the source */
 };
 
 /* Walk over [offset, end) of view k; no part is looked at yet. */
 extern void walk_start (struct walk *w, const struct view_chain *chain,
-                        size_t k, struct image *source, uint64_t offset,
-                        uint64_t end);
+                        size_t k, uint64_t offset, uint64_t end);
 
 /* Go to the next part; false at the end. */
 extern bool walk_next (struct walk *w);

@@ -87,7 +87,7 @@ server_join (struct server *s, uint64_t until)
   if (!ended)
     leave_threads (s, flush);
   /* What was written while they were flushed may not have been. */
-  s->in_order = flush_known (flush) && written;
+  s->in_order = flush_known (flush) && written && read;
   if (ended)
     flush_free (flush);
   else

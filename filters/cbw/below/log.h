@@ -10,8 +10,8 @@
  *   cbw.copy      clusters that are copied, with the guest that needs them
  *   cbw.claims    claims, and waiting for another's
  *   cbw.cut       the gate closes and opens; snapshots become live
- *   cbw.end       snapshots are hidden, broken, ended
- *   cbw.backup    backups begin, settle clusters, end
+ *   cbw.end       snapshots are hidden and closed
+ *   cbw.backup    backups settle clusters, and are complete
  *   cbw.takeover  what a server finds in a segment, and does with it
  *
  * A flag that is off costs one load.

@@ -2,12 +2,13 @@
 
 /* The gate that every guest write, zero and trim passes.
  *
- * While it is closed nobody is inside, so whoever closed it may change
+ * While it is closed nobody is inside, so the thread that closed it may change
  * what the guest path reads without locks (the chain).  It is closed for a
  * time, its lease: then a guest that waits at it opens it.  So guests need no
- * other thread to be let in again.  Entering and
- * leaving an open gate is one uncontended atomic add each: the count of
- * those inside is spread over stripes, one or a few threads to each.
+ * other thread to be let in again.
+ *
+ * Entering and leaving an open gate is one uncontended atomic add each: the
+ * count of those inside is spread over stripes, one or a few threads to each.
  *
  * Why nobody slips in: who enters adds to its stripe, then reads
  * "closed"; who closes sets "closed", then reads the stripes.  All four

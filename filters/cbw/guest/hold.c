@@ -122,9 +122,9 @@ static int
 refuse_stale (const struct hold *h, uint64_t number, struct error *error)
 {
   return h->state == HOLD_HELD && h->number == number ? 0 :
-    error_set (error, ESTALE, "guests' changes are not held any more for this "
-               "snapshot: it was not taken in time, or the client that held "
-               "them is gone; try again");
+    error_set (error, ESTALE, "guests' changes are not held any more: it was "
+               "not done in time, or the client that held them is gone; try "
+               "again");
 }
 
 int

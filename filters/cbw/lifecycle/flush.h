@@ -13,7 +13,7 @@
 struct flush;
 
 /* Begin to bring what the targets of the current chain have been given to
- * stable storage, all at once.  NULL (after nbdkit_error) if there is no memory;
+ * stable storage, all at once.  NULL (after log_error) if there is no memory;
  * the functions below take that for a flush of which nothing is known.
  */
 extern struct flush *flush_start (struct chain_head *head);

@@ -143,11 +143,11 @@ serve_extents (struct engine *e, struct image *source, uint64_t id,
   bool discarded = false;
   int r;
 
-  *nr = 0;
   /* What a discard punches would look like zeroes.  Less each time, so that it
    * ends: one cluster can be discarded but once.
    */
   for (;;) {
+    *nr = 0;
     r = try_extents (e, source, id, count, offset, beyond, can_extents,
                      extents, nr, &discarded);
     if (r != 0 || !discarded)

@@ -90,7 +90,7 @@ struct service {
  */
 extern void service_init (struct service *s, unsigned nr_threads);
 
-/* 0, or -1 after nbdkit_error; there may be threads then. */
+/* 0, or -1 after log_error; there may be threads then. */
 extern int service_start (struct service *s);
 
 /* As in threads.h.  The threads end when they have done what they are doing;

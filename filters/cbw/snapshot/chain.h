@@ -3,11 +3,10 @@
 /* The chain of snapshots, ordered by age: snaps[0] is the oldest.  Who holds a
  * cluster for a snapshot, view.h says; this is about who needs one.
  *
- * Old data goes
- * to one place only: to the newest live snapshot that still has the cluster
- * from the source, since all older ones see it there.  So a guest's write
- * costs the same however many snapshots there are, and one that broke or was
- * dropped gets no more data, and stands in nobody's way.
+ * Old data goes to one place only: to the newest live snapshot that still has
+ * the cluster from the source, since all older ones see it there.  So a guest's
+ * write costs the same however many snapshots there are, and one that broke or
+ * was dropped gets no more data, and stands in nobody's way.
  *
  * A dropped snapshot stays in the chain, hidden, while an older one may
  * look through it; it goes when it becomes the oldest.  A backup goes at
@@ -81,7 +80,7 @@ extern void chain_set (struct chain_head *head, struct chain *chain);
 static inline int
 chain_find (const struct chain *chain, uint64_t id)
 {
-  return chain ? view_find (&chain->views, id) : -1;
+  return view_find (chain ? &chain->views : NULL, id);
 }
 
 static inline struct snapshot *
