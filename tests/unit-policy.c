@@ -170,7 +170,7 @@ release (void)
 }
 
 static void
-timed_guest (int expected)
+limited_guest (int expected)
 {
   const uint64_t begin = now_monotonic_ns ();
   uint64_t took;
@@ -187,7 +187,7 @@ test_late_write (void)
   start (CBW_ON_ERROR_BREAK_SNAPSHOT, LIMIT);
   blocked = true;
   hook_set (&env.s->target->fake.before, block, NULL);
-  timed_guest (0);
+  limited_guest (0);
   check_failed (0, CBW_SNAPSHOT_BROKEN, ETIMEDOUT);
   release ();
   unit_give_time ();
@@ -207,7 +207,7 @@ test_late_read (void)
     start (CBW_ON_ERROR_BREAK_SNAPSHOT, LIMIT);
     blocked = true;
     hook_set (fake_hook (f, i), block, NULL);
-    timed_guest (0);
+    limited_guest (0);
     release ();
     unit_give_time ();
     CHECK_EQ (env.s->target->fake.writes, 0);
@@ -223,7 +223,7 @@ test_retry_beside_late (void)
   start (CBW_ON_ERROR_BREAK_GUEST_WRITE, LIMIT);
   blocked = true;
   hook_set (&env.s->target->fake.before, block, NULL);
-  timed_guest (ETIMEDOUT);
+  limited_guest (ETIMEDOUT);
   CHECK (env_view (&env, 0, SIZE) == 0);
   CHECK_EQ (guest (2 * CS, 10), 0);
   CHECK (bitmap_test (&env.s->done, 2));
@@ -244,7 +244,7 @@ test_late_and_dropped (void)
   start (CBW_ON_ERROR_BREAK_GUEST_WRITE, LIMIT);
   blocked = true;
   hook_set (&env.s->target->fake.before, block, NULL);
-  timed_guest (ETIMEDOUT);
+  limited_guest (ETIMEDOUT);
   env_create (&env, SIZE);
   CHECK_EQ (guest (2 * CS, 10), 0);
   CHECK (env_view_of (&env, 0, 0, SIZE) == 0);
@@ -263,20 +263,20 @@ test_late_and_dropped (void)
 static void
 test_all_workers_stuck (void)
 {
-  struct timed_pool *pool = &env.engine.copier.timed;
+  struct deadline_pool *pool = &env.engine.copier.deadline;
   unsigned i;
 
   start (CBW_ON_ERROR_BREAK_GUEST_WRITE, 20 * NS_PER_MS);
   blocked = true;
   hook_set (&env.s->target->fake.before, block_all,
             &env.s->target->fake.before);
-  for (i = 0; nr_blocked < TIMED_THREADS_MAX; ++i) {
+  for (i = 0; nr_blocked < DEADLINE_THREADS_MAX; ++i) {
     CHECK_EQ (guest (2 * CS, 10), ETIMEDOUT);
-    CHECK (i < 100 * TIMED_THREADS_MAX);
+    CHECK (i < 100 * DEADLINE_THREADS_MAX);
   }
   for (i = 0; i < 5; ++i)
     CHECK_EQ (guest (2 * CS, 10), ETIMEDOUT);
-  CHECK_EQ (pool->workers.started, TIMED_THREADS_MAX);
+  CHECK_EQ (pool->workers.started, DEADLINE_THREADS_MAX);
   CHECK_EQ (pool->queued, 0);
   CHECK (pool->first == NULL && pool->last == &pool->first);
   hook_set (&env.s->target->fake.before, NULL, NULL);

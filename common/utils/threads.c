@@ -78,7 +78,7 @@ thread_group_start (struct thread_group *g, unsigned n)
 bool
 thread_group_join (struct thread_group *g, uint64_t until)
 {
-  const struct timespec limit = deadline (until);
+  const struct timespec limit = cond_until (until);
   int r = 0;
 
   LOCK_FOR_SCOPE (&g->lock);

@@ -23,9 +23,9 @@ extern int thread_start (pthread_t *thread, void *(*run) (void *),
 /* A condition variable whose waits end by now_monotonic_ns. */
 extern void cond_init (pthread_cond_t *cond);
 
-/* That moment, as such waits take it. */
+/* A moment of now_monotonic_ns, as such waits take it. */
 static inline struct timespec
-deadline (uint64_t ns)
+cond_until (uint64_t ns)
 {
   return (struct timespec) {
     .tv_sec = (time_t) (ns / NS_PER_SEC), .tv_nsec = (long) (ns % NS_PER_SEC)

@@ -122,7 +122,7 @@ wait_for (struct nbd_conn *c, struct nbd_command *cmd)
   c->waiting = cmd;
   while (!atomic_load (&cmd->done) && c->leader) {
     /* The server may answer others, for ever, but not this one. */
-    until = deadline (check_time (c, cmd));
+    until = cond_until (check_time (c, cmd));
     pthread_cond_timedwait (&cmd->wake, &c->lock, &until);
   }
   forget_command (c, cmd);

@@ -196,7 +196,7 @@ keep (struct nbd_image *nbd)
     else if (nbd->flush_ns == 0)
       pthread_cond_wait (&nbd->wake, &nbd->lock);
     else if (nbd->flush_ns > now_monotonic_ns ()) {
-      until = deadline (nbd->flush_ns);
+      until = cond_until (nbd->flush_ns);
       pthread_cond_timedwait (&nbd->wake, &nbd->lock, &until);
     }
     else
@@ -235,7 +235,7 @@ await_link (struct nbd_image *nbd)
     nbd->wanted_until_ns = now_monotonic_ns () + LINK_WAIT;
     pthread_cond_signal (&nbd->wake);
   }
-  until = deadline (nbd->wanted_until_ns);
+  until = cond_until (nbd->wanted_until_ns);
   while (nbd->tries == tries && !nbd->lost && !nbd->interrupted)
     if (pthread_cond_timedwait (&nbd->tried, &nbd->lock,
                                 &until) == ETIMEDOUT) {
@@ -332,7 +332,7 @@ nbd_keeper_forget (struct nbd_image *nbd, uint64_t offset, uint64_t count)
 int
 nbd_keeper_flush (struct nbd_image *nbd, struct error *e)
 {
-  const struct timespec until = deadline (now_monotonic_ns () + FLUSH_WAIT);
+  const struct timespec until = cond_until (now_monotonic_ns () + FLUSH_WAIT);
   struct nbd_link *link;
   uint64_t upto;
 

@@ -178,7 +178,7 @@ await_end (struct nbd_image *nbd)
   struct timespec until;
 
   while (!nbd->ended && now_monotonic_ns () < stop_until (nbd, begin)) {
-    until = deadline (stop_until (nbd, begin));
+    until = cond_until (stop_until (nbd, begin));
     pthread_cond_timedwait (&nbd->tried, &nbd->lock, &until);
   }
   return nbd->ended;

@@ -45,7 +45,7 @@
 static void
 wait_until (struct fill *f, uint64_t then)
 {
-  const struct timespec ts = deadline (then);
+  const struct timespec ts = cond_until (then);
 
   if (then == NEVER)
     pthread_cond_wait (&f->wake, &f->lock);

@@ -159,7 +159,8 @@ opener_thread (void *opaque)
 int
 disk_look (struct disk *d, struct error *e)
 {
-  const struct timespec until = deadline (now_monotonic_ns () + DISK_PATIENCE);
+  const struct timespec until =
+    cond_until (now_monotonic_ns () + DISK_PATIENCE);
   uint64_t mine;
   int r = 0;
 

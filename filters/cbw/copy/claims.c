@@ -40,7 +40,7 @@ static bool
 wait_for (struct copier *c, struct copy_claim *other, uint64_t since,
           uint64_t timeout_ns)
 {
-  const struct timespec until = deadline (since + timeout_ns);
+  const struct timespec until = cond_until (since + timeout_ns);
 
   if (timeout_ns == 0) {
     pthread_cond_wait (&other->released, &c->lock);

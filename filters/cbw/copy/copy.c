@@ -28,25 +28,25 @@ copier_init (struct copier *c)
   atomic_init (&c->guests, 0);
   atomic_init (&c->unchanged, 0);
   piece_pool_init (&c->buffers);
-  timed_init (&c->timed, &c->buffers);
+  deadline_init (&c->deadline, &c->buffers);
 }
 
 void
 copier_stop (struct copier *c)
 {
-  timed_stop (&c->timed);
+  deadline_stop (&c->deadline);
 }
 
 bool
 copier_join (struct copier *c, uint64_t until)
 {
-  return timed_join (&c->timed, until);
+  return deadline_join (&c->deadline, until);
 }
 
 void
 copier_free (struct copier *c)
 {
-  timed_free (&c->timed);
+  deadline_free (&c->deadline);
   piece_pool_destroy (&c->buffers);
   pthread_mutex_destroy (&c->lock);
 }
@@ -116,8 +116,8 @@ copy_claimed (struct copier *c, const struct copy_job *job,
   int r;
 
   if (timeout_ns != 0 && !(hole && snap->view.store->reads_zero))
-    r = timed_copy (&c->timed, snap, start, end, hole, since, timeout_ns,
-                    &held, e);
+    r = deadline_copy (&c->deadline, snap, start, end, hole, since, timeout_ns,
+                       &held, e);
   else if (hole)
     r = piece_zero (snap, start, end, e);
   else

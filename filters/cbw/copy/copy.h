@@ -34,7 +34,7 @@
 
 #include "below/source.h"
 #include "copy/piece.h"
-#include "copy/timed.h"
+#include "copy/deadline.h"
 #include "snapshot/chain.h"
 
 /* Clusters [need.start, need.end) are being copied.  Others look at it under
@@ -62,7 +62,7 @@ struct copier {
   _Atomic (unsigned) guests;    /* guests' changes that copy, or wait to */
   _Atomic (unsigned) unchanged; /* claims of what guests do not change */
   struct piece_pool buffers;
-  struct timed_pool timed;
+  struct deadline_pool deadline;
 };
 
 extern void copier_init (struct copier *c);

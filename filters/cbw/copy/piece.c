@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
-/* Reading a piece from the source, and writing it to the target.  Copies and
- * timed copies call this; the caller holds the claim on the piece's clusters.
+/* Reading a piece from the source, and writing it to the target.  All
+ * that copies calls this; the caller holds the claim on the piece's clusters.
  */
 
 #include <config.h>

@@ -111,7 +111,7 @@ void
 engine_leave (struct engine *e)
 {
   leave (&e->fill.threads, "pieces of a backup are stuck");
-  leave (&e->copier.timed.workers, "copies are stuck");
+  leave (&e->copier.deadline.workers, "copies are stuck");
   leave (&e->closer.crew.threads, "targets cannot be closed");
   leave (&e->writeback.threads, "writes of old data are stuck");
 }
@@ -136,7 +136,7 @@ void
 engine_set_source (struct engine *e, const struct source *source)
 {
   e->source = *source;
-  e->copier.timed.source = &e->source.image;
+  e->copier.deadline.source = &e->source.image;
   e->fill.source = &e->source.image;
 }
 

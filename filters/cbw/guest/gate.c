@@ -77,7 +77,7 @@ gate_enter (struct gate *g)
     gate_leave (g, my_stripe - 1);
     LOCK_FOR_SCOPE (&g->lock);
     while (still_closed (g)) {
-      until = deadline (g->until);
+      until = cond_until (g->until);
       pthread_cond_timedwait (&g->opened, &g->lock, &until);
     }
   }
@@ -121,7 +121,7 @@ gate_close (struct gate *g, uint64_t timeout_ns, uint64_t lease_ns)
 {
   const uint64_t start = now_monotonic_ns ();
   const struct timespec until =
-    deadline (start + min_u64 (timeout_ns, lease_ns));
+    cond_until (start + min_u64 (timeout_ns, lease_ns));
   int r = 0;
 
   LOCK_FOR_SCOPE (&g->lock);

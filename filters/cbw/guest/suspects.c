@@ -55,8 +55,8 @@ copy_piece (struct engine *e, struct snapshot *snap, uint64_t start,
 {
   uint64_t held = 0, c;
 
-  if (timed_copy (&e->copier.timed, snap, start, end, false, since,
-                  SUSPECTS_NS, &held, error) == 0) {
+  if (deadline_copy (&e->copier.deadline, snap, start, end, false, since,
+                     SUSPECTS_NS, &held, error) == 0) {
     piece_done (snap, start, end, held);
     return 0;
   }

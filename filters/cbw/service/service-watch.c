@@ -132,7 +132,7 @@ watch_thread (void *opaque)
   while (!s->watch_stop) {
     pthread_mutex_unlock (&s->watch_lock);
     watch_look (s);
-    until = deadline (now_monotonic_ns () + LOOK_INTERVAL);
+    until = cond_until (now_monotonic_ns () + LOOK_INTERVAL);
     pthread_mutex_lock (&s->watch_lock);
     if (!s->watch_stop)
       pthread_cond_timedwait (&s->watch_wake, &s->watch_lock, &until);

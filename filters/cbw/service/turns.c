@@ -65,7 +65,7 @@ turns_begin (struct turns *t, uint64_t length)
 
   if (length < LARGE || !guests_write (t))
     return 0;
-  until = deadline (now_monotonic_ns () + PATIENCE);
+  until = cond_until (now_monotonic_ns () + PATIENCE);
   LOCK_FOR_SCOPE (&t->lock);
   while (t->turn != 0)
     if (pthread_cond_timedwait (&t->ended, &t->lock, &until) == ETIMEDOUT)

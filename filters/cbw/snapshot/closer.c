@@ -92,7 +92,7 @@ queue_untidy (struct closer *c, struct snapshot *snap)
 void
 closer_tidy (struct closer *c, const struct chain *chain, uint64_t timeout_ns)
 {
-  const struct timespec until = deadline (now_monotonic_ns () + timeout_ns);
+  const struct timespec until = cond_until (now_monotonic_ns () + timeout_ns);
   struct snapshot *mine[CBW_NR_SNAPSHOTS];
   size_t nr = 0, i;
   int r = 0;

@@ -313,7 +313,7 @@ table_had (struct table *t, uint64_t id)
 bool
 table_wait_ended (struct table *t, uint64_t id, uint64_t timeout_ns)
 {
-  const struct timespec until = deadline (now_monotonic_ns () + timeout_ns);
+  const struct timespec until = cond_until (now_monotonic_ns () + timeout_ns);
   struct table_entry *entry;
   int r = 0;
 

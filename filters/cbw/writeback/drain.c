@@ -145,7 +145,7 @@ static bool
 wait_for_space (struct writeback *w, struct snapshot *reader, uint64_t since)
 {
   const uint64_t now = now_monotonic_ns ();
-  const struct timespec until = deadline (now + STALL_INTERVAL);
+  const struct timespec until = cond_until (now + STALL_INTERVAL);
 
   if (now - since >= reader->fixed.options.stall_ns)
     return false;

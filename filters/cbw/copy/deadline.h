@@ -12,8 +12,8 @@
  * it read later may be new data, and is thrown away.
  */
 
-#ifndef CBW_TIMED_H
-#define CBW_TIMED_H
+#ifndef CBW_DEADLINE_H
+#define CBW_DEADLINE_H
 
 #include <pthread.h>
 #include <stdbool.h>
@@ -28,39 +28,40 @@
 /* More workers than this are not started: if so many are stuck, further
  * copies wait in the queue, and time out there.
  */
-#define TIMED_THREADS_MAX 64
+#define DEADLINE_THREADS_MAX 64
 
-struct timed_job;
+struct deadline_job;
 
-struct timed_pool {
+struct deadline_pool {
   struct piece_pool *buffers;
   struct image *source;         /* usable in threads of our own */
 
   pthread_mutex_t lock;         /* for the rest */
   pthread_cond_t work;          /* the queue has a job, or stop */
-  struct timed_job *first, **last; /* queue */
+  struct deadline_job *first, **last; /* queue */
   unsigned queued;              /* jobs in it */
   struct thread_group workers;  /* started under the lock */
   unsigned idle;                /* of them */
   bool stop;
 };
 
-extern void timed_init (struct timed_pool *pool, struct piece_pool *buffers);
+extern void deadline_init (struct deadline_pool *pool,
+                           struct piece_pool *buffers);
 
-/* As in threads.h.  timed_stop says in the log if copies that were given up
+/* As in threads.h.  deadline_stop says in the log if copies that were given up
  * are waited for.
  */
-extern void timed_stop (struct timed_pool *pool);
-extern bool timed_join (struct timed_pool *pool, uint64_t until);
-extern void timed_free (struct timed_pool *pool);
+extern void deadline_stop (struct deadline_pool *pool);
+extern bool deadline_join (struct deadline_pool *pool, uint64_t until);
+extern void deadline_free (struct deadline_pool *pool);
 
 /* Copy clusters [start, end) of snap, or write zeroes for a "hole" that may
  * be longer than a piece, but no longer than until timeout_ns after "since"
  * (of now_monotonic_ns); then fail with ETIMEDOUT.  Returns as piece_write.
  */
-extern int timed_copy (struct timed_pool *pool, struct snapshot *snap,
-                       uint64_t start, uint64_t end, bool hole,
-                       uint64_t since, uint64_t timeout_ns, uint64_t *held,
-                       struct error *e);
+extern int deadline_copy (struct deadline_pool *pool, struct snapshot *snap,
+                          uint64_t start, uint64_t end, bool hole,
+                          uint64_t since, uint64_t timeout_ns, uint64_t *held,
+                          struct error *e);
 
-#endif /* CBW_TIMED_H */
+#endif /* CBW_DEADLINE_H */

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 
 #include "below/log.h"
-#include "copy/timed.h"
+#include "copy/deadline.h"
 #include "utils/cleanup.h"
 #include "utils/clock.h"
 #include "utils/threads.h"
@@ -19,8 +19,8 @@
 /* A job belongs to the guest's thread and to the worker, until each has
  * done with it.
  */
-struct timed_job {
-  struct timed_job *next;
+struct deadline_job {
+  struct deadline_job *next;
   unsigned refs;                /* under the pool's lock */
   struct snapshot *snap;        /* a reference */
   uint64_t start, end;
@@ -37,7 +37,7 @@ struct timed_job {
  * a snapshot closes its target, and that may take long.
  */
 static void
-job_unref (struct timed_pool *pool, struct timed_job *job)
+job_unref (struct deadline_pool *pool, struct deadline_job *job)
 {
   if (--job->refs > 0)
     return;
@@ -52,9 +52,9 @@ job_unref (struct timed_pool *pool, struct timed_job *job)
  * lock is held.
  */
 static void
-withdraw (struct timed_pool *pool, struct timed_job *job)
+withdraw (struct deadline_pool *pool, struct deadline_job *job)
 {
-  struct timed_job **p;
+  struct deadline_job **p;
 
   for (p = &pool->first; *p && *p != job; p = &(*p)->next)
     ;
@@ -67,10 +67,10 @@ withdraw (struct timed_pool *pool, struct timed_job *job)
   job->refs--;
 }
 
-static struct timed_job *
-pop_job (struct timed_pool *pool)
+static struct deadline_job *
+pop_job (struct deadline_pool *pool)
 {
-  struct timed_job *job = pool->first;
+  struct deadline_job *job = pool->first;
 
   if (job) {
     pool->first = job->next;
@@ -86,7 +86,7 @@ pop_job (struct timed_pool *pool)
  */
 static int
 copy_piece (struct piece_pool *buffers, struct image *source,
-            const struct timed_job *job, uint64_t *held, struct error *e)
+            const struct deadline_job *job, uint64_t *held, struct error *e)
 {
   void *old = piece_read (buffers, job->snap, source, job->start, job->end,
                           e);
@@ -106,8 +106,8 @@ copy_piece (struct piece_pool *buffers, struct image *source,
 static void
 worker (void *opaque)
 {
-  struct timed_pool *pool = opaque;
-  struct timed_job *job;
+  struct deadline_pool *pool = opaque;
+  struct deadline_job *job;
   struct error e;
   uint64_t held;
   int r;
@@ -143,9 +143,9 @@ worker (void *opaque)
 }
 
 void
-timed_init (struct timed_pool *pool, struct piece_pool *buffers)
+deadline_init (struct deadline_pool *pool, struct piece_pool *buffers)
 {
-  *pool = (struct timed_pool) { .buffers = buffers };
+  *pool = (struct deadline_pool) { .buffers = buffers };
   pthread_mutex_init (&pool->lock, NULL);
   cond_init (&pool->work);
   pool->last = &pool->first;
@@ -154,21 +154,21 @@ timed_init (struct timed_pool *pool, struct piece_pool *buffers)
 
 /* Start one more worker if the queue needs it.  The lock is held. */
 static void
-start_worker (struct timed_pool *pool)
+start_worker (struct deadline_pool *pool)
 {
   const unsigned n = pool->workers.started;
 
-  if (pool->queued > pool->idle && n < TIMED_THREADS_MAX)
+  if (pool->queued > pool->idle && n < DEADLINE_THREADS_MAX)
     thread_group_start (&pool->workers, n + 1);
 }
 
 int
-timed_copy (struct timed_pool *pool, struct snapshot *snap, uint64_t start,
-            uint64_t end, bool hole, uint64_t since, uint64_t timeout_ns,
-            uint64_t *held, struct error *e)
+deadline_copy (struct deadline_pool *pool, struct snapshot *snap,
+               uint64_t start, uint64_t end, bool hole, uint64_t since,
+               uint64_t timeout_ns, uint64_t *held, struct error *e)
 {
-  const struct timespec until = deadline (since + timeout_ns);
-  struct timed_job *job = calloc (1, sizeof *job);
+  const struct timespec until = cond_until (since + timeout_ns);
+  struct deadline_job *job = calloc (1, sizeof *job);
   int r = 0;
 
   if (job == NULL)
@@ -209,7 +209,7 @@ timed_copy (struct timed_pool *pool, struct snapshot *snap, uint64_t start,
 }
 
 void
-timed_stop (struct timed_pool *pool)
+deadline_stop (struct deadline_pool *pool)
 {
   unsigned n;
 
@@ -226,13 +226,13 @@ timed_stop (struct timed_pool *pool)
 }
 
 bool
-timed_join (struct timed_pool *pool, uint64_t until)
+deadline_join (struct deadline_pool *pool, uint64_t until)
 {
   return thread_group_join (&pool->workers, until);
 }
 
 void
-timed_free (struct timed_pool *pool)
+deadline_free (struct deadline_pool *pool)
 {
   thread_group_free (&pool->workers);
   pthread_cond_destroy (&pool->work);
