@@ -426,7 +426,8 @@ env_prepare (struct env *env, uint64_t size, enum cbw_snapshot_state state)
   memcpy (s->old, env->disk.fake.data, size);
   s->access = new_bitmap (clusters);
   s->done = new_bitmap (clusters);
-  s->dirty = new_bitmap (clusters);
+  s->settled = new_bitmap (clusters);
+  s->moved = new_bitmap (clusters);
   s->punched = new_bitmap (clusters);
   bitmap_set (&s->access, 0, clusters);
   s->target = new_target (s, size, env->cluster_size);
@@ -439,7 +440,8 @@ env_prepare (struct env *env, uint64_t size, enum cbw_snapshot_state state)
   s->snap = calloc (1, sizeof *s->snap);
   CHECK (s->snap != NULL);
   *s->snap = (struct snapshot) {
-    .refs = 1, .entry = &s->entry, .dirty = s->dirty,
+    .refs = 1, .entry = &s->entry, .settled = s->settled,
+    .moved = s->moved,
     .target = &s->target->image, .state = state,
     .view = {
       .id = ENV_ID (i), .size = size, .cluster_size = env->cluster_size,
@@ -529,7 +531,8 @@ env_end (struct env *env)
   for (s = env->s; s < env->s + env->nr; ++s) {
     free ((void *) s->access.words);
     free ((void *) s->done.words);
-    free ((void *) s->dirty.words);
+    free ((void *) s->settled.words);
+    free ((void *) s->moved.words);
     free ((void *) s->punched.words);
     free (s->old);
   }

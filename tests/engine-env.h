@@ -75,7 +75,7 @@ struct env_snapshot {
   struct cbw_snapshot entry;
   struct snapshot *snap;
   struct fake_target *target;
-  struct bitmap access, done, dirty;
+  struct bitmap access, done, settled, moved;
   struct bitmap punched;        /* clusters given back */
   unsigned char *old;           /* the disk at the moment of the snapshot */
 };

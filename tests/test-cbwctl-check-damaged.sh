@@ -57,7 +57,7 @@ def summed (i, offset, data):
     "size": lambda: summed (1, 8, b"\xff" * 7),
     "target-path": lambda: summed (1, 128, b"x"),
     "padding": lambda: poke (bitmap (1, 1) + size - 1, b"\x80"),
-    "dirty": lambda: poke (bitmap (1, 2) + 3, b"\x01"),
+    "settled": lambda: poke (bitmap (1, 2) + 3, b"\x01"),
     "done": lambda: poke (bitmap (1, 1), b"\x0e"),
     "slot": lambda: poke (4096 * 3 , b"\x7f"),
     "cell": lambda: poke (cells + 32, b"\x02"),
@@ -105,7 +105,7 @@ finds high-id "entry 1: its id is 153"
 finds size "entry 1: bitmaps have no room for a disk of"
 finds target-path "entry 1: the path of its target is not absolute"
 finds padding "of its done bitmap is set, but it has only 64 clusters"
-finds dirty "cluster 24 was written to since, but its old data was not copied"
+finds settled "cluster 24 was written to since, but its old data was not copied"
 finds done "counted 4 clusters copied, but only 3 are marked as done"
 finds slot "request list: slot 0 is in state 127"
 finds cell "write-back buffer: cell 1 is in state 2"

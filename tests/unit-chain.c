@@ -777,7 +777,7 @@ test_changing_bits (void)
   snap.entry = entry;
   snap.view.done = (struct bitmap) { (void *) words[0], RACE_BITS };
   snap.view.access = (struct bitmap) { (void *) words[1], RACE_BITS };
-  snap.dirty = (struct bitmap) { (void *) words[2], RACE_BITS };
+  snap.settled = (struct bitmap) { (void *) words[2], RACE_BITS };
   race_done = snap.view.done;
   race_access = snap.view.access;
   chain->len = 1;

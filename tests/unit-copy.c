@@ -38,7 +38,7 @@ test_one_byte (void)
   CHECK_EQ (env.disk.fake.last_offset, 2 * CS);
   CHECK_EQ (env.disk.fake.last_count, CS);
   CHECK_EQ (env.s->entry.copied_bytes, CS);
-  CHECK (bitmap_test (&env.s->snap->dirty, 2));
+  CHECK (bitmap_test (&env.s->snap->settled, 2));
   env_end (&env);
 }
 
@@ -106,7 +106,7 @@ look_not_done (void *unused)
 {
   (void) unused;
   CHECK (!bitmap_test (&env.s->snap->view.done, 2));
-  CHECK (!bitmap_test (&env.s->snap->dirty, 2));
+  CHECK (!bitmap_test (&env.s->snap->settled, 2));
   CHECK (memcmp (env.disk.fake.data, env.s->old, env.s->snap->view.size) == 0);
   CHECK (env_view (&env, 2 * CS, CS) == 0);
 }
@@ -188,7 +188,7 @@ test_past_the_end (void)
   env_start (&env, 10 * CS, CS, 1);
   env.s->snap->view.size = 4 * CS + 100;
   env.s->snap->view.done.nbits = env.s->snap->view.access.nbits =
-    env.s->snap->dirty.nbits = 5;
+    env.s->snap->settled.nbits = 5;
   env_guest (&env, GUEST_WRITE, 4 * CS + 100, CS, 0xaa);
   env_guest (&env, GUEST_TRIM, 6 * CS, CS, 0);
   check_done (0, 0);
@@ -274,7 +274,7 @@ test_same (void)
   CHECK (!same_copies (9 * CS + 1, CS + 99, -1));
   CHECK_EQ (env.s->target->fake.writes, 0);
   check_done (0, 0);
-  CHECK (!bitmap_test (&env.s->snap->dirty, 3));
+  CHECK (!bitmap_test (&env.s->snap->settled, 3));
 
   /* Each of its ends counts, and what it does change is kept. */
   CHECK (same_copies (2 * CS + 7, 3 * CS, 0));
@@ -286,9 +286,9 @@ test_same (void)
   CHECK (!same_copies (0, size, -1));
   CHECK (same_copies (0, size, 2 * CS - 1)); /* the run 0 1, not 6 ... 9 */
   CHECK (!bitmap_test (&env.s->snap->view.done, 6));
-  CHECK (bitmap_test (&env.s->snap->dirty, 1));
-  CHECK (!bitmap_test (&env.s->snap->dirty, 6));
-  CHECK (bitmap_test (&env.s->snap->dirty, 10));
+  CHECK (bitmap_test (&env.s->snap->settled, 1));
+  CHECK (!bitmap_test (&env.s->snap->settled, 6));
+  CHECK (bitmap_test (&env.s->snap->settled, 10));
   CHECK (env_view (&env, 0, size) == 0);
 
   /* Of little, all of the cluster would be read each time. */
@@ -298,7 +298,7 @@ test_same (void)
 }
 
 /* What is the same at first need not stay so: the clusters were not made
- * dirty, so the next write has them copied.  And a write over several runs
+ * settled, so the next write has them copied.  And a write over several runs
  * is looked at in each of them.
  */
 static void

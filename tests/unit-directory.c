@@ -7,7 +7,7 @@
 
 #define CS 4096
 #define SIZE (UINT64_C (300) * 1024 * CS)
-#define ALL (CBW_NR_SNAPSHOTS * CBW_SNAPSHOT_BITMAPS)
+#define ALL (CBW_NR_SNAPSHOTS * CBW_BACKUP_BITMAPS)
 
 static struct cbw_map map;
 static struct directory dir;
@@ -45,8 +45,8 @@ fill (void)
   unsigned i, kind;
 
   for (i = 0; i < CBW_NR_SNAPSHOTS; ++i)
-    for (kind = 0; kind < CBW_SNAPSHOT_BITMAPS; ++kind)
-      CHECK_EQ (add (i, kind), layout_file_size (&map.geometry, 3 * i + kind));
+    for (kind = 0; kind < CBW_BACKUP_BITMAPS; ++kind)
+      CHECK_EQ (add (i, kind), layout_file_size (&map.geometry, 4 * i + kind));
 }
 
 /* Make the sum of a record of "dir" right again. */
@@ -83,7 +83,7 @@ is_good (unsigned i)
 static void
 test_all (void)
 {
-  uint64_t bitmaps[CBW_NR_SNAPSHOTS][CBW_SNAPSHOT_BITMAPS];
+  uint64_t bitmaps[CBW_NR_SNAPSHOTS][CBW_BACKUP_BITMAPS];
   struct bitmap b;
   unsigned i;
 
@@ -97,10 +97,10 @@ test_all (void)
     CHECK (is_good (i));
   directory_find (&dir, layout_file_size (&map.geometry, ALL), &map);
   CHECK (memcmp (bitmaps, map.bitmaps, sizeof bitmaps) == 0);
-  b = map_bitmap (&map, 5, CBW_BITMAP_DIRTY, SIZE + 1);
+  b = map_bitmap (&map, 5, CBW_BITMAP_SETTLED, SIZE + 1);
   CHECK_EQ (b.nbits, SIZE / CS + 1);
   CHECK_EQ ((unsigned char *) b.words - map.base,
-            layout_file_size (&map.geometry, 17));
+            layout_file_size (&map.geometry, 22));
 
   /* What the file does not have is not found. */
   memset (map.bitmaps, 0, sizeof map.bitmaps);

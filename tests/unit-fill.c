@@ -78,7 +78,7 @@ check_image (unsigned i)
     CHECK_EQ (t->written[c * CS], b < CS);
   }
   for (c = 0; c < s->done.nbits; ++c)
-    CHECK (bitmap_test (&s->done, c) || bitmap_test (&s->dirty, c));
+    CHECK (bitmap_test (&s->done, c) || bitmap_test (&s->moved, c));
 }
 
 /* ---- One alone ---- */

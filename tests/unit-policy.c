@@ -69,7 +69,7 @@ test_guest_write_fails (void)
   CHECK_EQ (guest (3 * CS, 10), EIO);
   check_failed (0, CBW_SNAPSHOT_LIVE, ENOSPC); /* the first */
   CHECK_EQ (env.s->entry.error_offset, 2 * CS);
-  CHECK (!env_done (&env, 2) && !bitmap_test (&env.s->dirty, 2));
+  CHECK (!env_done (&env, 2) && !bitmap_test (&env.s->settled, 2));
   CHECK_EQ (env.s->entry.held_bytes, 0);
   CHECK (env_view (&env, 0, SIZE) == 0);
   env.s->target->fake.fail_writes = 0;

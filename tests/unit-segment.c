@@ -196,9 +196,9 @@ test_take_over (void)
 
   publish (&s);
   memcpy (uuid, map_header (&s.map)->uuid, sizeof uuid);
-  CHECK (!segment_has_bitmaps (&s, 2));
-  CHECK (segment_allocate_bitmaps (&s, 2, &e) == 0);
-  CHECK (segment_has_bitmaps (&s, 2) && !segment_has_bitmaps (&s, 3));
+  CHECK (!segment_has_bitmaps (&s, 2, CBW_SNAPSHOT_BITMAPS));
+  CHECK (segment_allocate_bitmaps (&s, 2, CBW_SNAPSHOT_BITMAPS, &e) == 0);
+  CHECK (segment_has_bitmaps (&s, 2, CBW_SNAPSHOT_BITMAPS) && !segment_has_bitmaps (&s, 3, CBW_SNAPSHOT_BITMAPS));
   b = map_bitmap (&s.map, 2, CBW_BITMAP_DONE, SIZE);
   CHECK_EQ (b.nbits, SIZE / CS);
   bitmap_set (&b, 0, b.nbits);
@@ -213,7 +213,7 @@ test_take_over (void)
   publish (&s);
   CHECK_EQ (map_header (&s.map)->generation, 2);
   /* Allocated anew they are clear. */
-  CHECK (segment_allocate_bitmaps (&s, 2, &e) == 0);
+  CHECK (segment_allocate_bitmaps (&s, 2, CBW_SNAPSHOT_BITMAPS, &e) == 0);
   CHECK_EQ (bitmap_count (&b, 0, b.nbits), 0);
   CHECK (segment_stop (&s, &e) == 0);
   segment_close (&s, false);
@@ -243,15 +243,15 @@ test_directory (void)
   r.sum = layout_sum (&r.kind, offsetof (struct cbw_bitmap_record, sum) -
                       offsetof (struct cbw_bitmap_record, kind));
   publish (&s);
-  CHECK (segment_allocate_bitmaps (&s, 0, &e) == 0);
+  CHECK (segment_allocate_bitmaps (&s, 0, CBW_SNAPSHOT_BITMAPS, &e) == 0);
   segment_close (&s, false);
   CHECK (truncate (path, (off_t) r.offset + CBW_PAGE) == 0);
   poke ((off_t) r.offset, &bits, 1);
   poke (at + 600 * (off_t) sizeof r, &r, sizeof r);
 
   s = serve ();
-  CHECK (segment_has_bitmaps (&s, 0) && !segment_has_bitmaps (&s, 1));
-  CHECK (segment_allocate_bitmaps (&s, 1, &e) == 0);
+  CHECK (segment_has_bitmaps (&s, 0, CBW_SNAPSHOT_BITMAPS) && !segment_has_bitmaps (&s, 1, CBW_SNAPSHOT_BITMAPS));
+  CHECK (segment_allocate_bitmaps (&s, 1, CBW_SNAPSHOT_BITMAPS, &e) == 0);
   CHECK_EQ (s.map.bitmaps[1][CBW_BITMAP_ACCESS], r.offset + CBW_PAGE);
   CHECK_EQ (s.map.base[r.offset], 0x55);
   check_space (&s);
@@ -473,13 +473,13 @@ test_look (void)
   CHECK (segment_look (&l, path, &e) == -1);
   CHECK_ERROR (&e, EAGAIN, "not finished");
   publish (&s);
-  CHECK (segment_allocate_bitmaps (&s, 0, &e) == 0);
+  CHECK (segment_allocate_bitmaps (&s, 0, CBW_SNAPSHOT_BITMAPS, &e) == 0);
   done = map_bitmap (&s.map, 0, CBW_BITMAP_DONE, SIZE);
   bitmap_set (&done, 3, 4);
 
   CHECK (segment_look (&l, path, &e) == 0);
-  CHECK (segment_find_bitmaps (&l, 0));
-  CHECK (!segment_find_bitmaps (&l, 1));
+  CHECK (segment_find_bitmaps (&l, 0, CBW_SNAPSHOT_BITMAPS));
+  CHECK (!segment_find_bitmaps (&l, 1, CBW_SNAPSHOT_BITMAPS));
   CHECK (liveness_server (l.fd));
   done = map_bitmap (&l.map, 0, CBW_BITMAP_DONE, SIZE);
   CHECK (bitmap_test (&done, 3) && !bitmap_test (&done, 4));
@@ -493,8 +493,8 @@ test_look (void)
   CHECK (!WIFEXITED (status) || WEXITSTATUS (status) != 0);
 
   /* What the server adds is seen without mapping it again. */
-  CHECK (segment_allocate_bitmaps (&s, 1, &e) == 0);
-  CHECK (segment_find_bitmaps (&l, 1));
+  CHECK (segment_allocate_bitmaps (&s, 1, CBW_SNAPSHOT_BITMAPS, &e) == 0);
+  CHECK (segment_find_bitmaps (&l, 1, CBW_SNAPSHOT_BITMAPS));
   done = map_bitmap (&l.map, 1, CBW_BITMAP_DONE, SIZE);
   CHECK (!bitmap_test (&done, 0));
 

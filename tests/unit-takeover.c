@@ -14,6 +14,7 @@
 #include "engine-env.h"
 #include "lifecycle/lifecycle.h"
 #include "segment-env.h"
+#include "segment/segment-server.h"
 #include "segment/snaptab.h"
 #include "service/serve-read.h"
 #include "unit.h"
@@ -470,11 +471,23 @@ test_hidden (void)
   end ();
 }
 
+/* Make a snapshot a backup, as it would be in the segment. */
+static void
+become_backup (struct cbw_snapshot *entry)
+{
+  struct error e;
+
+  entry->options.backup = 1;
+  CHECK (segment_allocate_bitmaps (&segment, (unsigned)
+                                   (entry - map_snapshot (&segment.map, 0)),
+                                   CBW_BACKUP_BITMAPS, &e) == 0);
+}
+
 static void
 make_result (struct cbw_snapshot *entry, const char *name)
 {
   strcpy (entry->name, name);
-  entry->options.backup = 1;
+  become_backup (entry);
   entry->job.kind = CBW_JOB_BACKUP;
   atomic_store (&entry->job.state, CBW_JOB_COMPLETE);
   entry->sum = snaptab_sum (entry);
@@ -618,7 +631,7 @@ test_unknown_backup (void)
 
   start ();
   entry = create ("a", SIZE);
-  entry->options.backup = 1;
+  become_backup (entry);
   entry->sum = snaptab_sum (entry);
   entry->job.kind = 9;
   atomic_store (&entry->job.state, CBW_JOB_COMPLETE);

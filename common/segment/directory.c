@@ -72,7 +72,7 @@ is_in_file (const struct cbw_bitmap_record *r, const struct cbw_geometry *g,
 static bool
 is_of_snapshot (const struct cbw_bitmap_record *r)
 {
-  return r->owner_kind == CBW_OWNER_SNAPSHOT && r->kind < CBW_SNAPSHOT_BITMAPS;
+  return r->owner_kind == CBW_OWNER_SNAPSHOT && r->kind < CBW_BACKUP_BITMAPS;
 }
 
 static bool

@@ -20,16 +20,19 @@
 enum cbw_bitmap_kind {
   CBW_BITMAP_ACCESS = 0,        /* the cluster may be read by clients */
   CBW_BITMAP_DONE = 1,          /* its old data is in the target */
-  CBW_BITMAP_DIRTY = 2,         /* written since, or of a backup whole in
-                                 * the target: implies nothing to copy */
-  CBW_BITMAP_CHANGED = 3,       /* of a point: a guest may have changed it
+  CBW_BITMAP_SETTLED = 2,       /* nothing is left to copy of it for a guest's
+                                 * change */
+  CBW_BITMAP_MOVED = 3,         /* of a backup: taken from the target of a
+                                 * newer snapshot, so not done */
+  CBW_BITMAP_CHANGED = 4,       /* of a point: a guest may have changed it
                                  * before the next point; not used yet */
-  CBW_BITMAP_HOT = 4,           /* of the disk: changed, and not known to be
+  CBW_BITMAP_HOT = 5,           /* of the disk: changed, and not known to be
                                  * on stable storage; not used yet */
 };
 
-/* How many of them each snapshot has: the first ones. */
+/* How many of them a snapshot has, or one that is a backup: the first ones. */
 #define CBW_SNAPSHOT_BITMAPS 3
+#define CBW_BACKUP_BITMAPS 4
 
 /* A bit of a HOT bitmap stands for so many bytes at least. */
 #define CBW_HOT_REGION_MIN (UINT64_C (64) << 20)

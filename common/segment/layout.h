@@ -57,7 +57,7 @@ struct cbw_map {
   /* Where the snapshots' bitmaps are, bytes from the start; 0: there is none.
    * Our own, too, from a checked copy of the directory (directory.h).
    */
-  uint64_t bitmaps[CBW_NR_SNAPSHOTS][CBW_SNAPSHOT_BITMAPS];
+  uint64_t bitmaps[CBW_NR_SNAPSHOTS][CBW_BACKUP_BITMAPS];
 };
 
 /* The geometry of a segment for a disk of disk_size bytes (0 to
@@ -172,6 +172,13 @@ map_cell_data (const struct cbw_map *m, unsigned i)
   return m->base + m->geometry.cells_offset +
     layout_cells_size (m->geometry.nr_cells) +
     (size_t) i * m->geometry.cluster_size;
+}
+
+/* How many bitmaps has a snapshot with these options? */
+static inline unsigned
+layout_bitmaps (const struct cbw_options *options)
+{
+  return options->backup ? CBW_BACKUP_BITMAPS : CBW_SNAPSHOT_BITMAPS;
 }
 
 /* The bitmap of snapshot entry i, for a snapshot of "size" bytes.  It is

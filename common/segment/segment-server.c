@@ -339,7 +339,8 @@ write_directory (struct segment *s, struct error *e)
 }
 
 int
-segment_allocate_bitmaps (struct segment *s, unsigned i, struct error *e)
+segment_allocate_bitmaps (struct segment *s, unsigned i, unsigned nr,
+                          struct error *e)
 {
   const struct cbw_geometry *g = &s->map.geometry;
   unsigned kind, record;
@@ -347,7 +348,7 @@ segment_allocate_bitmaps (struct segment *s, unsigned i, struct error *e)
   bool is_new;
 
   LOCK_FOR_SCOPE (&directory_lock);
-  for (kind = 0; kind < CBW_SNAPSHOT_BITMAPS; ++kind) {
+  for (kind = 0; kind < nr; ++kind) {
     offset = s->map.bitmaps[i][kind];
     is_new = offset == 0;
     if (is_new && (!directory_place (s->directory, g, &record, &offset) ||

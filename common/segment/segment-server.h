@@ -56,12 +56,12 @@ extern int segment_begin (struct segment *s, struct error *e);
  */
 extern void segment_publish (struct segment *s);
 
-/* Allocate the bitmaps of snapshot entry i, cleared; once it has some, they
- * stay where they are.  Space is really there afterwards, so that no access
- * can raise SIGBUS.
+/* Allocate the first "nr" kinds of bitmaps of snapshot entry i, cleared; once
+ * it has some, they stay where they are.  Space is really there afterwards,
+ * so that no access can raise SIGBUS.
  */
 extern int segment_allocate_bitmaps (struct segment *s, unsigned i,
-                                     struct error *e);
+                                     unsigned nr, struct error *e);
 
 /* The server ends in good order: everything is written back, then the
  * clean flag.  Clients are woken.  -1 with the error set if it could not be

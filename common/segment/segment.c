@@ -65,18 +65,18 @@ segment_boot_id (uint8_t id[16])
 }
 
 bool
-segment_has_bitmaps (const struct segment *s, unsigned i)
+segment_has_bitmaps (const struct segment *s, unsigned i, unsigned nr)
 {
   const uint64_t *bitmaps = s->map.bitmaps[i];
   unsigned kind;
 
-  for (kind = 0; kind < CBW_SNAPSHOT_BITMAPS && bitmaps[kind] != 0; ++kind)
+  for (kind = 0; kind < nr && bitmaps[kind] != 0; ++kind)
     ;
-  return kind == CBW_SNAPSHOT_BITMAPS;
+  return kind == nr;
 }
 
 bool
-segment_find_bitmaps (struct segment *s, unsigned i)
+segment_find_bitmaps (struct segment *s, unsigned i, unsigned nr)
 {
   CLEANUP_FREE struct directory *d = malloc (sizeof *d);
   struct stat st;
@@ -86,14 +86,14 @@ segment_find_bitmaps (struct segment *s, unsigned i)
   memset (s->map.bitmaps, 0, sizeof s->map.bitmaps);
   directory_copy (&s->map, d);
   directory_find (d, min_u64 ((uint64_t) st.st_size, s->mapped), &s->map);
-  return segment_has_bitmaps (s, i);
+  return segment_has_bitmaps (s, i, nr);
 }
 
 size_t
 segment_mapping (const struct cbw_geometry *g, uint64_t file_size)
 {
   return file_size +
-    CBW_NR_SNAPSHOTS * CBW_SNAPSHOT_BITMAPS * g->bitmap_size;
+    CBW_NR_SNAPSHOTS * CBW_BACKUP_BITMAPS * g->bitmap_size;
 }
 
 bool

@@ -33,15 +33,16 @@ struct segment {
  */
 extern char *segment_path (const char *name, struct error *e);
 
-/* Are there bitmaps of entry i?  Then map_bitmap finds them.  For the
- * server, which knows by its own copy of the directory.
+/* Are there the first "nr" kinds of bitmaps of entry i?  Then map_bitmap finds
+ * them.  For the server, which knows by its own copy of the directory.
  */
-extern bool segment_has_bitmaps (const struct segment *s, unsigned i);
+extern bool segment_has_bitmaps (const struct segment *s, unsigned i,
+                                 unsigned nr);
 
 /* The same for those who look at the segment: reads the directory, which the
  * server may have added to.
  */
-extern bool segment_find_bitmaps (struct segment *s, unsigned i);
+extern bool segment_find_bitmaps (struct segment *s, unsigned i, unsigned nr);
 
 /* How much to map of a file of file_size bytes: all of it, and the bitmaps
  * that a server may add.

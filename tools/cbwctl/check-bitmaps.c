@@ -4,11 +4,11 @@
  *
  * - Bits beyond the last cluster are clear.
  *
- * - A cluster that is dirty in snapshot j was written while j was the
- *   newest.  If the nearest snapshot that is j or older and live had it,
+ * - A cluster that is settled in snapshot j was written while j was the
+ *   newest, or a backup j has copied it.  If the nearest snapshot that is j or older and live had it,
  *   it needed the old data, unless it may not be read there, and j or one
  *   between them, which is no backup of another, got it: a done bit.
- *   Dirty bits are set after done bits, so they are read first.
+ *   Settled bits are set after done bits, so they are read first.
  *   A host that went down keeps no such order.
  *
  * - Counters are added to after done bits were set; a server that was
@@ -34,14 +34,14 @@ check_padding (struct check *c, const struct check_entry *entry)
 {
   static const char *const names[] = {
     [CBW_BITMAP_ACCESS] = "access", [CBW_BITMAP_DONE] = "done",
-    [CBW_BITMAP_DIRTY] = "dirty",
+    [CBW_BITMAP_SETTLED] = "settled", [CBW_BITMAP_MOVED] = "moved",
   };
   const uint64_t end = c->segment.map.geometry.bitmap_size * 8;
   struct bitmap b;
   unsigned kind;
   uint64_t bit;
 
-  for (kind = CBW_BITMAP_ACCESS; kind <= CBW_BITMAP_DIRTY; ++kind) {
+  for (kind = CBW_BITMAP_ACCESS; kind < layout_bitmaps (&entry->copy.options); ++kind) {
     b = bitmap_of (c, entry, kind);
     bit = bitmap_next_set (&b, b.nbits, end);
     if (bit < end)
@@ -104,26 +104,22 @@ next_lost (const struct check *c, size_t k, size_t j, uint64_t start,
   }
 }
 
-/* Of a backup a cluster is dirty, too, when its target holds what a newer
- * snapshot had.
- */
 static void
-check_dirty (struct check *c, size_t j)
+check_settled (struct check *c, size_t j)
 {
   const struct check_entry *entry = &c->entries[j];
-  const size_t last = entry->copy.options.backup ? c->nr_entries - 1 : j;
-  const struct bitmap dirty = bitmap_of (c, entry, CBW_BITMAP_DIRTY);
+  const struct bitmap settled = bitmap_of (c, entry, CBW_BITMAP_SETTLED);
   const int k = nearest_live (c, j);
   uint64_t start, end, limit, lost;
 
   if (k == -1)
     return;
-  limit = min_u64 (dirty.nbits, layout_clusters (&c->segment.map.geometry,
+  limit = min_u64 (settled.nbits, layout_clusters (&c->segment.map.geometry,
                                                  c->entries[k].copy.size));
-  for (start = bitmap_next_set (&dirty, 0, limit); start < limit;
-       start = bitmap_next_set (&dirty, end, limit)) {
-    end = bitmap_next_clear (&dirty, start, limit);
-    lost = next_lost (c, (size_t) k, last, start, end);
+  for (start = bitmap_next_set (&settled, 0, limit); start < limit;
+       start = bitmap_next_set (&settled, end, limit)) {
+    end = bitmap_next_clear (&settled, start, limit);
+    lost = next_lost (c, (size_t) k, j, start, end);
     if (lost < end) {
       check_add (&c->problems, "snapshot \"%s\": cluster %" PRIu64 " was "
                  "written to since, but its old data was not copied",
@@ -154,20 +150,21 @@ check_copied (struct check *c, const struct check_entry *entry)
                clusters + moved, bytes);
 }
 
-/* A complete backup is complete: each cluster is done or dirty. */
+/* A complete backup is complete: each cluster is done or moved. */
 static void
 check_complete (struct check *c, const struct check_entry *entry)
 {
   const struct bitmap done = bitmap_of (c, entry, CBW_BITMAP_DONE);
-  const struct bitmap dirty = bitmap_of (c, entry, CBW_BITMAP_DIRTY);
   uint64_t cluster = 0, next;
+  struct bitmap moved;
 
   if (entry->copy.job.kind != CBW_JOB_BACKUP ||
       entry->copy.job.state != CBW_JOB_COMPLETE)
     return;
+  moved = bitmap_of (c, entry, CBW_BITMAP_MOVED);
   for (;; cluster = next) {
     cluster = bitmap_next_clear (&done, cluster, done.nbits);
-    next = bitmap_next_clear (&dirty, cluster, dirty.nbits);
+    next = bitmap_next_clear (&moved, cluster, moved.nbits);
     if (next == cluster)
       break;
   }
@@ -186,6 +183,6 @@ check_bitmaps (struct check *c)
     check_copied (c, &c->entries[j]);
     check_complete (c, &c->entries[j]);
     if (!c->rebooted)
-      check_dirty (c, j);
+      check_settled (c, j);
   }
 }

@@ -66,7 +66,8 @@ check_fixed (struct check *c, unsigned i, const struct cbw_snapshot *copy)
                PRIu64 " bytes", i, copy->size);
     return false;
   }
-  if (!segment_find_bitmaps (&c->segment, i)) {
+  if (!segment_find_bitmaps (&c->segment, i,
+                             layout_bitmaps (&copy->options))) {
     check_add (&c->problems, "entry %u: its bitmaps are missing", i);
     return false;
   }

@@ -146,7 +146,7 @@ gather (struct segment *segment, struct map *map,
   for (i = 0; i < CBW_NR_SNAPSHOTS; ++i) {
     if (table->ids[i] == 0 || table->ids[i] < map->info.id)
       continue;
-    if (!segment_find_bitmaps (segment, i) ||
+    if (!segment_find_bitmaps (segment, i, CBW_SNAPSHOT_BITMAPS) ||
         !layout_has_room (&m->geometry, table->sizes[i]))
       return error_set (e, EBADMSG, "%s: is damaged: the bitmaps of entry %u "
                         "are missing; cbwctl check says more", segment->path,

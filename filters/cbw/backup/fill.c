@@ -268,9 +268,9 @@ fill_count (struct snapshot *snap)
   const uint64_t done = bitmap_count (&snap->view.done, 0, n);
   uint64_t moved = 0, c, end;
 
-  for (c = bitmap_next_set (&snap->dirty, 0, n); c < n;
-       c = bitmap_next_set (&snap->dirty, end, n)) {
-    end = bitmap_next_clear (&snap->dirty, c, n);
+  for (c = bitmap_next_set (&snap->moved, 0, n); c < n;
+       c = bitmap_next_set (&snap->moved, end, n)) {
+    end = bitmap_next_clear (&snap->moved, c, n);
     moved += end - c - bitmap_count (&snap->view.done, c, end);
   }
   atomic_store (&snap->entry->copied_clusters, done);

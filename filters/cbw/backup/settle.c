@@ -116,7 +116,7 @@ set_settled (const struct settle *s, const struct run *run, uint64_t held)
   struct chain_need need;
 
   if (!in_source (run)) {       /* a newer one holds it */
-    bitmap_set (&snap->dirty, run->start, run->end);
+    bitmap_set (&snap->moved, run->start, run->end);
     atomic_fetch_add (&snap->entry->job.moved_clusters,
                       run->end - run->start);
     atomic_fetch_add (&snap->entry->copied_bytes, held);
@@ -127,7 +127,7 @@ set_settled (const struct settle *s, const struct run *run, uint64_t held)
    * look.
    */
   if (!chain_next_needed (run->chain, run->start, run->end, &need))
-    bitmap_set (&snap->dirty, run->start, run->end);
+    bitmap_set (&snap->settled, run->start, run->end);
 }
 
 static int

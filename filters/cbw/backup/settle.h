@@ -5,11 +5,11 @@
  *
  *   holder          what is done                        bit set
  *   the source      copied, as a guest's change would   done
- *   a newer one     copied from its target              dirty
+ *   a newer one     copied from its target              moved
  *   the backup      nothing: a guest has copied it      (done)
  *
- * So a cluster that is done or dirty is settled, and when all are, the
- * target is a whole image.  docs/correctness.md, section 15, says why
+ * So a cluster of a backup is settled when it is done or moved, and when all
+ * are, the target is a whole image.  docs/correctness.md, section 15, says why
  * done bits are not set in the second case.
  *
  * Clusters are claimed from the copier as a guest's change claims them, so

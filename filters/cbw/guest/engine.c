@@ -162,10 +162,10 @@ newest_touched (const struct engine *e, uint64_t offset, uint64_t count,
 }
 
 /* Of the clusters of the job, those that still need a copy are not about to
- * change: set the dirty bits of the others.
+ * change: set the settled bits of the others.
  */
 static void
-set_changed (const struct copy_job *job, const struct bitmap *dirty)
+set_changed (const struct copy_job *job, const struct bitmap *settled)
 {
   struct chain_need need;
   uint64_t start;
@@ -173,7 +173,7 @@ set_changed (const struct copy_job *job, const struct bitmap *dirty)
   for (start = job->start; start < job->end; start = need.end) {
     if (!chain_next_needed (job->chain, start, job->end, &need))
       need.start = need.end = job->end;
-    bitmap_set (dirty, start, need.start);
+    bitmap_set (settled, start, need.start);
   }
 }
 
@@ -181,7 +181,7 @@ set_changed (const struct copy_job *job, const struct bitmap *dirty)
 static enum copy_result
 preserve (struct engine *e, struct copy_job *job, int *err)
 {
-  const struct bitmap *dirty;
+  const struct bitmap *settled;
   enum copy_result result;
 
   job->nr_claims = 0;
@@ -189,14 +189,14 @@ preserve (struct engine *e, struct copy_job *job, int *err)
                                &job->end);
   if (job->chain == NULL)
     return COPY_DONE;
-  dirty = &chain_newest (job->chain)->dirty;
-  if (bitmap_all_set (dirty, job->start, job->end))
+  settled = &chain_newest (job->chain)->settled;
+  if (bitmap_all_set (settled, job->start, job->end))
     return COPY_DONE;
   result = copy_range (&e->copier, job, err);
   if (result == COPY_DONE)
-    bitmap_set (dirty, job->start, job->end);
+    bitmap_set (settled, job->start, job->end);
   else if (result == COPY_UNCHANGED)
-    set_changed (job, dirty);
+    set_changed (job, settled);
   return result;
 }
 

@@ -156,7 +156,8 @@ create_snapshot (struct engine *engine, struct segment *segment,
   }
 
   reserve (engine, map_snapshot (&segment->map, i), &fixed, p);
-  if (segment_allocate_bitmaps (segment, i, e) == -1)
+  if (segment_allocate_bitmaps (segment, i, layout_bitmaps (&p->options),
+                                e) == -1)
     goto undo;
   snap = snapshot_new (&segment->map, i, &fixed);
   if (snap == NULL) {

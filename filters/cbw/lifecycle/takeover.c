@@ -82,7 +82,8 @@ check_entry (const struct segment *segment,
       copy->target_kind != target_kind (copy->target) ||
       !has_good_job (copy) ||
       !layout_has_room (&m->geometry, copy->size) ||
-      (!segment_has_bitmaps (segment, i) && !snaptab_is_complete (copy)))
+      (!segment_has_bitmaps (segment, i, layout_bitmaps (&copy->options)) &&
+       !snaptab_is_complete (copy)))
     return error_set (e, EBADMSG, "%s: is corrupt: entry %u of its snapshot "
                       "table is damaged; remove the segment to start anew",
                       segment->path, i);

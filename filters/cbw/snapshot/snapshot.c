@@ -48,7 +48,9 @@ snapshot_new (const struct cbw_map *m, unsigned i,
     .access = map_bitmap (m, i, CBW_BITMAP_ACCESS, fixed->size),
     .done = map_bitmap (m, i, CBW_BITMAP_DONE, fixed->size),
   };
-  snap->dirty = map_bitmap (m, i, CBW_BITMAP_DIRTY, fixed->size);
+  snap->settled = map_bitmap (m, i, CBW_BITMAP_SETTLED, fixed->size);
+  if (snapshot_is_backup (snap))
+    snap->moved = map_bitmap (m, i, CBW_BITMAP_MOVED, fixed->size);
   return snap;
 }
 
@@ -110,7 +112,7 @@ snapshot_next_unsettled (const struct snapshot *snap, uint64_t c,
 
   for (;; c = next) {
     c = bitmap_next_clear (&snap->view.done, c, end);
-    next = bitmap_next_clear (&snap->dirty, c, end);
+    next = bitmap_next_clear (&snap->moved, c, end);
     if (next == c)
       return c;
   }
@@ -120,7 +122,7 @@ uint64_t
 snapshot_next_settled (const struct snapshot *snap, uint64_t c, uint64_t end)
 {
   end = bitmap_next_set (&snap->view.done, c, end);
-  return bitmap_next_set (&snap->dirty, c, end);
+  return bitmap_next_set (&snap->moved, c, end);
 }
 
 /* Keep the first error; state_lock is held. */

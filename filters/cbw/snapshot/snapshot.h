@@ -36,7 +36,8 @@ struct snapshot {
                                  * copies are written to and read from, the
                                  * target or an image before it, which is
                                  * owned (writeback.h) */
-  struct bitmap dirty;          /* in the segment */
+  struct bitmap settled;        /* in the segment; and of a backup, moved */
+  struct bitmap moved;
   struct image *target;         /* owned; if it could not be opened again, one
                                  * that is missing (image.h) */
 
@@ -130,9 +131,9 @@ snapshot_is_complete (const struct snapshot *snap)
   return atomic_load (&snap->complete);
 }
 
-/* Where, from cluster c on and before "end", does a backup's image lack a
- * cluster, or have one?  It has those that were copied to it, which are
- * done, and those that were taken from a newer snapshot, which are dirty.
+/* Where, from cluster c on and before "end", is a cluster of a backup not
+ * settled, or settled?  The image has those that were copied to it, which are
+ * done, and those that were taken from a newer snapshot, which are moved.
  * Bits are only ever set, so a cluster found to be there stays there.
  */
 extern uint64_t snapshot_next_unsettled (const struct snapshot *snap,
