@@ -261,22 +261,6 @@ fill_init (struct fill *f, struct chain_head *chain, struct copier *copier)
   thread_group_init (&f->threads, fill_thread, f);
 }
 
-void
-fill_count (struct snapshot *snap)
-{
-  const uint64_t n = snapshot_clusters (snap);
-  const uint64_t done = bitmap_count (&snap->view.done, 0, n);
-  uint64_t moved = 0, c, end;
-
-  for (c = bitmap_next_set (&snap->moved, 0, n); c < n;
-       c = bitmap_next_set (&snap->moved, end, n)) {
-    end = bitmap_next_clear (&snap->moved, c, n);
-    moved += end - c - bitmap_count (&snap->view.done, c, end);
-  }
-  atomic_store (&snap->entry->copied_clusters, done);
-  atomic_store (&snap->entry->job.moved_clusters, moved);
-}
-
 /* Was its job begun by a later version?  A kind never changes, and this is
  * our own copy.
  */

@@ -59,11 +59,6 @@ extern void fill_free (struct fill *f);
  */
 extern int fill_add (struct fill *f, struct snapshot *snap, struct error *e);
 
-/* After a takeover, before guests and fill go on: a server that was killed
- * may have set bits of the backup and not counted them.
- */
-extern void fill_count (struct snapshot *snap);
-
 /* A snapshot has been dropped: let go of it, if it was a backup. */
 extern void fill_wake (struct fill *f);
 

@@ -11,6 +11,7 @@
 #include "backup/settle.h"
 #include "copy/piece.h"
 #include "image/image.h"
+#include "snapshot/accounting.h"
 #include "utils/rounding.h"
 
 /* Clusters of the backup, all held by one, in the chain as it is now. */
@@ -117,9 +118,7 @@ set_settled (const struct settle *s, const struct run *run, uint64_t held)
 
   if (!in_source (run)) {       /* a newer one holds it */
     bitmap_set (&snap->moved, run->start, run->end);
-    atomic_fetch_add (&snap->entry->job.moved_clusters,
-                      run->end - run->start);
-    atomic_fetch_add (&snap->entry->copied_bytes, held);
+    accounting_moved (snap, run->end - run->start, held);
     return;
   }
   piece_done (snap, run->start, run->end, held);

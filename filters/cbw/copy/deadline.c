@@ -12,6 +12,7 @@
 
 #include "below/log.h"
 #include "copy/deadline.h"
+#include "snapshot/accounting.h"
 #include "utils/cleanup.h"
 #include "utils/clock.h"
 #include "utils/threads.h"
@@ -133,7 +134,7 @@ worker (void *opaque)
     if (r == -1)
       job->e = e;
     else if (atomic_load (&job->given_up)) /* nobody will mark it done */
-      snapshot_give_back (job->snap, held);
+      accounting_give_back (job->snap, held);
     if (atomic_load (&job->given_up))
       atomic_fetch_sub (&job->snap->late, 1);
     job->finished = true;

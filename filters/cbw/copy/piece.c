@@ -7,10 +7,10 @@
 #include <config.h>
 
 #include <errno.h>
-#include <inttypes.h>
 #include <stdlib.h>
 
 #include "copy/piece.h"
+#include "snapshot/accounting.h"
 #include "utils/cleanup.h"
 #include "utils/iszero.h"
 #include "utils/rounding.h"
@@ -82,18 +82,9 @@ write_data (const struct snapshot *snap, struct image *target,
             const void *buf, uint64_t count, uint64_t offset,
             uint64_t *held_here, struct error *e)
 {
-  struct cbw_snapshot *entry = snap->entry;
-  const uint64_t quota = snap->fixed.options.quota;
-  uint64_t held;
-
-  held = atomic_fetch_add_explicit (&entry->held_bytes, count,
-                                    memory_order_relaxed);
-  *held_here += count;
-  if (quota != 0 && held + count > quota) {
-    error_set (e, EDQUOT, "%s: would hold more than its quota of %" PRIu64
-               " bytes", snap->fixed.target, quota);
+  if (accounting_hold (snap, count, e) == -1)
     return -1;
-  }
+  *held_here += count;
   return target->ops->pwrite (target, buf, count, offset, e);
 }
 
@@ -154,7 +145,7 @@ piece_write (const struct snapshot *snap, struct image *target,
   if (write_runs (snap, target, buf, start * snap->view.cluster_size,
                   snapshot_bytes (snap, start, end), held, e) == 0)
     return 0;
-  snapshot_give_back (snap, *held); /* it is to be written again */
+  accounting_give_back (snap, *held); /* it is to be written again */
   return -1;
 }
 
@@ -166,16 +157,10 @@ piece_zero (const struct snapshot *snap, uint64_t start, uint64_t end,
                      snapshot_bytes (snap, start, end), e);
 }
 
-/* First the bits, then the counters, so that a reader that takes them in the
- * other order never finds a counter too high.
- */
 void
 piece_done (const struct snapshot *snap, uint64_t start, uint64_t end,
             uint64_t held)
 {
-  struct cbw_snapshot *entry = snap->entry;
-
   bitmap_set (&snap->view.done, start, end);
-  atomic_fetch_add (&entry->copied_clusters, end - start);
-  atomic_fetch_add (&entry->copied_bytes, held);
+  accounting_done (snap, end - start, held);
 }

@@ -12,6 +12,7 @@
 #include "below/log.h"
 #include "lifecycle/lifecycle.h"
 #include "segment/snaptab.h"
+#include "snapshot/accounting.h"
 #include "snapshot/target.h"
 #include "utils/cleanup.h"
 
@@ -292,7 +293,7 @@ take_over_targets (const struct segment *segment, struct writeback *writeback,
     }
     if (writeback_set_store (writeback, snap, true, e) == -1)
       return -1;
-    snapshot_count_held (snap);
+    accounting_recount_held (snap);
   }
   return 0;
 }
@@ -309,7 +310,7 @@ takeover_backups (struct engine *engine, struct error *e)
   for (i = 0; chain && i < chain->len; ++i) {
     snap = chain->snaps[i];
     if (snap->fixed.job.kind == CBW_JOB_BACKUP)
-      fill_count (snap);
+      accounting_recount_backup (snap);
     if (snapshot_state (snap) != CBW_SNAPSHOT_HIDDEN &&
         fill_add (&engine->fill, snap, e) == -1)
       return -1;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
-/* The life of one snapshot, and its counters.  Its state goes forward only:
+/* The life of one snapshot.  Its state goes forward only:
  * broken and hidden are final.
  */
 
@@ -14,6 +14,7 @@
 
 #include "below/log.h"
 #include "segment/snaptab.h"
+#include "snapshot/accounting.h"
 #include "snapshot/closer.h"
 #include "snapshot/generation.h"
 #include "snapshot/snapshot.h"
@@ -193,87 +194,25 @@ snapshot_unstall (struct snapshot *snap)
 }
 
 void
-snapshot_give_back (const struct snapshot *snap, uint64_t count)
-{
-  _Atomic (uint64_t) *held = &snap->entry->held_bytes;
-  uint64_t old = atomic_load_explicit (held, memory_order_relaxed);
-
-  while (!atomic_compare_exchange_weak (held, &old,
-                                        old - min_u64 (old, count)))
-    ;
-}
-
-/* How many bytes of clusters [start, end) are data in the store?  -1 if it
- * cannot tell.
- */
-static int
-count_data (const struct snapshot *snap, uint64_t start, uint64_t end,
-            uint64_t *bytes)
-{
-  uint64_t offset = start * snap->view.cluster_size, next;
-  const uint64_t limit = offset + snapshot_bytes (snap, start, end);
-  struct error e;
-  bool data;
-
-  for (; offset < limit; offset = next) {
-    if (snap->view.store->ops->extent (snap->view.store, offset, limit, &next,
-                                       &data, &e) == -1)
-      return -1;
-    if (data)
-      *bytes += next - offset;
-  }
-  return 0;
-}
-
-void
-snapshot_count_held (struct snapshot *snap)
-{
-  const uint64_t n = snapshot_clusters (snap);
-  uint64_t most = 0, data = 0, c, end;
-  bool known = true;
-
-  if (snapshot_is_backup (snap))
-    return;
-  for (c = bitmap_next_set (&snap->view.done, 0, n); c < n;
-       c = bitmap_next_set (&snap->view.done, end, n)) {
-    end = bitmap_next_clear (&snap->view.done, c, n);
-    most += snapshot_bytes (snap, c, end);
-    /* To ask takes long where there is much: only if it matters. */
-    if (known && snap->fixed.options.quota != 0)
-      known = count_data (snap, c, end, &data) == 0;
-  }
-  if (snap->fixed.options.quota == 0 || !known)
-    data = min_u64 (atomic_load (&snap->entry->held_bytes), most);
-  atomic_store (&snap->entry->held_bytes, data);
-}
-
-void
 snapshot_punch (struct snapshot *snap, uint64_t start, uint64_t end)
 {
-  const uint64_t cs = snap->view.cluster_size;
-  struct image *target = snap->target;
-  uint64_t next, offset = start * cs, freed = 0;
-  const uint64_t limit = min_u64 (end * cs, snap->view.size);
+  const uint64_t offset = start * snap->view.cluster_size;
+  const uint64_t limit = min_u64 (end * snap->view.cluster_size,
+                                  snap->view.size);
+  struct image *store = snap->view.store;
+  uint64_t freed = 0;
   struct error e;
-  bool data;
 
+  if (offset >= limit)
+    return;
   /* What of it was data no longer counts against the quota.  The store counts
    * what waits to be written.
    */
-  for (; offset < limit; offset = next) {
-    if (target->ops->extent (target, offset, limit, &next, &data, &e) == -1)
-      break;
-    if (data)
-      freed += next - offset;
-  }
-  offset = start * cs;
-  if (offset >= limit)
-    return;
-  if (snap->view.store->ops->punch (snap->view.store, offset, limit - offset,
-                               &e) == -1)
+  accounting_data (snap->target, offset, limit, &freed);
+  if (store->ops->punch (store, offset, limit - offset, &e) == -1)
     log_debug ("cbw: %s", e.msg);
   else
-    snapshot_give_back (snap, freed);
+    accounting_give_back (snap, freed);
 }
 
 bool

@@ -170,16 +170,6 @@ extern int snapshot_copy_failed (struct snapshot *snap, int num,
 extern void snapshot_stall (struct snapshot *snap, uint64_t stalled_ns);
 extern void snapshot_unstall (struct snapshot *snap);
 
-/* The target holds "count" bytes less. */
-extern void snapshot_give_back (const struct snapshot *snap, uint64_t count);
-
-/* After a takeover: count what the target holds of what is done, as the
- * quota does.  A server that was killed had counted copies that were under
- * way.  Where the target cannot tell, it is no more than all of these
- * clusters.  (A backup has no quota.)
- */
-extern void snapshot_count_held (struct snapshot *snap);
-
 /* Give the space of clusters [start, end) in the target back. */
 extern void snapshot_punch (struct snapshot *snap, uint64_t start,
                             uint64_t end);

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "snapshot/accounting.h"
 #include "utils/cleanup.h"
 #include "utils/rounding.h"
 #include "writeback/writeback-private.h"
@@ -211,7 +212,7 @@ forget_range (struct writeback_image *wi, uint64_t start, uint64_t end)
           forget_cell (w, &w->cells.all[i], &freed, &n);
     unused = writeback_less (wi, n);
   }
-  snapshot_give_back (wi->snap, freed);
+  accounting_give_back (wi->snap, freed);
   snapshot_unref (unused);      /* not the last: who punches has one */
 }
 

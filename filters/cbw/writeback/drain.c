@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "copy/piece.h"
+#include "snapshot/accounting.h"
 #include "utils/cleanup.h"
 #include "utils/clock.h"
 #include "utils/rounding.h"
@@ -242,7 +243,7 @@ end_run (struct writeback *w, const struct run *run, bool done)
   for (i = 0; i < n; ++i)
     if (punched[i] && run->written[i])
       snapshot_punch (snap, run->start + i, run->start + i + 1);
-  snapshot_give_back (snap, unwritten);
+  accounting_give_back (snap, unwritten);
   snapshot_unref (unused);
   snapshot_unref (snap);
 }
