@@ -17,6 +17,7 @@
 #include "segment/layout.h"
 #include "segment/segment.h"
 #include "segment/snaptab.h"
+#include "snapshot/policy.h"
 #include "utils/parse.h"
 #include "utils/rounding.h"
 
@@ -294,7 +295,7 @@ params_complete (const struct params *p)
                   CBW_TARGET_MAX - 1);
     return -1;
   }
-  if (p->writeback && p->options.on_error == CBW_ON_ERROR_BREAK_GUEST_WRITE) {
+  if (p->writeback && !policy_allows_writeback (&p->options)) {
     nbdkit_error ("cbw-writeback does not go with "
                   "cbw-on-error=break-guest-write: guests' writes end before "
                   "their old data is in the target");

@@ -6,13 +6,13 @@
 
 #include <config.h>
 
-#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 
 #include "backup/fill-job.h"
 #include "below/log.h"
 #include "copy/piece.h"
+#include "snapshot/policy.h"
 #include "utils/clock.h"
 #include "utils/rounding.h"
 
@@ -88,13 +88,9 @@ void
 job_error (struct fill *f, struct fill_job *job, bool is_read,
            uint64_t offset, const struct error *e)
 {
-  const struct cbw_options *options = &job->snap->fixed.options;
-  const bool full = e->num == ENOSPC || e->num == EDQUOT;
-  uint8_t policy = is_read ? options->on_source_error :
-    options->on_target_error;
+  const enum cbw_on_fill_error policy =
+    policy_of_backup (job->snap, is_read, e->num);
 
-  if (policy == CBW_FILL_ENOSPC)
-    policy = full ? CBW_FILL_STOP : CBW_FILL_REPORT;
   if (policy != CBW_FILL_IGNORE || atomic_load (&fill_of (job)->errors) == 0)
     log_error ("cbw: backup \"%s\": at offset %" PRIu64 ": %s%s",
                job->snap->fixed.name, offset, e->msg,

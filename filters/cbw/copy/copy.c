@@ -11,6 +11,7 @@
 #include "copy/claims.h"
 #include "copy/copy.h"
 #include "copy/unchanged.h"
+#include "snapshot/policy.h"
 #include "utils/clock.h"
 #include "utils/rounding.h"
 
@@ -127,14 +128,6 @@ copy_claimed (struct copier *c, const struct copy_job *job,
   return r;
 }
 
-/* A copy failed: is the guest to wait for space? */
-static bool
-stalls (const struct copy_job *job, const struct chain_need *need, int num)
-{
-  return (num == ENOSPC || num == EDQUOT) &&
-    job->stalled_ns < need->by->fixed.options.stall_ns;
-}
-
 /* The copy that "mine" stands for failed.  Broken first, then released: a
  * thread that waited must not think that the cluster is still to be copied,
  * nor that it was.  Older snapshots may need it too: they have their own try.
@@ -149,12 +142,12 @@ copy_failed (const struct copy_job *job, const struct copy_claim *mine,
   *err = e->num;
   if (e->num == ESHUTDOWN)      /* the server is stopping: so it fails too */
     return COPY_FAILED;
-  if (stalls (job, &mine->need, e->num)) {
-    snapshot_stall (by, job->stalled_ns);
+  if (policy_stalls (by, e->num, job->stalled_ns)) {
+    policy_stall (by, job->stalled_ns);
     return COPY_STALL;
   }
-  *err = snapshot_copy_failed (by, e->num, mine->need.start *
-                               by->view.cluster_size, e->msg);      /* W3' */
+  *err = policy_copy_failed (by, e->num, mine->need.start *
+                             by->view.cluster_size, e->msg);        /* W3' */
   return *err == 0 ? COPY_DONE : COPY_FAILED;
 }
 

@@ -13,6 +13,7 @@
 #include "below/patience.h"
 #include "guest/cut.h"
 #include "guest/engine.h"
+#include "snapshot/policy.h"
 #include "utils/clock.h"
 #include "utils/rounding.h"
 #include "utils/threads.h"
@@ -213,7 +214,7 @@ end_stall (struct engine *e)
     return;
   chain = chain_get (&e->chain);
   for (i = 0; chain && i < chain->len; ++i)
-    snapshot_unstall (chain->snaps[i]);
+    policy_unstall (chain->snaps[i]);
   chain_put (chain);
 }
 

@@ -15,6 +15,7 @@
 #include "lifecycle/lifecycle.h"
 #include "segment/segment-server.h"
 #include "segment/snaptab.h"
+#include "snapshot/policy.h"
 #include "snapshot/target.h"
 #include "utils/cleanup.h"
 #include "utils/clock.h"
@@ -141,7 +142,7 @@ create_snapshot (struct engine *engine, struct segment *segment,
   if (check_size (segment, size, e) == -1)
     return -1;
   if (engine->writeback.accept &&
-      p->options.on_error == CBW_ON_ERROR_BREAK_GUEST_WRITE)
+      !policy_allows_writeback (&p->options))
     return error_set (e, EINVAL, "%s: its server has cbw-writeback: guests' "
                       "writes end before their old data is in the target, "
                       "and cannot fail with it; use on-error=break-snapshot",

@@ -13,6 +13,7 @@
 #include "lifecycle/lifecycle.h"
 #include "segment/snaptab.h"
 #include "snapshot/accounting.h"
+#include "snapshot/policy.h"
 #include "snapshot/target.h"
 #include "utils/cleanup.h"
 
@@ -229,7 +230,7 @@ check_policies (const struct writeback *w, const struct found *found,
   for (j = 0; w->accept && j < found->nr; ++j) {
     copy = found->in_use[j];
     if (state_of (copy) == CBW_SNAPSHOT_LIVE &&
-        copy->options.on_error == CBW_ON_ERROR_BREAK_GUEST_WRITE)
+        !policy_allows_writeback (&copy->options))
       return error_set (e, EINVAL, "snapshot \"%s\" was made with "
                         "on-error=break-guest-write, which does not go with "
                         "cbw-writeback; start without it, and drop the "

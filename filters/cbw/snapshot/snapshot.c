@@ -126,18 +126,19 @@ snapshot_next_settled (const struct snapshot *snap, uint64_t c, uint64_t end)
   return bitmap_next_set (&snap->moved, c, end);
 }
 
-/* Keep the first error; state_lock is held. */
-static void
+/* Keep the first error: true if this is it.  state_lock is held. */
+static bool
 record_failure (struct cbw_snapshot *entry, enum cbw_broken_reason reason,
                 int num, uint64_t offset)
 {
   if (atomic_load (&entry->failed))
-    return;
+    return false;
   entry->error_num = num;
   entry->error_reason = reason;
   entry->error_offset = offset;
   entry->error_ns = now_realtime_ns ();
   atomic_store (&entry->failed, 1);
+  return true;
 }
 
 void
@@ -155,42 +156,14 @@ snapshot_break (struct snapshot *snap, enum cbw_broken_reason reason,
              "(the disk itself is not affected)", snap->fixed.name, msg);
 }
 
-int
-snapshot_copy_failed (struct snapshot *snap, int num, uint64_t offset,
-                      const char *msg)
+enum snapshot_failure
+snapshot_record_failure (struct snapshot *snap, int num, uint64_t offset)
 {
-  struct cbw_snapshot *entry = snap->entry;
-
-  if (snap->fixed.options.on_error == CBW_ON_ERROR_BREAK_SNAPSHOT) {
-    snapshot_break (snap, CBW_BROKEN_COPY, num, offset, msg);
-    return 0;
-  }
   LOCK_FOR_SCOPE (&state_lock);
   if (snapshot_state (snap) != CBW_SNAPSHOT_LIVE)
-    return 0;                   /* it needs no copies any more */
-  if (!atomic_load (&entry->failed)) /* a guest may try again and again */
-    log_error ("cbw: a guest's write fails, since snapshot \"%s\" cannot "
-               "preserve what it overwrites: %s", snap->fixed.name, msg);
-  record_failure (entry, CBW_BROKEN_COPY, num, offset);
-  return num;
-}
-
-void
-snapshot_stall (struct snapshot *snap, uint64_t stalled_ns)
-{
-  const uint64_t stall_ns = snap->fixed.options.stall_ns;
-  const uint64_t until = now_realtime_ns () + stall_ns - stalled_ns;
-
-  if (atomic_exchange (&snap->entry->stalled_until_ns, until) == 0)
-    log_error ("cbw: the target of snapshot \"%s\" is full; guests' "
-               "writes wait up to %g s for space", snap->fixed.name,
-               (double) stall_ns / NS_PER_SEC);
-}
-
-void
-snapshot_unstall (struct snapshot *snap)
-{
-  atomic_store (&snap->entry->stalled_until_ns, 0);
+    return SNAPSHOT_NEEDS_NOTHING;
+  return record_failure (snap->entry, CBW_BROKEN_COPY, num, offset) ?
+    SNAPSHOT_FAILED_FIRST : SNAPSHOT_FAILED_AGAIN;
 }
 
 void

@@ -157,18 +157,17 @@ extern void snapshot_break (struct snapshot *snap,
                             enum cbw_broken_reason reason, int num,
                             uint64_t offset, const char *msg);
 
-/* A copy that the snapshot needed failed.  Records it, and does what the
- * snapshot's policy says: breaks it and returns 0, or returns the errno
- * with which the guest's write must fail.
+/* A copy that the snapshot needed failed, and does not break it: record that,
+ * if it is the first error.
  */
-extern int snapshot_copy_failed (struct snapshot *snap, int num,
-                                 uint64_t offset, const char *msg);
-
-/* A guest's write, which has waited for stalled_ns already, waits for
- * space in the target; or no longer does.
- */
-extern void snapshot_stall (struct snapshot *snap, uint64_t stalled_ns);
-extern void snapshot_unstall (struct snapshot *snap);
+enum snapshot_failure {
+  SNAPSHOT_NEEDS_NOTHING,       /* not live any more: nothing has failed */
+  SNAPSHOT_FAILED_FIRST,
+  SNAPSHOT_FAILED_AGAIN,
+};
+extern enum snapshot_failure snapshot_record_failure (struct snapshot *snap,
+                                                      int num,
+                                                      uint64_t offset);
 
 /* Give the space of clusters [start, end) in the target back. */
 extern void snapshot_punch (struct snapshot *snap, uint64_t start,

@@ -6,12 +6,12 @@
 
 #include <config.h>
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "copy/piece.h"
 #include "snapshot/accounting.h"
+#include "snapshot/policy.h"
 #include "utils/cleanup.h"
 #include "utils/clock.h"
 #include "utils/rounding.h"
@@ -139,18 +139,19 @@ break_readers (struct writeback *w, const struct run *run, uint64_t c,
   chain_put (chain);
 }
 
-/* Wait a little for space, for the snapshot that needs what could not be
- * written.  Returns false if it has been long enough.
+/* What a snapshot needs could not be written: wait a little for space.
+ * Returns false if that is not the reason, or it has been long enough.
  */
 static bool
-wait_for_space (struct writeback *w, struct snapshot *reader, uint64_t since)
+wait_for_space (struct writeback *w, struct snapshot *reader, int num,
+                uint64_t since)
 {
   const uint64_t now = now_monotonic_ns ();
   const struct timespec until = cond_until (now + STALL_INTERVAL);
 
-  if (now - since >= reader->fixed.options.stall_ns)
+  if (!policy_stalls (reader, num, now - since))
     return false;
-  snapshot_stall (reader, now - since);
+  policy_stall (reader, now - since);
   LOCK_FOR_SCOPE (&w->lock);
   if (!w->stop)
     pthread_cond_timedwait (&w->drained, &w->lock, &until);
@@ -162,7 +163,7 @@ static void
 set_stalled (struct snapshot **stalled, struct snapshot *reader)
 {
   if (*stalled && *stalled != reader)
-    snapshot_unstall (*stalled);
+    policy_unstall (*stalled);
   snapshot_unref (*stalled);
   *stalled = reader;
 }
@@ -200,8 +201,7 @@ drain_run (struct writeback *w, struct run *run, unsigned char *buf)
     if (since == 0)
       since = now_monotonic_ns ();
     reader = find_reader (w, run, c, &end);
-    if (reader && !stop && (e.num == ENOSPC || e.num == EDQUOT) &&
-        wait_for_space (w, reader, since)) {
+    if (reader && !stop && wait_for_space (w, reader, e.num, since)) {
       set_stalled (&stalled, reader);
       continue;
     }
