@@ -6,12 +6,13 @@
 
 #include <config.h>
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 
 #include "backup/fill-job.h"
 #include "below/log.h"
-#include "copy/piece.h"
+#include "copy/transfer.h"
 #include "snapshot/policy.h"
 #include "utils/clock.h"
 #include "utils/rounding.h"
@@ -19,6 +20,9 @@
 /* How long what failed, or is claimed by guests, is left alone. */
 #define RETRY_ERROR NS_PER_SEC
 #define RETRY_CLAIMED NS_PER_MS
+
+/* How often the disk may say that it is shutting down, and does not. */
+#define REFUSALS_MAX 100
 
 /* A speed limit is kept within this time. */
 #define BURST_PER_SEC 8
@@ -174,8 +178,9 @@ job_ready (struct fill_job *job, uint64_t now, uint64_t *then)
   return false;
 }
 
-uint64_t
-job_piece (const struct fill_job *job)
+/* How many clusters are tried at a time? */
+static uint64_t
+piece_of (const struct fill_job *job)
 {
   const struct snapshot *snap = job->snap;
   const uint64_t speed = atomic_load (&fill_of (job)->speed);
@@ -185,4 +190,39 @@ job_piece (const struct fill_job *job)
     n = min_u64 (n, max_u64 (speed / BURST_PER_SEC / snap->view.cluster_size,
                              1));
   return n;
+}
+
+struct fill_stretch
+job_take (struct fill_job *job)
+{
+  const uint64_t start = job->cursor;
+  const uint64_t length = min_u64 (piece_of (job),
+                                   snapshot_clusters (job->snap) - start);
+
+  job->budget -= (int64_t) (length * job->snap->view.cluster_size);
+  job->cursor = start + length;
+  return (struct fill_stretch) {
+    .start = start, .end = start + length, .charged = length
+  };
+}
+
+void
+job_account (struct fill_job *job, const struct fill_stretch *x,
+             uint64_t bytes)
+{
+  job->budget += (int64_t) (x->charged * job->snap->view.cluster_size);
+  job->budget -= (int64_t) bytes;
+  atomic_fetch_add (&fill_of (job)->bytes, bytes);
+  if (!x->hole)
+    job->data_until = max_u64 (job->data_until, x->data_until);
+  else if (x->end < x->start + x->charged) /* look at what follows it */
+    job->cursor = min_u64 (job->cursor, x->end);
+  else
+    job->cursor = max_u64 (job->cursor, x->end);
+}
+
+bool
+job_is_refused (struct fill_job *job, const struct error *e)
+{
+  return e->num == ESHUTDOWN && job->refusals++ < REFUSALS_MAX;
 }

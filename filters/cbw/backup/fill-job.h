@@ -34,6 +34,14 @@ struct fill_job {
   uint64_t budget_ns;           /* when it was reckoned, monotonic */
 };
 
+/* What one thread settles at a time: a piece, or a hole of any length. */
+struct fill_stretch {
+  uint64_t start, end;          /* clusters */
+  uint64_t charged;             /* how many were, before it was read */
+  uint64_t data_until;          /* no hole before this; 0: not looked for */
+  bool hole;
+};
+
 static inline struct cbw_job *
 fill_of (const struct fill_job *job)
 {
@@ -70,7 +78,28 @@ extern void job_error (struct fill *f, struct fill_job *job, bool is_read,
  */
 extern bool job_ready (struct fill_job *job, uint64_t now, uint64_t *then);
 
-/* How many clusters are tried at a time? */
-extern uint64_t job_piece (const struct fill_job *job);
+/* Take the next piece.  It is charged before it is read: the other threads
+ * must know of it.
+ */
+extern struct fill_stretch job_take (struct fill_job *job);
+
+/* It is over, and so many bytes were read: charge that, and move the cursor. */
+extern void job_account (struct fill_job *job, const struct fill_stretch *x,
+                         uint64_t bytes);
+
+/* Does this error say that the disk is going, and we with it?  Then what is
+ * left is for the next server.  Not if it has said so too often.
+ */
+extern bool job_is_refused (struct fill_job *job, const struct error *e);
+
+/* Was the snapshot's job begun by a later version?  A kind never changes, and
+ * this is our own copy.
+ */
+static inline bool
+job_is_unknown (const struct snapshot *snap)
+{
+  return snap->fixed.job.kind != CBW_JOB_NONE &&
+    snap->fixed.job.kind != CBW_JOB_BACKUP;
+}
 
 #endif /* CBW_FILL_JOB_H */

@@ -15,7 +15,7 @@
 #include "backup/fill.h"
 #include "backup/settle.h"
 #include "below/log.h"
-#include "copy/piece.h"
+#include "copy/transfer.h"
 #include "snapshot/target.h"
 #include "utils/cleanup.h"
 #include "utils/clock.h"
@@ -30,11 +30,8 @@
  */
 #define FILL_THREADS_BUSY 2
 
-/* How long a thread waits that has no memory, or for a late copy. */
+/* How long a job is left alone for want of memory, or for a late copy. */
 #define RETRY (NS_PER_SEC / 10)
-
-/* How often the disk may say that it is shutting down, and does not. */
-#define REFUSALS_MAX 100
 
 /* How much of a hole is written as zeroes in one go, where it must be. */
 #define ZEROES (4 * 1024 * 1024)
@@ -89,14 +86,35 @@ job_leave (struct fill *f, struct fill_job *job)
   job_put (job);
 }
 
-/* Everything is settled: sync the image, give it its name, and only then say
- * so.
+/* Sync the image, give it its name, and only then say that it is complete.
+ * 0, or -1 with the error set.
  */
+static int
+finish_image (struct snapshot *snap, bool *complete, struct error *e)
+{
+  bool published = false;
+
+  if (snap->view.store->ops->flush (snap->view.store, e) == -1)     /* F4 */
+    return -1;
+  /* After the data: a change that was not preserved would have broken it
+   * first.  It is not published, and replaces nothing, unless it is right.
+   */
+  atomic_thread_fence (memory_order_acquire);
+  if (snapshot_state (snap) == CBW_SNAPSHOT_LIVE) {                 /* F5 */
+    if (target_publish (&snap->fixed, snap->target, e) == -1)       /* F6 */
+      return -1;
+    published = snap->fixed.target_flags & CBW_TARGET_PARTIAL;
+  }
+  *complete = snapshot_complete (snap, published);                  /* F7 */
+  return 0;
+}
+
+/* Everything is settled. */
 static void
 complete_backup (struct fill *f, struct fill_job *job)
 {
   struct snapshot *snap = job->snap;
-  bool published = false, complete = false;
+  bool complete = false;
   struct error e;
   int r;
 
@@ -107,26 +125,15 @@ complete_backup (struct fill *f, struct fill_job *job)
   }
   job->finishing = true;
   job_begin (f, job);
-  r = snap->view.store->ops->flush (snap->view.store, &e);          /* F4 */
-  if (r == 0) {
-    /* After the data: a change that was not preserved would have broken it
-     * first.  It is not published, and replaces nothing, unless it is right.
-     */
-    atomic_thread_fence (memory_order_acquire);
-    if (snapshot_state (snap) == CBW_SNAPSHOT_LIVE) {               /* F5 */
-      r = target_publish (&snap->fixed, snap->target, &e);          /* F6 */
-      published = r == 0 && (snap->fixed.target_flags & CBW_TARGET_PARTIAL);
-    }
-    complete = r == 0 && snapshot_complete (snap, published);       /* F7 */
-  }
+  r = finish_image (snap, &complete, &e);
   LOG_WATCH (backup, "\"%s\": %s", snap->fixed.name,
              complete ? "complete" : r == 0 ? "not wanted" : e.msg);
   pthread_mutex_lock (&f->lock);
   job->finishing = false;
   if (complete && !job->ended)
     job_end (f, job);
-  else if (r == -1 && e.num == ESHUTDOWN && job->refusals++ < REFUSALS_MAX)
-    job->not_before = now_monotonic_ns () + RETRY; /* for the next server */
+  else if (r == -1 && job_is_refused (job, &e))
+    job->not_before = now_monotonic_ns () + RETRY;
   else if (r == -1 && !job->ended) {
     /* Whatever the policy: the kernel reports once that it could not write
      * something, and forgets it.  To try again would be to believe it.
@@ -139,56 +146,61 @@ complete_backup (struct fill *f, struct fill_job *job)
   job_leave (f, job);
 }
 
-/* Settle one piece, or a hole of any length. */
+/* Does it begin with a hole?  Then it is all of that. */
 static void
-settle_piece (struct fill *f, struct fill_job *job, void *buf)
+probe_stretch (const struct settle *s, struct fill_stretch *x)
 {
-  const uint64_t n = snapshot_clusters (job->snap), start = job->cursor;
-  const uint64_t length = min_u64 (job_piece (job), n - start);
-  const uint64_t cs = job->snap->view.cluster_size;
-  struct settle s = {
-    .chain = f->chain, .copier = f->copier, .source = f->source,
-    .snap = job->snap, .buf = buf,
-  };
-  bool probe = start + length > job->data_until, hole = false;
-  uint64_t end = start + length, until = 0;
-  struct error e;
-  int r;
+  const uint64_t n = snapshot_clusters (s->snap);
+  const uint64_t cs = s->snap->view.cluster_size;
 
-  /* Charged before: the other threads must know of it. */
-  job->budget -= (int64_t) (length * cs);
-  job->cursor = end;
-  job_begin (f, job);
-  if (probe) {
-    until = settle_probe (&s, start, n, &hole);
-    if (hole)
-      end = until;
-    /* Zeroes that must be written take time, for which guests may wait. */
-    if (hole && !job->snap->target->reads_zero)
-      end = min_u64 (end, start + max_u64 (ZEROES / cs, length));
-  }
-  r = settle_range (&s, start, end, hole, &e);
-  LOG_WATCH (backup, "\"%s\": clusters %" PRIu64 " to %" PRIu64 "%s: %s",
-             job->snap->fixed.name, start, end, hole ? ", a hole" : "",
-             r == 0 ? "settled" : e.msg);
-  pthread_mutex_lock (&f->lock);
+  x->data_until = settle_probe (s, x->start, n, &x->hole);
+  if (!x->hole)
+    return;
+  x->end = x->data_until;
+  /* Zeroes that must be written take time, for which guests may wait. */
+  if (!s->snap->target->reads_zero)
+    x->end = min_u64 (x->end, x->start + max_u64 (ZEROES / cs, x->charged));
+}
 
-  job->budget += (int64_t) (length * cs);
-  job->budget -= (int64_t) s.bytes;
-  atomic_fetch_add (&fill_of (job)->bytes, s.bytes);
-  if (hole && end < start + length) /* look at what follows it */
-    job->cursor = min_u64 (job->cursor, end);
-  else if (hole)
-    job->cursor = max_u64 (job->cursor, end);
-  else
-    job->data_until = max_u64 (job->data_until, until);
-  if (r == 0)
+/* What came of it. */
+static void
+end_stretch (struct fill *f, struct fill_job *job, enum transfer_result r,
+             const struct settle *s, const struct error *e)
+{
+  const bool is_read = r == TRANSFER_READ_FAILED;
+
+  if (r == TRANSFER_DONE)
     job->refusals = 0;
-  else if (e.num == ESHUTDOWN && job->refusals++ < REFUSALS_MAX)
-    /* The disk is going, and we with it: for the next server. */
+  else if (r == TRANSFER_LEFT_OUT || r == TRANSFER_NO_MEMORY ||
+           job_is_refused (job, e))
     job->not_before = now_monotonic_ns () + RETRY;
   else if (!job->ended)
-    job_error (f, job, s.error_is_read, s.error_offset, &e);
+    job_error (f, job, is_read, s->error_offset, e);
+}
+
+static void
+settle_piece (struct fill *f, struct fill_job *job)
+{
+  struct fill_stretch x = job_take (job);
+  const bool probe = x.end > job->data_until;
+  struct settle s = {
+    .chain = f->chain, .copier = f->copier, .source = f->source,
+    .snap = job->snap,
+  };
+  enum transfer_result r;
+  struct error e;
+
+  job_begin (f, job);
+  if (probe)
+    probe_stretch (&s, &x);
+  r = settle_range (&s, x.start, x.end, x.hole, &e);
+  LOG_WATCH (backup, "\"%s\": clusters %" PRIu64 " to %" PRIu64 "%s: %s",
+             job->snap->fixed.name, x.start, x.end, x.hole ? ", a hole" : "",
+             r == TRANSFER_DONE ? "settled" :
+             r == TRANSFER_LEFT_OUT ? "the snapshot is gone" : e.msg);
+  pthread_mutex_lock (&f->lock);
+  job_account (job, &x, s.bytes);
+  end_stretch (f, job, r, &s, &e);
   job_leave (f, job);
 }
 
@@ -206,23 +218,12 @@ give_way (struct fill *f, unsigned index, uint64_t *then)
   return false;
 }
 
-/* Of a piece; all snapshots have clusters of one size. */
-static void *
-new_buffer (const struct snapshot *snap)
-{
-  void *buf;
-
-  return posix_memalign (&buf, 4096, piece_clusters (snap) *
-                         snap->view.cluster_size) == 0 ? buf : NULL;
-}
-
 static void
 fill_thread (void *opaque)
 {
   struct fill *f = opaque;
   struct fill_job *job;
   unsigned index;
-  void *buf = NULL;
   uint64_t then;
 
   LOCK_FOR_SCOPE (&f->lock);
@@ -242,12 +243,9 @@ fill_thread (void *opaque)
     }
     if (job->cursor == snapshot_clusters (job->snap))
       complete_backup (f, job);
-    else if (buf || (buf = new_buffer (job->snap)) != NULL)
-      settle_piece (f, job, buf);
     else
-      wait_until (f, now_monotonic_ns () + RETRY);
+      settle_piece (f, job);
   }
-  free (buf);
 }
 
 /* ---- From outside ---- */
@@ -261,16 +259,6 @@ fill_init (struct fill *f, struct chain_head *chain, struct copier *copier)
   thread_group_init (&f->threads, fill_thread, f);
 }
 
-/* Was its job begun by a later version?  A kind never changes, and this is
- * our own copy.
- */
-static bool
-has_unknown_job (const struct snapshot *snap)
-{
-  return snap->fixed.job.kind != CBW_JOB_NONE &&
-    snap->fixed.job.kind != CBW_JOB_BACKUP;
-}
-
 int
 fill_add (struct fill *f, struct snapshot *snap, struct error *e)
 {
@@ -278,7 +266,7 @@ fill_add (struct fill *f, struct snapshot *snap, struct error *e)
   struct fill_job *job, **p;
   int r;
 
-  if (has_unknown_job (snap))
+  if (job_is_unknown (snap))
     log_error ("cbw: snapshot \"%s\" has a job that this program does not "
                "know (kind %" PRIu32 "): the snapshot is kept, and the job "
                "is left to the newer nbdkit-cbw that began it",
@@ -312,78 +300,6 @@ fill_wake (struct fill *f)
 {
   LOCK_FOR_SCOPE (&f->lock);
   pthread_cond_broadcast (&f->wake);
-}
-
-static struct fill_job *
-find_job (struct fill *f, uint64_t id)
-{
-  struct fill_job *job;
-
-  for (job = f->jobs; job; job = job->next)
-    if (job->snap->view.id == id &&
-        snapshot_state (job->snap) == CBW_SNAPSHOT_LIVE)
-      return job;
-  return NULL;
-}
-
-/* Why is there no job of this snapshot? */
-static int
-explain (struct fill *f, uint64_t id, struct error *e)
-{
-  struct chain *chain = chain_get (f->chain);
-  const int i = chain_find (chain, id);
-  const struct snapshot *snap = i >= 0 ? chain->snaps[i] : NULL;
-
-  if (snap == NULL || snapshot_state (snap) == CBW_SNAPSHOT_HIDDEN)
-    error_set (e, ENOENT, "there is no such snapshot any more");
-  else if (has_unknown_job (snap))
-    error_set (e, ENOTSUP, "snapshot \"%s\" has a job that this server does "
-               "not know", snap->fixed.name);
-  else if (!snap->fixed.options.backup)
-    error_set (e, EINVAL, "snapshot \"%s\" is not a backup",
-               snap->fixed.name);
-  else
-    error_set (e, EALREADY, "backup \"%s\" %s", snap->fixed.name,
-               snapshot_is_complete (snap) ? "is complete" : "has failed");
-  chain_put (chain);
-  return -1;
-}
-
-int
-fill_control (struct fill *f, uint64_t id, enum cbw_job_action action,
-              uint64_t speed, struct error *e)
-{
-  uint32_t running = CBW_JOB_RUNNING, paused = CBW_JOB_PAUSED;
-  uint32_t stopped = CBW_JOB_STOPPED;
-  struct fill_job *job;
-
-  {
-    LOCK_FOR_SCOPE (&f->lock);
-    job = find_job (f, id);
-    switch (job ? (int) action : 0) {
-    case 0:
-      break;
-    case CBW_JOB_PAUSE:
-      atomic_compare_exchange_strong (&fill_of (job)->state, &running,
-                                      CBW_JOB_PAUSED);
-      break;
-    case CBW_JOB_RESUME:
-      /* From no other state: it may be complete just now. */
-      if (!atomic_compare_exchange_strong (&fill_of (job)->state, &paused,
-                                           CBW_JOB_RUNNING))
-        atomic_compare_exchange_strong (&fill_of (job)->state, &stopped,
-                                        CBW_JOB_RUNNING);
-      job->not_before = 0;
-      break;
-    case CBW_JOB_SPEED:
-      atomic_store (&fill_of (job)->speed, speed);
-      break;
-    default:
-      return error_set (e, EINVAL, "unknown action %d", (int) action);
-    }
-    pthread_cond_broadcast (&f->wake);
-  }
-  return job ? 0 : explain (f, id, e);
 }
 
 void

@@ -6,16 +6,16 @@
 
 #include <config.h>
 
-#include <errno.h>
+#include <assert.h>
 
 #include "backup/settle.h"
-#include "copy/piece.h"
+#include "copy/transfer.h"
 #include "image/image.h"
 #include "snapshot/accounting.h"
 #include "utils/rounding.h"
 
 /* Clusters of the backup, all held by one, in the chain as it is now. */
-struct run {
+struct holder_run {
   const struct chain *chain;
   size_t k;                     /* index of the backup */
   uint64_t start, end;
@@ -24,29 +24,29 @@ struct run {
 };
 
 static bool
-in_source (const struct run *run)
+in_source (const struct holder_run *run)
 {
   return run->holder == run->chain->len;
 }
 
 static uint64_t
-offset_of (const struct run *run)
+offset_of (const struct holder_run *run)
 {
   return run->start * run->chain->snaps[run->k]->view.cluster_size;
 }
 
 static uint64_t
-length_of (const struct run *run)
+length_of (const struct holder_run *run)
 {
   return snapshot_bytes (run->chain->snaps[run->k], run->start, run->end);
 }
 
 /* The first run of [start, end); the backup is in the chain. */
-static struct run
+static struct holder_run
 first_run (const struct settle *s, const struct chain *chain, uint64_t start,
            uint64_t end)
 {
-  struct run run = {
+  struct holder_run run = {
     .chain = chain, .k = (size_t) chain_find (chain, s->snap->view.id),
     .start = start
   };
@@ -58,7 +58,7 @@ first_run (const struct settle *s, const struct chain *chain, uint64_t start,
 
 /* How many bytes of the run, from its start on, are of one kind? */
 static uint64_t
-extent_of (const struct run *run, bool *hole)
+extent_of (const struct holder_run *run, bool *hole)
 {
   const uint64_t offset = offset_of (run);
   struct error e;
@@ -75,7 +75,7 @@ extent_of (const struct run *run, bool *hole)
 
 /* The same in whole clusters; 0 if less than one. */
 static uint64_t
-clusters_of (const struct run *run, uint64_t bytes)
+clusters_of (const struct holder_run *run, uint64_t bytes)
 {
   return bytes == length_of (run) ? run->end - run->start :
     bytes / run->chain->snaps[run->k]->view.cluster_size;
@@ -86,7 +86,7 @@ settle_probe (const struct settle *s, uint64_t start, uint64_t end,
               bool *hole)
 {
   CLEANUP_CHAIN_PUT struct chain *chain = chain_get (s->chain);
-  struct run run;
+  struct holder_run run;
   uint64_t n, limit;
 
   *hole = false;
@@ -109,99 +109,116 @@ settle_probe (const struct settle *s, uint64_t start, uint64_t end,
   return *hole ? min_u64 (start + n, limit) : start + n;
 }
 
-/* Its data is in the target: "held" bytes, of what has been written. */
+/* Its data is in the target. */
 static void
-set_settled (const struct settle *s, const struct run *run, uint64_t held)
+set_settled (const struct settle *s, const struct holder_run *run,
+             const struct transfer *t, const struct claim *mine)
 {
   struct snapshot *snap = s->snap;
   struct chain_need need;
 
+  assert (claim_covers (mine, t->start, t->end));
   if (!in_source (run)) {       /* a newer one holds it */
-    bitmap_set (&snap->moved, run->start, run->end);
-    accounting_moved (snap, run->end - run->start, held);
+    assert (snapshot_is_backup (snap));
+    bitmap_set (&snap->moved, t->start, t->end);
+    accounting_moved (snap, t->end - t->start, t->held);
     return;
   }
-  piece_done (snap, run->start, run->end, held);
+  transfer_set_done (t, mine);
   /* An older snapshot may still have it from the source: then a guest must
    * look.
    */
-  if (!chain_next_needed (run->chain, run->start, run->end, &need))
-    bitmap_set (&snap->settled, run->start, run->end);
+  if (!chain_next_needed (run->chain, t->start, t->end, &need))
+    bitmap_set (&snap->settled, t->start, t->end);
 }
 
-static int
-copy_run (struct settle *s, const struct run *run, struct error *e)
+static enum transfer_result
+copy_run (struct settle *s, const struct holder_run *run,
+          const struct claim *mine, bool hole, struct error *e)
 {
-  uint64_t held;
+  struct transfer t = {
+    .snap = s->snap, .start = run->start, .end = run->end,
+    .from = run->image, .to = s->snap->target, .hole = hole,
+  };
+  const enum transfer_result r = transfer_run (&s->copier->buffers, &t, e);
 
-  s->error_offset = offset_of (run);
-  s->error_is_read = true;
-  if (run->image->ops->pread (run->image, s->buf, length_of (run),
-                              s->error_offset, e) == -1)
-    return -1;
-  s->bytes += length_of (run);
-  s->error_is_read = false;
-  if (piece_write (s->snap, s->snap->target, s->buf, run->start, run->end,
-                   &held, e) == -1)
-    return -1;
-  set_settled (s, run, held);
-  return 0;
+  if (!hole && (r == TRANSFER_DONE || r == TRANSFER_WRITE_FAILED))
+    s->bytes += length_of (run);
+  if (r == TRANSFER_DONE)
+    set_settled (s, run, &t, mine);
+  else
+    s->error_offset = offset_of (run);
+  return r;
 }
 
 /* Settle what is claimed.  The claim comes first, then the look at the
  * chain: whoever held it for a snapshot taken meanwhile is in the chain by
  * now, and has its done bits set.
  */
-static int
+static enum transfer_result
 settle_claimed (struct settle *s, const struct chain *chain,
-                const struct copy_claim *mine, bool holes, struct error *e)
+                const struct claim *mine, bool holes, struct error *e)
 {
-  struct run run;
+  enum transfer_result r = TRANSFER_DONE;
+  struct holder_run run;
   uint64_t c, n;
   bool hole;
 
   if (chain_find (chain, s->snap->view.id) == -1 ||
       snapshot_state (s->snap) != CBW_SNAPSHOT_LIVE)
-    return error_set (e, ESHUTDOWN, "the snapshot is gone");
-  for (c = mine->need.start; c < mine->need.end; c = run.end) {
+    return TRANSFER_LEFT_OUT;
+  for (c = mine->need.start; c < mine->need.end && r == TRANSFER_DONE;
+       c = run.end) {
     run = first_run (s, chain, c, mine->need.end);
     if (run.holder == run.k)
       continue;                 /* a guest was faster */
-    if (!holes) {
-      if (copy_run (s, &run, e) == -1)
-        return -1;
-      continue;
+    if (holes) {
+      /* Asked again, as nobody changes it now. */
+      n = clusters_of (&run, extent_of (&run, &hole));
+      if (n == 0 || !hole)
+        break;
+      run.end = run.start + n;
     }
-    /* Asked again, as nobody changes it now. */
-    n = clusters_of (&run, extent_of (&run, &hole));
-    if (n == 0 || !hole)
-      break;
-    run.end = run.start + n;
-    s->error_offset = offset_of (&run);
-    s->error_is_read = false;
-    if (image_zero (s->snap->target, offset_of (&run), length_of (&run),
-                    e) == -1)
-      return -1;
-    set_settled (s, &run, 0);
+    r = copy_run (s, &run, mine, holes, e);
   }
-  return 0;
+  return r;
 }
 
-int
+/* For claim_first: what of a backup is not settled. */
+static bool
+find_unsettled (const void *of, uint64_t start, uint64_t end,
+                struct chain_need *need)
+{
+  const struct settle *s = of;
+
+  need->by = s->snap;
+  need->start = snapshot_next_unsettled (s->snap, start, end);
+  if (need->start == end)
+    return false;
+  need->end = snapshot_next_settled (s->snap, need->start, end);
+  return true;
+}
+
+enum transfer_result
 settle_range (struct settle *s, uint64_t start, uint64_t end, bool hole,
               struct error *e)
 {
-  struct copy_claim mine;
+  struct claim_request request = {
+    .find = find_unsettled, .of = s, .start = start, .end = end,
+    .max = UINT64_MAX, .others = CLAIM_SKIP,
+  };
+  enum transfer_result r = TRANSFER_DONE;
+  struct claims *claims = &s->copier->claims;
+  struct claim mine;
   struct chain *chain;
-  int r = 0;
 
   s->bytes = 0;
-  while (r == 0 && copy_claim_free (s->copier, s->snap, start, end,
-                                    &mine)) {                       /* F1 */
-    start = mine.need.end;
+  while (r == TRANSFER_DONE &&
+         claim_first (claims, &request, &mine) == CLAIM_MINE) {     /* F1 */
+    request.start = mine.need.end;
     chain = chain_get (s->chain);                                   /* F2 */
     r = settle_claimed (s, chain, &mine, hole, e);
-    copy_claim_release (s->copier, &mine);                          /* F3 */
+    claim_release (claims, &mine);                                  /* F3 */
     chain_put (chain);          /* which may close images: that takes time */
   }
   return r;

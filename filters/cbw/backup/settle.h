@@ -34,11 +34,9 @@ struct settle {
   struct copier *copier;
   struct image *source;         /* the protected disk */
   struct snapshot *snap;        /* of the backup; the caller's reference */
-  void *buf;                    /* of piece_clusters (snap) clusters */
 
   /* Set by settle_range. */
   uint64_t bytes;               /* read */
-  bool error_is_read;           /* after an error: reading failed */
   uint64_t error_offset;        /* bytes */
 };
 
@@ -51,10 +49,11 @@ extern uint64_t settle_probe (const struct settle *s, uint64_t start,
 
 /* Settle what is not of [start, end), which is no longer than a piece; or
  * any length, with "hole", of which then only what is a hole is settled.
- * 0, or -1 with the error set: ESHUTDOWN if the snapshot is not live any
- * more, or reading the disk gave that.  What had been settled before stays so.
+ * Returns as transfer_run, for all of it: TRANSFER_LEFT_OUT if the snapshot is
+ * not live any more.  What had been settled before an error stays so.
  */
-extern int settle_range (struct settle *s, uint64_t start, uint64_t end,
-                         bool hole, struct error *e);
+extern enum transfer_result settle_range (struct settle *s, uint64_t start,
+                                          uint64_t end, bool hole,
+                                          struct error *e);
 
 #endif /* CBW_SETTLE_H */

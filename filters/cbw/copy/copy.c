@@ -4,6 +4,7 @@
 
 #include <config.h>
 
+#include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 
@@ -23,12 +24,10 @@
 void
 copier_init (struct copier *c)
 {
-  pthread_mutex_init (&c->lock, NULL);
-  c->claims = NULL;
-  c->nr_claims = 0;
+  claims_init (&c->claims);
   atomic_init (&c->guests, 0);
   atomic_init (&c->unchanged, 0);
-  piece_pool_init (&c->buffers);
+  transfer_buffers_init (&c->buffers);
   deadline_init (&c->deadline, &c->buffers);
 }
 
@@ -48,8 +47,8 @@ void
 copier_free (struct copier *c)
 {
   deadline_free (&c->deadline);
-  piece_pool_destroy (&c->buffers);
-  pthread_mutex_destroy (&c->lock);
+  transfer_buffers_destroy (&c->buffers);
+  claims_destroy (&c->claims);
 }
 
 /* Does the claim begin with a hole in the source?  Then it is all that the
@@ -57,7 +56,7 @@ copier_free (struct copier *c)
  */
 static bool
 find_hole (struct copier *c, const struct copy_job *job,
-           struct copy_claim *mine)
+           struct claim *mine)
 {
   const struct snapshot *snap = mine->need.by;
   const uint64_t cs = snap->view.cluster_size, offset = mine->need.start * cs;
@@ -72,59 +71,48 @@ find_hole (struct copier *c, const struct copy_job *job,
     next = offset;
   zeroes = next - offset;
   if (zeroes < min_u64 (cs, len)) {
-    copy_claim_shrink (c, mine, mine->need.start + piece_clusters (snap));
+    claim_shrink (&c->claims, mine, mine->need.start + piece_clusters (snap));
     return false;
   }
   if (zeroes < len)
-    copy_claim_shrink (c, mine, mine->need.start + zeroes / cs);
+    claim_shrink (&c->claims, mine, mine->need.start + zeroes / cs);
   /* Where nothing is to be written, it takes no time. */
   if (!snap->view.store->reads_zero)
-    copy_claim_shrink (c, mine, mine->need.start + max_u64 (HOLE_SIZE / cs, 1));
+    claim_shrink (&c->claims, mine,
+                  mine->need.start + max_u64 (HOLE_SIZE / cs, 1));
   return true;
 }
 
-/* 0, or -1 with the error set; or *unchanged, and nothing was written. */
-static int
-copy_piece (struct copier *c, const struct copy_job *job,
-            struct snapshot *snap, uint64_t start, uint64_t end,
-            bool *unchanged, uint64_t *held, struct error *e)
+/* Between read and write: does the guest change what is there? */
+static bool
+is_changed (void *of, const struct transfer *t, unsigned char *old)
 {
-  void *old = piece_read (&c->buffers, snap, job->source, start, end, e);
-  int r = 0;
-
-  if (old == NULL)
-    return -1;
-  *unchanged = unchanged_is (job, snap, old, start, end);
-  if (!*unchanged)
-    r = piece_write (snap, snap->view.store, old, start, end, held, e);
-  piece_put (&c->buffers, old);
-  return r;
+  return !unchanged_is (of, t, old);
 }
 
 /* The time limit is one for the whole of the guest's change, which began
  * to wait at "since": however many pieces it has, and whomever else's
  * copies it waited for.
  */
-static int
-copy_claimed (struct copier *c, const struct copy_job *job,
-              const struct copy_claim *mine, bool hole, uint64_t since,
-              bool *unchanged, struct error *e)
+static enum transfer_result
+copy_claimed (struct copier *c, struct copy_job *job, const struct claim *mine,
+              bool hole, uint64_t since, struct error *e)
 {
   struct snapshot *snap = mine->need.by;
   const uint64_t timeout_ns = snap->fixed.options.timeout_ns;
-  const uint64_t start = mine->need.start, end = mine->need.end;
-  uint64_t held = 0;
-  int r;
+  struct transfer t = {
+    .snap = snap, .start = mine->need.start, .end = mine->need.end,
+    .from = job->source, .to = snap->view.store,
+    .hole = hole, .decide = is_changed, .of = job,
+  };
+  enum transfer_result r;
 
   if (timeout_ns != 0 && !(hole && snap->view.store->reads_zero))
-    r = deadline_copy (&c->deadline, snap, start, end, hole, since, timeout_ns,
-                       &held, e);
-  else if (hole)
-    r = piece_zero (snap, start, end, e);
+    r = deadline_transfer (&c->deadline, &t, since, timeout_ns, e);
   else
-    r = copy_piece (c, job, snap, start, end, unchanged, &held, e); /* W1 W2 */
-  if (r == 0 && !*unchanged)
-    piece_done (snap, start, end, held);                            /* W3 */
+    r = transfer_run (&c->buffers, &t, e);                          /* W1 W2 */
+  if (r == TRANSFER_DONE)
+    transfer_set_done (&t, mine);                                   /* W3 */
   return r;
 }
 
@@ -134,7 +122,7 @@ copy_claimed (struct copier *c, const struct copy_job *job,
  * Returns as copy_range.
  */
 static enum copy_result
-copy_failed (const struct copy_job *job, const struct copy_claim *mine,
+copy_failed (const struct copy_job *job, const struct claim *mine,
              const struct error *e, int *err)
 {
   struct snapshot *by = mine->need.by;
@@ -162,6 +150,44 @@ stop_comparing (struct copier *c, struct copy_job *job, uint64_t *start)
   *start = job->start;
 }
 
+/* For claim_first: what a guest's change needs. */
+static bool
+find_needed (const void *chain, uint64_t start, uint64_t end,
+             struct chain_need *need)
+{
+  return chain_next_needed (chain, start, end, need);
+}
+
+/* Copy what is claimed, and release it; or keep the claim, if it is unchanged.
+ * *start is moved to where others may be.  Returns as copy_range.
+ */
+static enum copy_result
+copy_mine (struct copier *c, struct copy_job *job, struct claim *mine,
+           uint64_t *start, uint64_t since, int *err)
+{
+  const bool hole = job->sparse && find_hole (c, job, mine);
+  enum copy_result result = COPY_DONE;
+  enum transfer_result r;
+  struct error e;
+
+  r = copy_claimed (c, job, mine, hole, since, &e);
+  LOG_WATCH (copy, "clusters %" PRIu64 " to %" PRIu64 ", for \"%s\": %s",
+             mine->need.start, mine->need.end, mine->need.by->fixed.name,
+             r == TRANSFER_LEFT_OUT ? "the guest does not change them" :
+             r != TRANSFER_DONE ? e.msg : hole ? "a hole" : "copied");
+  if (r == TRANSFER_LEFT_OUT) {
+    *start = mine->need.end;
+    unchanged_keep (c, job);                                        /* U1 */
+    if (job->nr_claims == COPY_UNCHANGED_MAX)
+      stop_comparing (c, job, start);
+    return COPY_DONE;
+  }
+  if (r != TRANSFER_DONE)
+    result = copy_failed (job, mine, &e, err);
+  claim_release (&c->claims, mine);
+  return result;
+}
+
 /* One round of copy_range, from *start on: one claim, and what comes of it.
  * *more tells if there may be others.
  */
@@ -169,52 +195,34 @@ static enum copy_result
 copy_next (struct copier *c, struct copy_job *job, uint64_t *start,
            uint64_t since, bool *more, int *err)
 {
-  /* A hole may be as long as it likes: it takes no time. */
-  const uint64_t max = job->sparse ? UINT64_MAX :
-    piece_clusters (chain_newest (job->chain));
-  struct copy_claim *mine = &job->claims[job->nr_claims];
-  enum copy_result result = COPY_DONE;
-  bool hole, unchanged = false;
+  const struct claim_request request = {
+    .find = find_needed, .of = job->chain, .start = *start, .end = job->end,
+    /* A hole may be as long as it likes: it takes no time. */
+    .max = job->sparse ? UINT64_MAX :
+      piece_clusters (chain_newest (job->chain)),
+    .others = job->nr_claims > 0 ? CLAIM_REFUSE : CLAIM_WAIT, .since = since,
+  };
+  struct claim *mine;
   struct error e;
 
-  switch (claim_needed (c, job, *start, max, since, mine)) {
+  assert (job->nr_claims < COPY_UNCHANGED_MAX);
+  mine = &job->claims[job->nr_claims];
+  switch (claim_first (&c->claims, &request, mine)) {
+  case CLAIM_MINE:
+    *start = mine->need.start;
+    return copy_mine (c, job, mine, start, since, err);
   case CLAIM_NONE:
     *more = false;
-    return COPY_DONE;
+    break;
   case CLAIM_LATE:
     error_set (&e, ETIMEDOUT, "another copy of the same clusters took too "
                "long");
     return copy_failed (job, mine, &e, err);
   case CLAIM_OTHERS:
     stop_comparing (c, job, start);
-    return COPY_DONE;
-  case CLAIM_MINE:
     break;
   }
-  *start = mine->need.start;
-  hole = job->sparse && find_hole (c, job, mine);
-  if (copy_claimed (c, job, mine, hole, since, &unchanged, &e) == -1) {
-    LOG_WATCH (copy, "clusters %" PRIu64 " to %" PRIu64 ", for \"%s\": %s",
-               mine->need.start, mine->need.end, mine->need.by->fixed.name,
-               e.msg);
-    result = copy_failed (job, mine, &e, err);
-  }
-  else if (unchanged) {
-    LOG_WATCH (copy, "clusters %" PRIu64 " to %" PRIu64 ", for \"%s\": the "
-               "guest does not change them", mine->need.start, mine->need.end,
-               mine->need.by->fixed.name);
-    *start = mine->need.end;
-    unchanged_keep (c, job);                                        /* U1 */
-    if (job->nr_claims == COPY_UNCHANGED_MAX)
-      stop_comparing (c, job, start);
-    return COPY_DONE;
-  }
-  else
-    LOG_WATCH (copy, "clusters %" PRIu64 " to %" PRIu64 ", for \"%s\": %s",
-               mine->need.start, mine->need.end, mine->need.by->fixed.name,
-               hole ? "a hole" : "copied");
-  copy_claim_release (c, mine);
-  return result;
+  return COPY_DONE;
 }
 
 /* Has a live snapshot a time limit?  A copy after the guest's write could not
@@ -250,4 +258,3 @@ copy_range (struct copier *c, struct copy_job *job, int *err)
     unchanged_release (c, job);
   return result == COPY_DONE && job->nr_claims > 0 ? COPY_UNCHANGED : result;
 }
-

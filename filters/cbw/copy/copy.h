@@ -7,48 +7,19 @@
  * (chain.h): usually that is one copy for all.  Where a backup is the newest,
  * an older snapshot gets a copy of its own, as it does not look through the
  * backup's image.
- *
- * A thread that copies puts the clusters it has claimed on the in-flight
- * list.  Claims never overlap, so a cluster is copied once; a thread that
- * needs a cluster which another is copying waits for that one copy, then
- * finds it done.  A thread waits for others only while it has no claim: no
- * cycle, no deadlock.
- *
- * The life of a cluster, under which lock, and who may touch it:
- *
- *   not done ----------> in flight -----------------> done
- *     |    claim (lock)   |         set bit (release), then
- *     |                   |         take off the list (lock)
- *     |                   `-> unchanged: what the guest writes is there
- *     |                       already; claimed until its write has ended
- *     `--- a failed copy goes back to "not done", and so does an unchanged
- *          one, unless the guest's write failed: then it is copied after all
  */
 
 #ifndef CBW_COPY_H
 #define CBW_COPY_H
 
-#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "below/source.h"
-#include "copy/piece.h"
+#include "copy/claims.h"
 #include "copy/deadline.h"
+#include "copy/transfer.h"
 #include "snapshot/chain.h"
-
-/* Clusters [need.start, need.end) are being copied.  Others look at it under
- * the copier's lock.
- */
-struct copy_claim {
-  struct copy_claim *next;
-  uint64_t number;              /* of all claims so far */
-  uint64_t since_ns;            /* monotonic */
-  struct chain_need need;
-  const struct copy_job *unchanged; /* whose data is there already, or NULL */
-  bool copying;                 /* that has failed: it is copied after all */
-  pthread_cond_t released;
-};
 
 /* What a guest's change keeps claimed until it has ended; the claims cover
  * this many pieces at most.
@@ -56,12 +27,10 @@ struct copy_claim {
 #define COPY_UNCHANGED_MAX 8
 
 struct copier {
-  pthread_mutex_t lock;
-  struct copy_claim *claims;    /* in flight, under the lock */
-  uint64_t nr_claims;           /* how many there have been; the same */
+  struct claims claims;
   _Atomic (unsigned) guests;    /* guests' changes that copy, or wait to */
   _Atomic (unsigned) unchanged; /* claims of what guests do not change */
-  struct piece_pool buffers;
+  struct transfer_buffers buffers;
   struct deadline_pool deadline;
 };
 
@@ -95,7 +64,7 @@ struct copy_job {
   uint64_t stalled_ns;
 
   bool compare;                 /* may old data be left out that is "data"? */
-  struct copy_claim claims[COPY_UNCHANGED_MAX]; /* of what is unchanged */
+  struct claim claims[COPY_UNCHANGED_MAX]; /* of what is unchanged */
   unsigned nr_claims;
 };
 
@@ -139,29 +108,5 @@ extern void copy_overlay (struct copier *c, void *at, uint64_t offset,
  */
 extern uint64_t copy_first_uncertain (struct copier *c, uint64_t offset,
                                       uint64_t count);
-
-/* What is the oldest copy under way waiting for?  Describes it for a person;
- * false if there is none.
- */
-extern bool copy_describe_oldest (struct copier *c, char *buf, size_t len);
-
-/* Wait until no copy of clusters [start, end) is in flight that is now:
- * not for those that begin meanwhile, so that it ends; nor for guests' writes
- * of what is there, which may take as long as they like.
- */
-extern void copy_wait (struct copier *c, uint64_t start, uint64_t end);
-
-/* For a backup's fill: claim the first run of [start, end) which is not
- * settled in "snap", and which nobody has claimed.  Returns false if there
- * is none; waits for nobody.
- */
-extern bool copy_claim_free (struct copier *c, struct snapshot *snap,
-                             uint64_t start, uint64_t end,
-                             struct copy_claim *mine);
-
-/* Give back what of the claim lies behind "end", or all of it. */
-extern void copy_claim_shrink (struct copier *c, struct copy_claim *mine,
-                               uint64_t end);
-extern void copy_claim_release (struct copier *c, struct copy_claim *mine);
 
 #endif /* CBW_COPY_H */

@@ -7,6 +7,7 @@
 
 #include <config.h>
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 
@@ -23,14 +24,11 @@
 struct deadline_job {
   struct deadline_job *next;
   unsigned refs;                /* under the pool's lock */
-  struct snapshot *snap;        /* a reference */
-  uint64_t start, end;
-  bool hole;
+  struct transfer transfer;     /* with a reference to its snapshot */
   _Atomic (bool) given_up;
   bool finished;                /* the rest under the pool's lock */
   pthread_cond_t done;
-  int r;
-  uint64_t held;
+  enum transfer_result result;
   struct error e;
 };
 
@@ -40,10 +38,11 @@ struct deadline_job {
 static void
 job_unref (struct deadline_pool *pool, struct deadline_job *job)
 {
+  assert (job->refs > 0);
   if (--job->refs > 0)
     return;
   pthread_mutex_unlock (&pool->lock);
-  snapshot_unref (job->snap);
+  snapshot_unref (job->transfer.snap);
   pthread_cond_destroy (&job->done);
   free (job);
   pthread_mutex_lock (&pool->lock);
@@ -82,26 +81,18 @@ pop_job (struct deadline_pool *pool)
   return job;
 }
 
-/* Not given up when the old data has been read means that all of the read
- * came before the guest went on.
+/* Between read and write: not given up when the old data has been read means
+ * that all of the read came before the guest continued.
  */
-static int
-copy_piece (struct piece_pool *buffers, struct image *source,
-            const struct deadline_job *job, uint64_t *held, struct error *e)
+static bool
+is_wanted (void *of, const struct transfer *t, unsigned char *old)
 {
-  void *old = piece_read (buffers, job->snap, source, job->start, job->end,
-                          e);
-  int r;
+  const struct deadline_job *job = of;
 
-  if (old == NULL)
-    return -1;
+  (void) t;
+  (void) old;
   atomic_thread_fence (memory_order_acquire);
-  r = atomic_load (&job->given_up) ?
-    error_set (e, ETIMEDOUT, "the copy was given up") :
-    piece_write (job->snap, job->snap->view.store, old, job->start, job->end,
-                 held, e);
-  piece_put (buffers, old);
-  return r;
+  return !atomic_load (&job->given_up);
 }
 
 static void
@@ -109,9 +100,7 @@ worker (void *opaque)
 {
   struct deadline_pool *pool = opaque;
   struct deadline_job *job;
-  struct error e;
-  uint64_t held;
-  int r;
+  struct transfer *t;
 
   LOCK_FOR_SCOPE (&pool->lock);
   for (;;) {
@@ -123,20 +112,15 @@ worker (void *opaque)
     if (job == NULL)
       break;
 
+    t = &job->transfer;
     pthread_mutex_unlock (&pool->lock);
-    held = 0;
-    r = job->hole ? piece_zero (job->snap, job->start, job->end, &e) :
-      copy_piece (pool->buffers, pool->source, job, &held, &e);
+    job->result = transfer_run (pool->buffers, t, &job->e);
     pthread_mutex_lock (&pool->lock);
 
-    job->r = r;
-    job->held = held;
-    if (r == -1)
-      job->e = e;
-    else if (atomic_load (&job->given_up)) /* nobody will mark it done */
-      accounting_give_back (job->snap, held);
-    if (atomic_load (&job->given_up))
-      atomic_fetch_sub (&job->snap->late, 1);
+    if (atomic_load (&job->given_up)) { /* nobody will mark it done */
+      accounting_give_back (t->snap, t->held);
+      atomic_fetch_sub (&t->snap->late, 1);
+    }
     job->finished = true;
     pthread_cond_signal (&job->done);
     job_unref (pool, job);
@@ -144,7 +128,7 @@ worker (void *opaque)
 }
 
 void
-deadline_init (struct deadline_pool *pool, struct piece_pool *buffers)
+deadline_init (struct deadline_pool *pool, struct transfer_buffers *buffers)
 {
   *pool = (struct deadline_pool) { .buffers = buffers };
   pthread_mutex_init (&pool->lock, NULL);
@@ -163,26 +147,34 @@ start_worker (struct deadline_pool *pool)
     thread_group_start (&pool->workers, n + 1);
 }
 
-int
-deadline_copy (struct deadline_pool *pool, struct snapshot *snap,
-               uint64_t start, uint64_t end, bool hole, uint64_t since,
-               uint64_t timeout_ns, uint64_t *held, struct error *e)
+/* A job for a worker: that reads the source in its own thread. */
+static struct deadline_job *
+new_job (struct deadline_pool *pool, const struct transfer *t)
 {
-  const struct timespec until = cond_until (since + timeout_ns);
   struct deadline_job *job = calloc (1, sizeof *job);
-  int r = 0;
 
   if (job == NULL)
-    return error_set_errno (e, ENOMEM, "job for a copy");
+    return NULL;
   job->refs = 2;
-  snapshot_ref (snap);
-  job->snap = snap;
-  job->start = start;
-  job->end = end;
-  job->hole = hole;
+  job->transfer = *t;
+  job->transfer.from = pool->source;
+  job->transfer.decide = is_wanted;
+  job->transfer.of = job;
+  snapshot_ref (t->snap);
   cond_init (&job->done);
+  return job;
+}
 
-  LOCK_FOR_SCOPE (&pool->lock);
+/* Queue the job, and wait for it.  False if the deadline came first.  The lock
+ * is held.
+ */
+static bool
+queue_and_wait (struct deadline_pool *pool, struct deadline_job *job,
+                uint64_t until_ns)
+{
+  const struct timespec until = cond_until (until_ns);
+  int r = 0;
+
   *pool->last = job;
   pool->last = &job->next;
   pool->queued++;
@@ -190,23 +182,37 @@ deadline_copy (struct deadline_pool *pool, struct snapshot *snap,
   pthread_cond_signal (&pool->work);
   while (!job->finished && r == 0)
     r = pthread_cond_timedwait (&job->done, &pool->lock, &until);
+  return job->finished;
+}
 
-  if (job->finished) {
-    r = job->r;
-    *held = job->held;
-    if (r == -1)
-      *e = job->e;
+enum transfer_result
+deadline_transfer (struct deadline_pool *pool, struct transfer *t,
+                   uint64_t since, uint64_t timeout_ns, struct error *e)
+{
+  enum transfer_result result = TRANSFER_GIVEN_UP;
+  struct deadline_job *job = new_job (pool, t);
+
+  t->held = 0;
+  if (job == NULL) {
+    error_set_errno (e, ENOMEM, "job for a copy");
+    return TRANSFER_NO_MEMORY;
+  }
+  LOCK_FOR_SCOPE (&pool->lock);
+  if (queue_and_wait (pool, job, since + timeout_ns)) {
+    result = job->result;
+    t->held = job->transfer.held;
+    *e = job->e;
   }
   else {
     atomic_store (&job->given_up, true);
     withdraw (pool, job);
     if (job->refs > 1)          /* a worker has it */
-      atomic_fetch_add (&snap->late, 1);
-    r = error_set (e, ETIMEDOUT, "%s: copying took longer than %g s",
-                   snap->fixed.target, (double) timeout_ns / NS_PER_SEC);
+      atomic_fetch_add (&t->snap->late, 1);
+    error_set (e, ETIMEDOUT, "%s: copying took longer than %g s",
+               t->snap->fixed.target, (double) timeout_ns / NS_PER_SEC);
   }
   job_unref (pool, job);
-  return r;
+  return result;
 }
 
 void

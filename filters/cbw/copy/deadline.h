@@ -20,8 +20,7 @@
 #include <stdint.h>
 
 #include "below/source.h"
-#include "copy/piece.h"
-#include "snapshot/snapshot.h"
+#include "copy/transfer.h"
 #include "utils/error.h"
 #include "utils/threads.h"
 
@@ -33,7 +32,7 @@
 struct deadline_job;
 
 struct deadline_pool {
-  struct piece_pool *buffers;
+  struct transfer_buffers *buffers;
   struct image *source;         /* usable in threads of our own */
 
   pthread_mutex_t lock;         /* for the rest */
@@ -46,7 +45,7 @@ struct deadline_pool {
 };
 
 extern void deadline_init (struct deadline_pool *pool,
-                           struct piece_pool *buffers);
+                           struct transfer_buffers *buffers);
 
 /* As in threads.h.  deadline_stop says in the log if copies that were given up
  * are waited for.
@@ -55,13 +54,15 @@ extern void deadline_stop (struct deadline_pool *pool);
 extern bool deadline_join (struct deadline_pool *pool, uint64_t until);
 extern void deadline_free (struct deadline_pool *pool);
 
-/* Copy clusters [start, end) of snap, or write zeroes for a "hole" that may
- * be longer than a piece, but no longer than until timeout_ns after "since"
- * (of now_monotonic_ns); then fail with ETIMEDOUT.  Returns as piece_write.
+/* Have a worker make the transfer, from the source and without a "decide" of
+ * its own, but wait no longer for it than until timeout_ns after "since" (of
+ * now_monotonic_ns).  Then it is TRANSFER_GIVEN_UP, with the error set to
+ * ETIMEDOUT.  Otherwise returns as transfer_run.
  */
-extern int deadline_copy (struct deadline_pool *pool, struct snapshot *snap,
-                          uint64_t start, uint64_t end, bool hole,
-                          uint64_t since, uint64_t timeout_ns, uint64_t *held,
-                          struct error *e);
+extern enum transfer_result deadline_transfer (struct deadline_pool *pool,
+                                               struct transfer *t,
+                                               uint64_t since,
+                                               uint64_t timeout_ns,
+                                               struct error *e);
 
 #endif /* CBW_DEADLINE_H */

@@ -4,6 +4,7 @@
 
 #include <config.h>
 
+#include <assert.h>
 #include <string.h>
 
 #include "copy/unchanged.h"
@@ -28,14 +29,15 @@ overlap (const struct copy_job *job, const struct snapshot *snap,
  * read each time that the guest does so.
  */
 bool
-unchanged_is (const struct copy_job *job, const struct snapshot *snap,
-              const unsigned char *old, uint64_t start, uint64_t end)
+unchanged_is (const struct copy_job *job, const struct transfer *t,
+              const unsigned char *old)
 {
   uint64_t from, to;
 
-  return job->compare && overlap (job, snap, start, end, &from, &to) &&
-    to - from >= snapshot_bytes (snap, start, end) / 2 &&
-    memcmp (old + (from - start * snap->view.cluster_size),
+  return job->compare &&
+    overlap (job, t->snap, t->start, t->end, &from, &to) &&
+    to - from >= transfer_bytes (t) / 2 &&
+    memcmp (old + (from - transfer_offset (t)),
             job->data + (from - job->offset), to - from) == 0;
 }
 
@@ -43,7 +45,8 @@ unchanged_is (const struct copy_job *job, const struct snapshot *snap,
 void
 unchanged_keep (struct copier *c, struct copy_job *job)
 {
-  LOCK_FOR_SCOPE (&c->lock);
+  LOCK_FOR_SCOPE (&c->claims.lock);
+  assert (job->nr_claims < COPY_UNCHANGED_MAX);
   job->claims[job->nr_claims++].unchanged = job;
   atomic_fetch_add (&c->unchanged, 1);
 }
@@ -52,59 +55,51 @@ void
 unchanged_release (struct copier *c, struct copy_job *job)
 {
   while (job->nr_claims > 0) {
-    copy_claim_release (c, &job->claims[--job->nr_claims]);
+    claim_release (&c->claims, &job->claims[--job->nr_claims]);
     /* Last: a reader that finds no such claim finds the done bits. */
     atomic_fetch_sub (&c->unchanged, 1);
   }
 }
 
-/* Copy clusters, with the job's data over what the source holds there; all of
- * it may be the job's.
- */
-static int
-copy_over (struct copier *c, const struct copy_job *job,
-           const struct chain_need *need, uint64_t *held, struct error *e)
+/* Between read and write: put the job's data over what the source holds. */
+static bool
+put_over (void *of, const struct transfer *t, unsigned char *old)
 {
-  const struct snapshot *snap = need->by;
-  const uint64_t offset = need->start * snap->view.cluster_size;
-  const uint64_t len = snapshot_bytes (snap, need->start, need->end);
+  const struct copy_job *job = of;
   uint64_t from, to;
-  char *old;
-  int r;
 
-  if (overlap (job, snap, need->start, need->end, &from, &to) &&
-      to - from == len)
-    return piece_write (snap, snap->view.store,
-                        job->data + (from - job->offset), need->start,
-                        need->end, held, e);
-  old = piece_read (&c->buffers, snap, job->source, need->start, need->end, e);
-  if (old == NULL)
-    return -1;
-  if (from < to)
-    memcpy (old + (from - offset), job->data + (from - job->offset),
-            to - from);
-  r = piece_write (snap, snap->view.store, old, need->start, need->end, held,
-                   e);
-  piece_put (&c->buffers, old);
-  return r;
+  if (overlap (job, t->snap, t->start, t->end, &from, &to))
+    memcpy (old + (from - transfer_offset (t)),
+            job->data + (from - job->offset), to - from);
+  return true;
 }
 
 /* Copy what was kept after all, to all who need it. */
 static void
-copy_kept (struct copier *c, const struct copy_job *job,
-           const struct copy_claim *mine)
+copy_kept (struct copier *c, struct copy_job *job, const struct claim *mine)
 {
   struct chain_need need;
+  struct transfer t;
+  uint64_t from, to;
   struct error e;
-  uint64_t held;
 
   while (chain_next_needed (job->chain, mine->need.start, mine->need.end,
-                            &need))
-    if (copy_over (c, job, &need, &held, &e) == 0)
-      piece_done (need.by, need.start, need.end, held);
+                            &need)) {
+    t = (struct transfer) {
+      .snap = need.by, .start = need.start, .end = need.end,
+      .from = job->source, .to = need.by->view.store,
+      .decide = put_over, .of = job,
+    };
+    /* All of it may be the job's. */
+    if (overlap (job, t.snap, t.start, t.end, &from, &to) &&
+        to - from == transfer_bytes (&t))
+      t.known = job->data + (from - job->offset);
+    if (transfer_run (&c->buffers, &t, &e) == TRANSFER_DONE)
+      transfer_set_done (&t, mine);
     else
-      snapshot_break (need.by, CBW_BROKEN_COPY, e.num,
-                      need.start * need.by->view.cluster_size, e.msg);
+      snapshot_break (need.by, CBW_BROKEN_COPY, e.num, transfer_offset (&t),
+                      e.msg);
+  }
 }
 
 /* From now on the claims are of copies: those that wait for copies see that,
@@ -115,7 +110,7 @@ begin_copying (struct copier *c, struct copy_job *job)
 {
   unsigned i;
 
-  LOCK_FOR_SCOPE (&c->lock);
+  LOCK_FOR_SCOPE (&c->claims.lock);
   for (i = 0; i < job->nr_claims; ++i)
     job->claims[i].copying = true;
 }
@@ -136,7 +131,7 @@ copy_end (struct copier *c, struct copy_job *job, bool failed)
  * the range?  Sets that part.  The lock is held.
  */
 static bool
-uncertain_part (const struct copy_claim *claim, uint64_t offset,
+uncertain_part (const struct claim *claim, uint64_t offset,
                 uint64_t end, uint64_t *from, uint64_t *to)
 {
   if (claim->unchanged == NULL ||
@@ -151,13 +146,13 @@ uncertain_part (const struct copy_claim *claim, uint64_t offset,
 void
 copy_overlay (struct copier *c, void *at, uint64_t offset, uint64_t count)
 {
-  const struct copy_claim *other;
+  const struct claim *other;
   uint64_t from, to;
 
   if (atomic_load (&c->unchanged) == 0)
     return;
-  LOCK_FOR_SCOPE (&c->lock);
-  for (other = c->claims; other; other = other->next)
+  LOCK_FOR_SCOPE (&c->claims.lock);
+  for (other = c->claims.first; other; other = other->next)
     if (uncertain_part (other, offset, offset + count, &from, &to))
       memcpy ((char *) at + (from - offset), other->unchanged->data +
               (from - other->unchanged->offset), to - from);
@@ -166,13 +161,13 @@ copy_overlay (struct copier *c, void *at, uint64_t offset, uint64_t count)
 uint64_t
 copy_first_uncertain (struct copier *c, uint64_t offset, uint64_t count)
 {
-  const struct copy_claim *other;
+  const struct claim *other;
   uint64_t first = offset + count, from, to;
 
   if (atomic_load (&c->unchanged) == 0)
     return first;
-  LOCK_FOR_SCOPE (&c->lock);
-  for (other = c->claims; other; other = other->next)
+  LOCK_FOR_SCOPE (&c->claims.lock);
+  for (other = c->claims.first; other; other = other->next)
     if (uncertain_part (other, offset, offset + count, &from, &to))
       first = min_u64 (first, from);
   return first;

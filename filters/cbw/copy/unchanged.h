@@ -4,7 +4,7 @@
  * stay claimed until the write has ended.  If it fails, the source may hold
  * anything where it was to be written, and the guest's data, being the old
  * data, is what the snapshots need.  For copy.c; the rest of it is in copy.h
- * (copy_end, copy_overlay, copy_is_uncertain).
+ * (copy_end, copy_overlay, copy_first_uncertain).
  */
 
 #ifndef CBW_UNCHANGED_H
@@ -15,13 +15,11 @@
 
 #include "copy/copy.h"
 
-/* Is the old data of clusters [start, end) just what the guest is about to
- * write there?  "old" is that of all of them.
+/* Is the old data of the transfer's clusters just what the guest is about to
+ * write there?
  */
-extern bool unchanged_is (const struct copy_job *job,
-                          const struct snapshot *snap,
-                          const unsigned char *old, uint64_t start,
-                          uint64_t end);
+extern bool unchanged_is (const struct copy_job *job, const struct transfer *t,
+                          const unsigned char *old);
 
 /* Keep the last of the job's claims, or release all of them. */
 extern void unchanged_keep (struct copier *c, struct copy_job *job);

@@ -53,7 +53,7 @@ close_gate (struct hold *h, uint64_t hold_ns, uint64_t lease_ns,
     if (gate_close (h->gate, hold_ns ? hold_ns : CBW_HOLD_DEFAULT, lease_ns))
       return 0;
   }
-  copy_describe_oldest (h->copier, what, sizeof what);
+  claims_describe_oldest (&h->copier->claims, what, sizeof what);
   return error_set (error, EBUSY, "guests' changes that are under way did not "
                     "end in time: this waits for %s; try again later, or hold "
                     "guests for longer (--hold-timeout)", what);

@@ -8,7 +8,7 @@
 #include <inttypes.h>
 
 #include "below/log.h"
-#include "copy/piece.h"
+#include "copy/transfer.h"
 #include "guest/suspects.h"
 #include "utils/cleanup.h"
 #include "utils/clock.h"
@@ -34,35 +34,30 @@ clusters_of (const struct inflight *f, size_t i, const struct snapshot *snap,
   return *start < *end;
 }
 
-/* Can the source be read there at all? */
-static bool
-is_readable (struct engine *e, const struct snapshot *snap, uint64_t start,
-             uint64_t end)
-{
-  struct error ignored;
-  void *buf = piece_read (&e->copier.buffers, snap, &e->source.image, start,
-                          end, &ignored);
-
-  if (buf)
-    piece_put (&e->copier.buffers, buf);
-  return buf != NULL;
-}
-
-/* Copy a piece; a worker does, so that it ends in time. */
+/* Copy a piece; a worker does, so that it ends in time.  Nobody else knows the
+ * snapshot yet, so there is no claim.
+ */
 static int
 copy_piece (struct engine *e, struct snapshot *snap, uint64_t start,
             uint64_t end, uint64_t since, struct error *error)
 {
-  uint64_t held = 0, c;
+  struct transfer t = {
+    .snap = snap, .start = start, .end = end, .to = snap->view.store,
+  };
+  uint64_t c;
 
-  if (deadline_copy (&e->copier.deadline, snap, start, end, false, since,
-                     SUSPECTS_NS, &held, error) == 0) {
-    piece_done (snap, start, end, held);
+  switch (deadline_transfer (&e->copier.deadline, &t, since, SUSPECTS_NS,
+                             error)) {
+  case TRANSFER_DONE:
+    transfer_set_done (&t, NULL);
     return 0;
-  }
-  if (error->num == ETIMEDOUT || snap->fixed.options.backup ||
-      is_readable (e, snap, start, end))
+  case TRANSFER_READ_FAILED:
+    if (!snap->fixed.options.backup)
+      break;
     return -1;
+  default:
+    return -1;
+  }
   if (end - start == 1) {
     log_error ("cbw: snapshot \"%s\" will have no data at offset %" PRIu64
                ": the disk cannot be read there", snap->fixed.name,

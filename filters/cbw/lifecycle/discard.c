@@ -37,7 +37,7 @@ discard_clusters (struct engine *e, uint64_t id, uint64_t count,
     return 0;
 
   bitmap_clear (&view->access, start, end);                         /* D1 */
-  copy_wait (&e->copier, start, end);                               /* D2 */
+  claims_wait (&e->copier.claims, start, end);                      /* D2 */
 
   /* The newer ones, too: it may have been the last to look through them, even
    * through one that has come since this began.

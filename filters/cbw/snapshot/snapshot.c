@@ -6,6 +6,7 @@
 
 #include <config.h>
 
+#include <assert.h>
 #include <pthread.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -65,14 +66,22 @@ snapshot_write_fixed (struct snapshot *snap)
 void
 snapshot_ref (struct snapshot *snap)
 {
-  atomic_fetch_add_explicit (&snap->refs, 1, memory_order_relaxed);
+  const unsigned refs =
+    atomic_fetch_add_explicit (&snap->refs, 1, memory_order_relaxed);
+
+  assert (refs > 0);
 }
 
 void
 snapshot_unref (struct snapshot *snap)
 {
-  if (snap == NULL ||
-      atomic_fetch_sub_explicit (&snap->refs, 1, memory_order_acq_rel) > 1)
+  unsigned refs;
+
+  if (snap == NULL)
+    return;
+  refs = atomic_fetch_sub_explicit (&snap->refs, 1, memory_order_acq_rel);
+  assert (refs > 0);
+  if (refs > 1)
     return;
   if (snap->closer == NULL || !closer_add (snap->closer, snap))
     snapshot_end (snap);
@@ -176,6 +185,7 @@ snapshot_punch (struct snapshot *snap, uint64_t start, uint64_t end)
   uint64_t freed = 0;
   struct error e;
 
+  assert (start <= end);
   if (offset >= limit)
     return;
   /* What of it was data no longer counts against the quota.  The store counts

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "copy/piece.h"
+#include "copy/transfer.h"
 #include "snapshot/accounting.h"
 #include "snapshot/policy.h"
 #include "utils/cleanup.h"
