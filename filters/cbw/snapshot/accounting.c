@@ -54,7 +54,7 @@ accounting_moved (const struct snapshot *snap, uint64_t clusters,
   atomic_fetch_add (&snap->entry->copied_bytes, held);
 }
 
-int
+bool
 accounting_data (struct image *image, uint64_t offset, uint64_t end,
                  uint64_t *bytes)
 {
@@ -64,11 +64,11 @@ accounting_data (struct image *image, uint64_t offset, uint64_t end,
 
   for (; offset < end; offset = next) {
     if (image->ops->extent (image, offset, end, &next, &data, &e) == -1)
-      return -1;
+      return false;
     if (data)
       *bytes += next - offset;
   }
-  return 0;
+  return true;
 }
 
 void
@@ -89,7 +89,7 @@ accounting_recount_held (const struct snapshot *snap)
     if (known)
       known = accounting_data (snap->view.store, c * cs,
                                c * cs + snapshot_bytes (snap, c, end),
-                               &data) == 0;
+                               &data);
   }
   if (!known)
     data = min_u64 (atomic_load (&snap->entry->held_bytes), most);

@@ -18,6 +18,7 @@
 #ifndef CBW_ACCOUNTING_H
 #define CBW_ACCOUNTING_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "image/image.h"
@@ -44,10 +45,10 @@ extern void accounting_moved (const struct snapshot *snap, uint64_t clusters,
                               uint64_t held);
 
 /* How many bytes of [offset, end) are data in the image?  Adds them to *bytes.
- * 0, or -1 if the image cannot tell of all.
+ * Returns false if the image cannot tell of all.
  */
-extern int accounting_data (struct image *image, uint64_t offset,
-                            uint64_t end, uint64_t *bytes);
+extern bool accounting_data (struct image *image, uint64_t offset,
+                             uint64_t end, uint64_t *bytes);
 
 /* After a takeover: count what the target holds of what is done, as the
  * quota does.  A server that was killed had counted copies that were under
