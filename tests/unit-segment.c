@@ -198,7 +198,9 @@ test_take_over (void)
   memcpy (uuid, map_header (&s.map)->uuid, sizeof uuid);
   CHECK (!segment_has_bitmaps (&s, 2, CBW_SNAPSHOT_BITMAPS));
   CHECK (segment_allocate_bitmaps (&s, 2, CBW_SNAPSHOT_BITMAPS, &e) == 0);
-  CHECK (segment_has_bitmaps (&s, 2, CBW_SNAPSHOT_BITMAPS) && !segment_has_bitmaps (&s, 3, CBW_SNAPSHOT_BITMAPS));
+  CHECK (segment_has_bitmaps (&s, 2, CBW_SNAPSHOT_BITMAPS));
+  CHECK (!segment_has_bitmaps (&s, 2, CBW_BACKUP_BITMAPS));
+  CHECK (!segment_has_bitmaps (&s, 3, CBW_SNAPSHOT_BITMAPS));
   b = map_bitmap (&s.map, 2, CBW_BITMAP_DONE, SIZE);
   CHECK_EQ (b.nbits, SIZE / CS);
   bitmap_set (&b, 0, b.nbits);
@@ -215,6 +217,10 @@ test_take_over (void)
   /* Allocated anew they are clear. */
   CHECK (segment_allocate_bitmaps (&s, 2, CBW_SNAPSHOT_BITMAPS, &e) == 0);
   CHECK_EQ (bitmap_count (&b, 0, b.nbits), 0);
+  /* A backup in that entry gets one more, and the others stay. */
+  CHECK (segment_allocate_bitmaps (&s, 2, CBW_BACKUP_BITMAPS, &e) == 0);
+  CHECK (segment_has_bitmaps (&s, 2, CBW_BACKUP_BITMAPS));
+  CHECK (map_bitmap (&s.map, 2, CBW_BITMAP_DONE, SIZE).words == b.words);
   CHECK (segment_stop (&s, &e) == 0);
   segment_close (&s, false);
 
@@ -250,7 +256,8 @@ test_directory (void)
   poke (at + 600 * (off_t) sizeof r, &r, sizeof r);
 
   s = serve ();
-  CHECK (segment_has_bitmaps (&s, 0, CBW_SNAPSHOT_BITMAPS) && !segment_has_bitmaps (&s, 1, CBW_SNAPSHOT_BITMAPS));
+  CHECK (segment_has_bitmaps (&s, 0, CBW_SNAPSHOT_BITMAPS));
+  CHECK (!segment_has_bitmaps (&s, 1, CBW_SNAPSHOT_BITMAPS));
   CHECK (segment_allocate_bitmaps (&s, 1, CBW_SNAPSHOT_BITMAPS, &e) == 0);
   CHECK_EQ (s.map.bitmaps[1][CBW_BITMAP_ACCESS], r.offset + CBW_PAGE);
   CHECK_EQ (s.map.base[r.offset], 0x55);
