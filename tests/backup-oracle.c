@@ -10,7 +10,7 @@
 #include "backup-oracle.h"
 #include "image-oracle.h"
 #include "request/control.h"
-#include "segment/snaptab.h"
+#include "segment/entry.h"
 #include "unit.h"
 #include "utils/clock.h"
 
@@ -42,9 +42,9 @@ backup_is_listed (const struct backup *b)
   struct cbw_snapshot entry;
 
   /* Not an earlier one's result, which has its name. */
-  return snaptab_find (map (), b->name, &info) &&
+  return entry_find (map (), b->name, &info) &&
     (b->id == 0 || info.id == b->id) &&
-    snaptab_copy (map (), info.index, &entry) &&
+    entry_copy (map (), info.index, &entry) &&
     strcmp (entry.target, b->image) == 0;
 }
 
@@ -196,7 +196,7 @@ backup_add (struct backup *b, const unsigned char *data)
 {
   struct snapshot_info info;
 
-  REQUIRE (snaptab_find (map (), b->name, &info), "backup %s was begun, and "
+  REQUIRE (entry_find (map (), b->name, &info), "backup %s was begun, and "
            "is not there", b->name);
   b->id = info.id;
   b->index = info.index;
@@ -308,8 +308,8 @@ backups_end (uint64_t *seed)
     b->left = false;
   }
   for (i = 0; i < CBW_NR_SNAPSHOTS; ++i)
-    if (snaptab_read (map (), i, &info) &&
-        snaptab_copy (map (), i, &entry) && entry.options.backup)
+    if (entry_read (map (), i, &info) &&
+        entry_copy (map (), i, &entry) && entry.options.backup)
       REQUIRE (control_drop_id (&model.patient, info.id, 0, &e) == 0,
                "the result of backup %s: %s", info.name, e.msg);
   backups.kept[0] = '\0';

@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 
 #include "image-oracle.h"
-#include "segment/snaptab.h"
+#include "segment/entry.h"
 #include "unit.h"
 #include "utils/rounding.h"
 
@@ -21,7 +21,7 @@ backup_look (const struct cbw_map *m, unsigned index, uint64_t id)
   struct cbw_snapshot entry;
 
   /* It may be a moment between two states. */
-  if (!snaptab_copy (m, index, &entry) || entry.id != id ||
+  if (!entry_copy (m, index, &entry) || entry.id != id ||
       entry.state == CBW_SNAPSHOT_HIDDEN)
     return BACKUP_GONE;
   if (entry.job.state == CBW_JOB_COMPLETE)

@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 #include "live-env.h"
-#include "segment/snaptab.h"
+#include "segment/entry.h"
 #include "utils/clock.h"
 
 #define PATIENCE (60 * NS_PER_SEC)
@@ -236,13 +236,13 @@ live_wait_entries (const struct cbw_map *m, unsigned nr)
 static bool
 in_table (const struct cbw_map *m, const char *target)
 {
-  char path[SNAPTAB_TARGET_MAX];
+  char path[ENTRY_TARGET_MAX];
   uint32_t state;
   unsigned i;
 
   for (i = 0; i < CBW_NR_SNAPSHOTS; ++i) {
     state = atomic_load (&map_snapshot (m, i)->state);
-    snaptab_target (map_snapshot (m, i), state, path);
+    entry_target (map_snapshot (m, i), state, path);
     if (state != CBW_SNAPSHOT_EMPTY && strcmp (path, target) == 0)
       return true;
   }

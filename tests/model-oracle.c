@@ -7,7 +7,7 @@
 
 #include "model-oracle.h"
 #include "request/control.h"
-#include "segment/snaptab.h"
+#include "segment/entry.h"
 #include "unit.h"
 #include "utils/clock.h"
 #include "utils/rounding.h"
@@ -192,7 +192,7 @@ bool
 is_listed (const char *name)
 {
   struct snapshot_info info;
-  const bool r = snaptab_find (map (), name, &info);
+  const bool r = entry_find (map (), name, &info);
 
   REQUIRE (!r || info.state == CBW_SNAPSHOT_LIVE, "%s: is broken", name);
   return r;

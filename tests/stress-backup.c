@@ -12,7 +12,7 @@
 
 #include "image-oracle.h"
 #include "request/control.h"
-#include "segment/snaptab.h"
+#include "segment/entry.h"
 #include "stress-backup.h"
 #include "unit.h"
 #include "utils/clock.h"
@@ -79,7 +79,7 @@ begin (struct work *w, uint64_t speed)
       die (w, "%s", e.msg);
     rest (w, since, "to begin it");
   }
-  if (!snaptab_find (map (w), w->name, &info))
+  if (!entry_find (map (w), w->name, &info))
     die (w, "it was begun, and is not there");
   w->id = info.id;
   w->index = info.index;

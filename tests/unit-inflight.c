@@ -19,7 +19,7 @@
 #include "lifecycle/lifecycle.h"
 #include "segment-env.h"
 #include "segment/segment-server.h"
-#include "segment/snaptab.h"
+#include "segment/entry.h"
 #include "service/serve-read.h"
 #include "unit.h"
 #include "utils/cleanup.h"
@@ -88,7 +88,7 @@ end (void)
   struct snapshot_info info;
   struct error e;
 
-  while (snaptab_find (&segment.map, NULL, &info))
+  while (entry_find (&segment.map, NULL, &info))
     CHECK (drop_snapshot (&engine, &segment, info.id, 0, &e) == 0);
   vanish ();
   env_end (&env);
@@ -321,7 +321,7 @@ view (const char *name, uint64_t cluster, unsigned char *byte)
 {
   struct snapshot_info info;
 
-  CHECK (snaptab_find (&segment.map, name, &info));
+  CHECK (entry_find (&segment.map, name, &info));
   return serve_read (&engine, &env.source.image, info.id, byte, 1,
                      cluster * CS);
 }
@@ -397,7 +397,7 @@ test_overlap (void)
   inflight_end (&engine.inflight, begin (9 * CS - 1, 1), EIO);
   inflight_end (&engine.inflight, begin (9 * CS + 77, 1), EIO);
   CHECK_EQ (create ("a", false, &e), 0);
-  CHECK (snaptab_find (&segment.map, "a", &info));
+  CHECK (entry_find (&segment.map, "a", &info));
   CHECK_EQ (map_snapshot (&segment.map, info.index)->copied_clusters, 7);
   end ();
 }
@@ -415,7 +415,7 @@ test_too_many (void)
   suspect (max + 20, 1);
   CHECK_EQ (create ("b", false, &e), -1);
   CHECK_ERROR (&e, EBUSY, "were left under way");
-  CHECK (!snaptab_find (&segment.map, "b", &info));
+  CHECK (!entry_find (&segment.map, "b", &info));
   view_is ("a", 1, *at (1));
   end ();
 }

@@ -342,13 +342,13 @@ test_directory_write_back (void)
   if (!segment_is_volatile (&s)) {
     publish (&s);
     fail_msync = EIO;
-    CHECK (segment_allocate_bitmaps (&s, 3, 3, &e) == -1);
+    CHECK (segment_allocate_bitmaps (&s, 3, CBW_SNAPSHOT_BITMAPS, &e) == -1);
     CHECK_ERROR (&e, EIO, "the bitmap directory cannot be written back");
-    CHECK (segment_allocate_bitmaps (&s, 3, 3, &e) == -1);
+    CHECK (segment_allocate_bitmaps (&s, 3, CBW_SNAPSHOT_BITMAPS, &e) == -1);
     fail_msync = 0;
-    CHECK (segment_allocate_bitmaps (&s, 3, 3, &e) == 0);
+    CHECK (segment_allocate_bitmaps (&s, 3, CBW_SNAPSHOT_BITMAPS, &e) == 0);
     fail_msync = EIO;           /* nothing is new */
-    CHECK (segment_allocate_bitmaps (&s, 3, 3, &e) == 0);
+    CHECK (segment_allocate_bitmaps (&s, 3, CBW_SNAPSHOT_BITMAPS, &e) == 0);
     fail_msync = 0;
   }
   segment_close (&s, true);

@@ -11,7 +11,7 @@
 #include "engine-env.h"
 #include "segment-env.h"
 #include "segment/slots.h"
-#include "segment/snaptab.h"
+#include "segment/entry.h"
 #include "service/serve-control.h"
 #include "unit.h"
 #include "utils/clock.h"
@@ -77,7 +77,7 @@ refused (struct cbw_control rq, bool backup, const char *text)
   const int r = create (&rq, backup);
 
   unit_check_error (__FILE__, __LINE__, r, rq.message, EINVAL, text);
-  CHECK (!snaptab_find (&segment.map, "snap", &info));
+  CHECK (!entry_find (&segment.map, "snap", &info));
   CHECK (access (target, F_OK) == -1);
 }
 
@@ -129,16 +129,16 @@ test_good (void)
   rq.hold_ns = CBW_HOLD_MAX;
   CHECK_EQ (create (&rq, false), 0);
   CHECK_EQ (rq.message[0], 0);
-  CHECK (snaptab_find (&segment.map, "snap", &info));
+  CHECK (entry_find (&segment.map, "snap", &info));
 
   rq = good ();
   rq.hold_ns = CBW_HOLD_MAX + 1;
   CHECK_EQ (serve_drop (&engine, &segment, info.id, &rq), EINVAL);
   CHECK (strstr (rq.message, "held for more than 10 seconds"));
-  CHECK (snaptab_find (&segment.map, "snap", &info));
+  CHECK (entry_find (&segment.map, "snap", &info));
   rq.hold_ns = NS_PER_SEC;
   CHECK_EQ (serve_drop (&engine, &segment, info.id, &rq), 0);
-  CHECK (!snaptab_find (&segment.map, "snap", &info));
+  CHECK (!entry_find (&segment.map, "snap", &info));
   end ();
 }
 

@@ -15,7 +15,7 @@
 #include "lifecycle/lifecycle.h"
 #include "segment-env.h"
 #include "segment/segment-server.h"
-#include "segment/snaptab.h"
+#include "segment/entry.h"
 #include "service/serve-read.h"
 #include "unit.h"
 
@@ -90,7 +90,7 @@ create (const char *name, uint64_t size)
 
   memcpy (p.uuid, name, strlen (name));
   CHECK (create_snapshot (&engine, &segment, &p, size, &held_ns, &e) == 0);
-  CHECK (snaptab_find (&segment.map, name, &info));
+  CHECK (entry_find (&segment.map, name, &info));
   return map_snapshot (&segment.map, info.index);
 }
 
@@ -99,7 +99,7 @@ find (const char *name)
 {
   struct snapshot_info info;
 
-  CHECK (snaptab_find (&segment.map, name, &info));
+  CHECK (entry_find (&segment.map, name, &info));
   return map_snapshot (&segment.map, info.index);
 }
 
@@ -404,7 +404,7 @@ test_reservation (void)
   entry = create ("a", SIZE);
   entry->state = CBW_SNAPSHOT_RESERVED;
   entry->target_created = 0;
-  entry->sum = snaptab_sum (entry);
+  entry->sum = entry_sum (entry);
   vanish ();
   serve ();
   CHECK_EQ (used (), 0);
@@ -490,7 +490,7 @@ make_result (struct cbw_snapshot *entry, const char *name)
   become_backup (entry);
   entry->job.kind = CBW_JOB_BACKUP;
   atomic_store (&entry->job.state, CBW_JOB_COMPLETE);
-  entry->sum = snaptab_sum (entry);
+  entry->sum = entry_sum (entry);
 }
 
 /* The server died when it had made a backup of the name that an earlier
@@ -576,7 +576,7 @@ test_damaged (void)
     default: entry->target_kind = 77;
     }
     if (n >= 2)
-      entry->sum = snaptab_sum (entry);
+      entry->sum = entry_sum (entry);
     vanish ();
     segment_env_serve (&segment, SIZE, CS);
     engine_init (&engine);
@@ -632,7 +632,7 @@ test_unknown_backup (void)
   start ();
   entry = create ("a", SIZE);
   become_backup (entry);
-  entry->sum = snaptab_sum (entry);
+  entry->sum = entry_sum (entry);
   entry->job.kind = 9;
   atomic_store (&entry->job.state, CBW_JOB_COMPLETE);
   vanish ();
@@ -656,7 +656,7 @@ test_damaged_job (void)
     start ();
     entry = create ("a", SIZE);
     entry->options.backup = n > 0;
-    entry->sum = snaptab_sum (entry);
+    entry->sum = entry_sum (entry);
     entry->job.kind = n == 1 ? CBW_JOB_NONE : CBW_JOB_BACKUP;
     atomic_store (&entry->job.state, n == 2 ? CBW_JOB_FAILED + 1 :
                   CBW_JOB_RUNNING);

@@ -19,7 +19,7 @@
 
 #include "request/control.h"
 #include "request/request.h"
-#include "segment/snaptab.h"
+#include "segment/entry.h"
 #include "utils/cleanup.h"
 
 /* Run one request; on failure turn the reply into an error. */
@@ -60,7 +60,7 @@ control_create (struct client *c, const struct control_snapshot *s,
     .hold_ns = s->hold_ns
   };
 
-  if (snaptab_check_name (s->name, e) == -1 ||
+  if (entry_check_name (s->name, e) == -1 ||
       copy_path (rq.target, s->target, "a target", e) == -1 ||
       (s->access &&
        copy_path (rq.access, s->access, "an access file", e) == -1))
@@ -99,7 +99,7 @@ control_drop (struct client *c, const char *name, uint64_t hold_ns,
 {
   struct snapshot_info info;
 
-  if (!snaptab_find (&c->segment.map, name, &info))
+  if (!entry_find (&c->segment.map, name, &info))
     return error_set (e, ENOENT, "%s: there is no snapshot \"%s\"",
                       c->segment.path, name);
   return control_drop_id (c, info.id, hold_ns, e);

@@ -47,7 +47,7 @@ enum cbw_broken_reason {
 #define CBW_TARGET_ZEROES 1u    /* an export: it read as zeroes when new */
 #define CBW_TARGET_REPLACE 2u   /* a file: replaces an older one, when whole */
 #define CBW_TARGET_PARTIAL 4u   /* a file: has another name until it is whole,
-                                 * see snaptab_target */
+                                 * see entry_target */
 
 /* What a copy that fails does. */
 enum cbw_on_error {

@@ -16,7 +16,7 @@
 #include "params.h"
 #include "segment/layout.h"
 #include "segment/segment.h"
-#include "segment/snaptab.h"
+#include "segment/entry.h"
 #include "snapshot/policy.h"
 #include "utils/parse.h"
 #include "utils/rounding.h"
@@ -104,7 +104,7 @@ set_snapshot (struct params *p, const char *value)
 {
   struct error e;
 
-  if (snaptab_check_name (value, &e) == -1) {
+  if (entry_check_name (value, &e) == -1) {
     nbdkit_error ("cbw-snapshot: %s", e.msg);
     return -1;
   }

@@ -22,7 +22,7 @@
 #include "lifecycle/access.h"
 #include "lifecycle/lifecycle.h"
 #include "segment/segment-server.h"
-#include "segment/snaptab.h"
+#include "segment/entry.h"
 #include "server.h"
 #include "utils/cleanup.h"
 #include "utils/clock.h"
@@ -116,8 +116,8 @@ find_wanted (struct server *s, const struct params *p, struct error *e)
   struct snapshot_info info;
 
   /* A complete backup is none any more; its name may be used again. */
-  if (!snaptab_find (&s->segment.map, p->snapshot, &info) || info.complete ||
-      !snaptab_copy (&s->segment.map, info.index, &copy))
+  if (!entry_find (&s->segment.map, p->snapshot, &info) || info.complete ||
+      !entry_copy (&s->segment.map, info.index, &copy))
     return 0;
   if (strcmp (copy.target, p->target) != 0)
     return error_set (e, EEXIST, "%s: the target of snapshot \"%s\" is %s, "

@@ -13,7 +13,7 @@
 #include "image/nbd/nbd.h"
 #include "params.h"
 #include "segment/segment.h"
-#include "segment/snaptab.h"
+#include "segment/entry.h"
 #include "utils/parse.h"
 
 static int
@@ -133,7 +133,7 @@ params_complete (const struct params *p)
                   "internal snapshots: qcow2=FILE");
     return -1;
   }
-  if (p->snapshot && snaptab_check_name (p->snapshot, &e) == -1) {
+  if (p->snapshot && entry_check_name (p->snapshot, &e) == -1) {
     nbdkit_error ("snapshot: %s", e.msg);
     return -1;
   }

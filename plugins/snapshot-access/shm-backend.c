@@ -19,7 +19,7 @@
 #include "request/request.h"
 #include "segment/liveness.h"
 #include "segment/segment.h"
-#include "segment/snaptab.h"
+#include "segment/entry.h"
 #include "utils/cleanup.h"
 #include "utils/clock.h"
 #include "utils/rounding.h"
@@ -69,7 +69,7 @@ create_own (struct error *e)
   own.target = params->target;
   if (params->target == NULL || control_create (&client, &own, &held_ns, e) == -1)
     return -1;
-  if (snaptab_find (&client.segment.map, params->snapshot, &info))
+  if (entry_find (&client.segment.map, params->snapshot, &info))
     own_id = info.id;
   nbdkit_debug ("created snapshot \"%s\", writes were held for %" PRIu64
                 " us", params->snapshot, held_ns / 1000);
@@ -110,7 +110,7 @@ describe (const struct snapshot_info *info)
 
   gmtime_r (&created, &tm);
   strftime (date, sizeof date, "%Y-%m-%d %H:%M:%S UTC", &tm);
-  snaptab_describe (info, state, sizeof state);
+  entry_describe (info, state, sizeof state);
   return nbdkit_printf_intern ("snapshot of %s, %s", date, state);
 }
 
@@ -121,7 +121,7 @@ seg_list_exports (struct nbdkit_exports *exports)
   unsigned i;
 
   for (i = 0; i < CBW_NR_SNAPSHOTS; ++i)
-    if (snaptab_read (&client.segment.map, i, &info) && !info.complete &&
+    if (entry_read (&client.segment.map, i, &info) && !info.complete &&
         nbdkit_add_export (exports, info.name, describe (&info)) == -1)
       return -1;
   return 0;
@@ -134,7 +134,7 @@ seg_default_export (void)
 
   if (params->snapshot)
     return params->snapshot;
-  return snaptab_find (&client.segment.map, NULL, &info) ?
+  return entry_find (&client.segment.map, NULL, &info) ?
     nbdkit_strdup_intern (info.name) : "";
 }
 
@@ -196,7 +196,7 @@ seg_open (const char *name)
     nbdkit_error ("malloc: %m");
     return NULL;
   }
-  if (!snaptab_find (&client.segment.map, name, &h->info)) {
+  if (!entry_find (&client.segment.map, name, &h->info)) {
     nbdkit_error (name ? "%s: there is no snapshot \"%s\"" :
                   "%s: there is no snapshot", params->shm, name);
     free (h);
@@ -236,7 +236,7 @@ seg_export_description (void *handle)
   const struct handle *h = handle;
   struct snapshot_info now;
 
-  return describe (snaptab_read (&client.segment.map, h->info.index, &now) &&
+  return describe (entry_read (&client.segment.map, h->info.index, &now) &&
                    now.id == h->info.id ? &now : &h->info);
 }
 

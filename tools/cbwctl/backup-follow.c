@@ -18,7 +18,7 @@
 #include "cbwctl.h"
 #include "format.h"
 #include "request/control.h"
-#include "segment/snaptab.h"
+#include "segment/entry.h"
 #include "term.h"
 #include "utils/cleanup.h"
 #include "utils/clock.h"
@@ -100,7 +100,7 @@ look_at_entry (struct follow *f)
   const struct cbw_map *m = &f->client->segment.map;
   struct cbw_snapshot entry;
 
-  if (!snaptab_copy (m, f->index, &entry) || entry.id != f->entry.id ||
+  if (!entry_copy (m, f->index, &entry) || entry.id != f->entry.id ||
       entry.state == CBW_SNAPSHOT_HIDDEN)
     return was_complete (f) ? SEEN_COMPLETE : SEEN_GONE;
   f->entry = entry;
@@ -216,7 +216,7 @@ is_in_table (struct follow *f)
 {
   struct cbw_snapshot entry;
 
-  return snaptab_copy (&f->client->segment.map, f->index, &entry) &&
+  return entry_copy (&f->client->segment.map, f->index, &entry) &&
     entry.id == f->entry.id;
 }
 
@@ -284,8 +284,8 @@ end_follow (struct follow *f, enum seen seen, bool cancelled)
     return failed (f, "cancelled", "");
   if (f->entry.job.errors)
     return failed (f, "failed", backup_error (&f->entry, text, sizeof text));
-  snaptab_info (&f->entry, f->index, &info);
-  snaptab_describe (&info, text, sizeof text);
+  entry_info (&f->entry, f->index, &info);
+  entry_describe (&info, text, sizeof text);
   return failed (f, "failed", text);
 }
 

@@ -14,7 +14,7 @@
 #include "create.h"
 #include "format.h"
 #include "request/control.h"
-#include "segment/snaptab.h"
+#include "segment/entry.h"
 #include "utils/cleanup.h"
 #include "utils/parse.h"
 
@@ -122,7 +122,7 @@ read_backup (const struct cbw_map *m, unsigned i, struct backup *backup)
 {
   uint32_t state;
 
-  if (!snaptab_copy (m, i, &backup->entry) || !backup->entry.options.backup)
+  if (!entry_copy (m, i, &backup->entry) || !backup->entry.options.backup)
     return false;
   backup->index = i;
   state = atomic_load (&backup->entry.state);
@@ -287,7 +287,7 @@ run (int argc, char **argv)
   n = first_argument (&command_backup, argc, 1, 2,
                       "a segment, and perhaps a name for the backup");
   name = n + 1 < argc ? argv[n + 1] : NULL;
-  if (name && snaptab_check_name (name, &e) == -1)
+  if (name && entry_check_name (name, &e) == -1)
     return report_error (&e);
   announce_waiting ();
   if ((segment = segment_path (argv[n], &e)) == NULL ||

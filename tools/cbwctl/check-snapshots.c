@@ -12,7 +12,7 @@
 
 #include "check.h"
 #include "image/nbd/nbd.h"
-#include "segment/snaptab.h"
+#include "segment/entry.h"
 
 static const char *
 name_of (const struct check_entry *entry)
@@ -31,7 +31,7 @@ check_fixed (struct check *c, unsigned i, const struct cbw_snapshot *copy)
     check_add (&c->problems, "entry %u: its id is %" PRIu64 ", and the next "
                "one to be given is %" PRIu64, i, copy->id,
                map_header (&c->segment.map)->next_snapshot_id);
-  if (snaptab_check_name (copy->name, &e) == -1)
+  if (entry_check_name (copy->name, &e) == -1)
     check_add (&c->problems, "entry %u: %s", i, e.msg);
   if (copy->target_kind != CBW_TARGET_RAW &&
       copy->target_kind != CBW_TARGET_NBD)
@@ -103,7 +103,7 @@ read_entry (struct check *c, unsigned i)
   struct check_entry *entry = &c->entries[c->nr_entries];
   uint32_t state;
 
-  if (!snaptab_copy (&c->segment.map, i, &entry->copy)) {
+  if (!entry_copy (&c->segment.map, i, &entry->copy)) {
     state = atomic_load (&entry->copy.state);
     if (state > CBW_SNAPSHOT_HIDDEN)
       check_add (&c->problems, "entry %u: it is in state %" PRIu32
@@ -167,7 +167,7 @@ is_target_needed (const struct check *c, size_t j)
   size_t k;
 
   if (copy->error_reason == CBW_BROKEN_TARGET ||
-      snaptab_is_complete (copy)) /* that is the user's */
+      entry_is_complete (copy)) /* that is the user's */
     return false;
   if (copy->options.backup)     /* nobody else looks through it */
     return check_state (&c->entries[j]) == CBW_SNAPSHOT_LIVE;
@@ -181,12 +181,12 @@ static void
 check_target (struct check *c, const struct check_entry *entry)
 {
   const struct cbw_snapshot *copy = &entry->copy;
-  char path[SNAPTAB_TARGET_MAX];
+  char path[ENTRY_TARGET_MAX];
   struct stat st;
 
   if (copy->target_kind == CBW_TARGET_NBD)
     return;                     /* its server may be ours to start */
-  snaptab_target (copy, atomic_load (&entry->copy.state), path);
+  entry_target (copy, atomic_load (&entry->copy.state), path);
   if (stat (path, &st) == -1)
     check_add (&c->problems, "snapshot \"%s\": its target %s cannot be "
                "found: %s", name_of (entry), path, strerror (errno));

@@ -18,7 +18,7 @@
 #include "image/nbd/nbd.h"
 #include "request/client.h"
 #include "request/control.h"
-#include "segment/snaptab.h"
+#include "segment/entry.h"
 #include "utils/cleanup.h"
 #include "utils/parse.h"
 
@@ -180,7 +180,7 @@ create (const char *segment, struct control_snapshot s, bool json,
   uint64_t held_ns;
   int r;
 
-  if (snaptab_check_name (s.name, e) == -1 ||
+  if (entry_check_name (s.name, e) == -1 ||
       (s.target &&
        (target = absolute_path ("--target", s.target, true, e)) == NULL) ||
       (s.access &&

@@ -15,7 +15,7 @@
 #include "format.h"
 #include "request/client.h"
 #include "request/control.h"
-#include "segment/snaptab.h"
+#include "segment/entry.h"
 #include "utils/cleanup.h"
 
 static const char help[] =
@@ -45,7 +45,7 @@ all_known (const struct client *client, int n, char **names)
   int i;
 
   for (i = 0; i < n; ++i)
-    if (!snaptab_find (&client->segment.map, names[i], &info)) {
+    if (!entry_find (&client->segment.map, names[i], &info)) {
       error_set (&e, ENOENT, "%s: there is no snapshot \"%s\"; "
                  "cbwctl status lists those there are", client->segment.path,
                  names[i]);

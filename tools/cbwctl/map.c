@@ -81,7 +81,7 @@ read_table (const struct cbw_map *m, struct table *t)
 
   for (i = 0; i < CBW_NR_SNAPSHOTS; ++i) {
     t->ids[i] = 0;
-    if (snaptab_copy (m, i, &entry) &&
+    if (entry_copy (m, i, &entry) &&
         atomic_load (&entry.state) != CBW_SNAPSHOT_RESERVED) {
       t->ids[i] = entry.id;
       t->sizes[i] = entry.size;
@@ -170,7 +170,7 @@ try_map (struct segment *segment, const char *name, struct map *map,
   struct table table;
 
   *map = (struct map) { .cluster_size = m->geometry.cluster_size };
-  if (!snaptab_find (m, name, &map->info))
+  if (!entry_find (m, name, &map->info))
     return error_set (e, ENOENT, "%s: there is no snapshot \"%s\"; "
                       "cbwctl status lists those there are", segment->path,
                       name);
@@ -264,7 +264,7 @@ warn_if_broken (const struct map *map)
   if (map->info.state != CBW_SNAPSHOT_BROKEN)
     return;
   fflush (stdout);
-  snaptab_describe (&map->info, state, sizeof state);
+  entry_describe (&map->info, state, sizeof state);
   fprintf (stderr, "cbwctl: snapshot \"%s\" cannot be read; it is %s\n",
            format_text (map->info.name, text), state);
 }

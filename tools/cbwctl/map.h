@@ -9,7 +9,7 @@
 
 #include <stdint.h>
 
-#include "segment/snaptab.h"
+#include "segment/entry.h"
 #include "utils/bitmap.h"
 
 /* A cluster is one of these; the numbers are the "type" in listings. */

@@ -106,8 +106,8 @@ collect_snapshot (struct cbw_snapshot *entry, unsigned i, struct status *s)
     .job = entry->job,
     .stalled_until_ns = atomic_load (&entry->stalled_until_ns),
   };
-  snaptab_info (entry, i, &snap->info);
-  snaptab_target (entry, snap->info.state, snap->target);
+  entry_info (entry, i, &snap->info);
+  entry_target (entry, snap->info.state, snap->target);
   look_at_target (entry, snap);
 }
 
@@ -128,7 +128,7 @@ collect_snapshots (const struct cbw_map *m, struct status *s)
 
   s->nr_snapshots = s->nr_damaged = 0;
   for (i = 0; i < CBW_NR_SNAPSHOTS; ++i)
-    if (snaptab_copy (m, i, &entry))
+    if (entry_copy (m, i, &entry))
       collect_snapshot (&entry, i, s);
     else {
       /* A reservation is being filled in. */

@@ -91,7 +91,7 @@ json_error (const struct status_snapshot *snap)
   struct json_object *o = json_object_new_object ();
   char desc[256];
 
-  snaptab_describe (&snap->info, desc, sizeof desc);
+  entry_describe (&snap->info, desc, sizeof desc);
   add_text (o, "desc", desc);
   add_text (o, "reason", reason < sizeof reasons / sizeof reasons[0] &&
             reasons[reason] ? reasons[reason] : "unknown");

@@ -150,7 +150,7 @@ print_snapshot (const struct status *s, const struct status_snapshot *snap)
   char a[FORMAT_MAX], b[FORMAT_MAX], c[FORMAT_MAX], text[FORMAT_TEXT_MAX];
   char state[256];
 
-  snaptab_describe (&snap->info, state, sizeof state);
+  entry_describe (&snap->info, state, sizeof state);
   printf ("\n%s: %s", format_text (snap->info.name, text), state);
   if (snap->info.error_num != 0 && snap->info.state != CBW_SNAPSHOT_HIDDEN)
     printf (" (%s)", format_date (snap->error_ns, a));

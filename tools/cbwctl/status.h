@@ -12,7 +12,7 @@
 
 #include "segment/layout.h"
 #include "segment/slots.h"
-#include "segment/snaptab.h"
+#include "segment/entry.h"
 #include "utils/error.h"
 
 #define STATUS_SLOT_STATES (SLOT_DONE + 1)
@@ -28,7 +28,7 @@ struct status_snapshot {
   struct cbw_options options;
   struct cbw_job job;
   uint64_t stalled_until_ns;    /* time of day; 0: no guest's write waits */
-  char target[SNAPTAB_TARGET_MAX];
+  char target[ENTRY_TARGET_MAX];
   bool target_is_file;          /* else an NBD server: then nothing of this */
   bool target_found;            /* it is there, and the same file */
   uint64_t target_used;         /* bytes allocated */

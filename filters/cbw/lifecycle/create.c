@@ -14,7 +14,7 @@
 #include "lifecycle/access.h"
 #include "lifecycle/lifecycle.h"
 #include "segment/segment-server.h"
-#include "segment/snaptab.h"
+#include "segment/entry.h"
 #include "snapshot/policy.h"
 #include "snapshot/target.h"
 #include "utils/cleanup.h"
@@ -66,7 +66,7 @@ reserve (struct engine *engine, struct cbw_snapshot *entry,
 {
   generation_bump (&engine->generation);                        /* E4 */
   memset (entry, 0, sizeof *entry);
-  fixed->sum = snaptab_sum (fixed);
+  fixed->sum = entry_sum (fixed);
   memcpy (entry, fixed, offsetof (struct cbw_snapshot, state));
   if (p->options.backup) {
     entry->job.kind = CBW_JOB_BACKUP;

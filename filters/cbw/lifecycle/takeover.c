@@ -11,7 +11,7 @@
 
 #include "below/log.h"
 #include "lifecycle/lifecycle.h"
-#include "segment/snaptab.h"
+#include "segment/entry.h"
 #include "snapshot/accounting.h"
 #include "snapshot/policy.h"
 #include "snapshot/target.h"
@@ -77,7 +77,7 @@ check_entry (const struct segment *segment,
 
   if (state == CBW_SNAPSHOT_EMPTY || state == CBW_SNAPSHOT_RESERVED)
     return 0;
-  if (state > CBW_SNAPSHOT_HIDDEN || copy->sum != snaptab_sum (copy) ||
+  if (state > CBW_SNAPSHOT_HIDDEN || copy->sum != entry_sum (copy) ||
       copy->id == 0 || !is_terminated (copy) ||
       (copy->target_kind != CBW_TARGET_RAW &&
        copy->target_kind != CBW_TARGET_NBD) ||
@@ -85,7 +85,7 @@ check_entry (const struct segment *segment,
       !has_good_job (copy) ||
       !layout_has_room (&m->geometry, copy->size) ||
       (!segment_has_bitmaps (segment, i, layout_bitmaps (&copy->options)) &&
-       !snaptab_is_complete (copy)))
+       !entry_is_complete (copy)))
     return error_set (e, EBADMSG, "%s: is corrupt: entry %u of its snapshot "
                       "table is damaged; remove the segment to start anew",
                       segment->path, i);
@@ -170,7 +170,7 @@ is_replaced (const struct found *found, size_t j)
   const struct cbw_snapshot *copy = found->in_use[j];
   size_t i;
 
-  for (i = j + 1; snaptab_is_complete (copy) && i < found->nr; ++i)
+  for (i = j + 1; entry_is_complete (copy) && i < found->nr; ++i)
     if (strcmp (found->in_use[i]->name, copy->name) == 0)
       return true;
   return false;
@@ -202,11 +202,11 @@ collect (struct engine *engine, const struct cbw_map *m, struct found *found)
                copy->name, copy->id, (int) state_of (copy));
     if (is_left_over (copy, kept > 0) || is_replaced (found, j)) {
       LOG_WATCH (takeover, "entry %u: nobody needs it", i);
-      if (!snaptab_is_complete (copy))
+      if (!entry_is_complete (copy))
         target_discard (copy, NULL);
       atomic_store (&map_snapshot (m, i)->state, CBW_SNAPSHOT_EMPTY);
     }
-    else if (snaptab_is_complete (copy)) {
+    else if (entry_is_complete (copy)) {
       LOG_WATCH (takeover, "entry %u: the result of a backup is kept", i);
       table_adopt (&engine->table, i, copy, TABLE_KEPT, hidden);
     }

@@ -15,7 +15,7 @@
 #include "image/nbd/nbd.h"
 #include "lifecycle/lifecycle.h"
 #include "segment/slots.h"
-#include "segment/snaptab.h"
+#include "segment/entry.h"
 #include "service/serve-control.h"
 #include "utils/clock.h"
 #include "utils/parse.h"
@@ -150,7 +150,7 @@ create (struct engine *engine, struct segment *segment,
                       "is gone");
   p.options.backup = backup;
   memcpy (p.uuid, rq->uuid, sizeof p.uuid);
-  if (snaptab_check_name (rq->name, e) == -1 ||
+  if (entry_check_name (rq->name, e) == -1 ||
       check_options (rq, backup, e) == -1 || check_hold (rq, e) == -1 ||
       check_target (engine, rq->target, e) == -1)
     return -1;

@@ -14,7 +14,7 @@
 #include <sys/mman.h>
 
 #include "below/log.h"
-#include "segment/snaptab.h"
+#include "segment/entry.h"
 #include "snapshot/accounting.h"
 #include "snapshot/closer.h"
 #include "snapshot/generation.h"
@@ -40,7 +40,7 @@ snapshot_new (const struct cbw_map *m, unsigned i,
   snap->entry = entry;
   memcpy (&snap->fixed, fixed, sizeof snap->fixed);
   atomic_init (&snap->state, atomic_load (&snap->fixed.state));
-  atomic_init (&snap->complete, snaptab_is_complete (fixed));
+  atomic_init (&snap->complete, entry_is_complete (fixed));
   snap->view = (struct view) {
     .id = fixed->id,
     .size = fixed->size,
@@ -59,7 +59,7 @@ snapshot_new (const struct cbw_map *m, unsigned i,
 void
 snapshot_write_fixed (struct snapshot *snap)
 {
-  snap->fixed.sum = snaptab_sum (&snap->fixed);
+  snap->fixed.sum = entry_sum (&snap->fixed);
   memcpy (snap->entry, &snap->fixed, offsetof (struct cbw_snapshot, state));
 }
 

@@ -15,7 +15,7 @@
 
 #include "below/log.h"
 #include "image/nbd/nbd.h"
-#include "segment/snaptab.h"
+#include "segment/entry.h"
 #include "snapshot/target.h"
 #include "utils/rounding.h"
 
@@ -49,13 +49,13 @@ target_kind (const char *target)
  */
 static int
 prepare_partial (struct cbw_snapshot *fixed, bool force,
-                 char path[SNAPTAB_TARGET_MAX], struct error *e)
+                 char path[ENTRY_TARGET_MAX], struct error *e)
 {
   struct stat st;
 
   if (image_raw_check_old (fixed->target, force, e) == -1)
     return -1;
-  snaptab_partial_target (fixed, path);
+  entry_partial_target (fixed, path);
   if (force && image_raw_remove_old (path, e) == -1)
     return -1;
   if (lstat (path, &st) == 0)
@@ -68,11 +68,11 @@ prepare_partial (struct cbw_snapshot *fixed, bool force,
 
 static int
 prepare_file (struct cbw_snapshot *fixed, bool force,
-              char path[SNAPTAB_TARGET_MAX], struct error *e)
+              char path[ENTRY_TARGET_MAX], struct error *e)
 {
   if (fixed->options.backup)
     return prepare_partial (fixed, force, path, e);
-  snprintf (path, SNAPTAB_TARGET_MAX, "%s", fixed->target);
+  snprintf (path, ENTRY_TARGET_MAX, "%s", fixed->target);
   if (force && image_raw_remove_old (path, e) == -1)
     return -1;
   return 0;
@@ -82,7 +82,7 @@ static struct image *
 make_file (struct cbw_snapshot *fixed, bool force, bool *created,
            struct error *e)
 {
-  char path[SNAPTAB_TARGET_MAX];
+  char path[ENTRY_TARGET_MAX];
   struct image_id id;
   struct image *image;
 
@@ -190,12 +190,12 @@ target_undo (const struct cbw_snapshot *fixed, struct image *image)
 void
 target_undo_reserved (const struct cbw_snapshot *fixed)
 {
-  char path[SNAPTAB_TARGET_MAX];
+  char path[ENTRY_TARGET_MAX];
   struct error e;
 
   if (fixed->target_kind != CBW_TARGET_RAW)
     return;
-  snaptab_target (fixed, CBW_SNAPSHOT_RESERVED, path);
+  entry_target (fixed, CBW_SNAPSHOT_RESERVED, path);
   if (image_raw_remove_unused (path, fixed->size, &e) == -1)
     say_left (path, &e);
 }
@@ -229,11 +229,11 @@ target_reopen (const struct cbw_snapshot *fixed, _Atomic (uint64_t) *words,
                struct image **image, struct error *e)
 {
   const struct image_id id = file_id (fixed);
-  char path[SNAPTAB_TARGET_MAX];
+  char path[ENTRY_TARGET_MAX];
 
   if (fixed->target_kind == CBW_TARGET_NBD)
     return reopen_export (fixed, words, clean, cluster_size, image, e);
-  snaptab_target (fixed, state, path);
+  entry_target (fixed, state, path);
   switch (image_raw_open (path, fixed->size, &id, image, e)) {
   case IMAGE_RAW_LOST:
     return TARGET_LOST;
@@ -253,13 +253,13 @@ target_reopen (const struct cbw_snapshot *fixed, _Atomic (uint64_t) *words,
 void
 target_move_aside (const struct cbw_snapshot *fixed, struct image *image)
 {
-  char path[SNAPTAB_TARGET_MAX];
+  char path[ENTRY_TARGET_MAX];
   struct error e;
 
   image = file_of (image);
   if (image == NULL || fixed->options.backup)
     return;
-  snaptab_hidden_target (fixed, path);
+  entry_hidden_target (fixed, path);
   if (!image_raw_is_at (image, path) && image_raw_move (image, path, &e) == -1)
     log_debug ("cbw: %s", e.msg);
 }
@@ -288,7 +288,7 @@ target_discard (const struct cbw_snapshot *fixed, struct image *image)
 {
   const struct image_id id = file_id (fixed);
   struct image *file = file_of (image);
-  char path[SNAPTAB_TARGET_MAX];
+  char path[ENTRY_TARGET_MAX];
   struct error e;
 
   if (fixed->target_kind == CBW_TARGET_NBD) {
@@ -304,7 +304,7 @@ target_discard (const struct cbw_snapshot *fixed, struct image *image)
       discard_file (fixed, file);
     return;
   }
-  snaptab_target (fixed, CBW_SNAPSHOT_HIDDEN, path);
+  entry_target (fixed, CBW_SNAPSHOT_HIDDEN, path);
   if (!is_published (fixed, path) &&
       image_raw_remove (path, fixed->size, &id, &e) == -1)
     say_left (path, &e);

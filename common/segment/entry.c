@@ -13,11 +13,11 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "segment/snaptab.h"
+#include "segment/entry.h"
 #include "utils/utf8.h"
 
 uint64_t
-snaptab_sum (const struct cbw_snapshot *entry)
+entry_sum (const struct cbw_snapshot *entry)
 {
   return layout_sum (entry, offsetof (struct cbw_snapshot, sum));
 }
@@ -41,19 +41,19 @@ copy_entry (struct cbw_snapshot *entry, struct cbw_snapshot *copy)
 }
 
 bool
-snaptab_copy (const struct cbw_map *m, unsigned i, struct cbw_snapshot *copy)
+entry_copy (const struct cbw_map *m, unsigned i, struct cbw_snapshot *copy)
 {
   const uint32_t state = copy_entry (map_snapshot (m, i), copy);
 
   atomic_init (&copy->state, state);
   return state > CBW_SNAPSHOT_EMPTY && state <= CBW_SNAPSHOT_HIDDEN &&
-    copy->sum == snaptab_sum (copy) &&
+    copy->sum == entry_sum (copy) &&
     memchr (copy->name, '\0', sizeof copy->name) != NULL &&
     memchr (copy->target, '\0', sizeof copy->target) != NULL;
 }
 
 bool
-snaptab_is_complete (const struct cbw_snapshot *copy)
+entry_is_complete (const struct cbw_snapshot *copy)
 {
   return copy->options.backup &&
     atomic_load (&((struct cbw_snapshot *) copy)->job.state) ==
@@ -61,8 +61,8 @@ snaptab_is_complete (const struct cbw_snapshot *copy)
 }
 
 void
-snaptab_info (const struct cbw_snapshot *copy, unsigned i,
-              struct snapshot_info *info)
+entry_info (const struct cbw_snapshot *copy, unsigned i,
+            struct snapshot_info *info)
 {
   *info = (struct snapshot_info) {
     .index = i,
@@ -74,20 +74,20 @@ snaptab_info (const struct cbw_snapshot *copy, unsigned i,
     .error_num = copy->failed ? copy->error_num : 0,
     .error_reason = copy->error_reason,
     .error_offset = copy->error_offset,
-    .complete = snaptab_is_complete (copy),
+    .complete = entry_is_complete (copy),
   };
   memcpy (info->name, copy->name, sizeof info->name);
 }
 
 bool
-snaptab_read (const struct cbw_map *m, unsigned i, struct snapshot_info *info)
+entry_read (const struct cbw_map *m, unsigned i, struct snapshot_info *info)
 {
   struct snapshot_info found;
   struct cbw_snapshot copy;
 
-  if (!snaptab_copy (m, i, &copy))
+  if (!entry_copy (m, i, &copy))
     return false;
-  snaptab_info (&copy, i, &found);
+  entry_info (&copy, i, &found);
   if (found.state != CBW_SNAPSHOT_LIVE && found.state != CBW_SNAPSHOT_BROKEN)
     return false;
   *info = found;
@@ -95,15 +95,15 @@ snaptab_read (const struct cbw_map *m, unsigned i, struct snapshot_info *info)
 }
 
 bool
-snaptab_find (const struct cbw_map *m, const char *name,
-              struct snapshot_info *info)
+entry_find (const struct cbw_map *m, const char *name,
+            struct snapshot_info *info)
 {
   struct snapshot_info found;
   bool any = false;
   unsigned i;
 
   for (i = 0; i < m->geometry.nr_snapshots; ++i) {
-    if (!snaptab_read (m, i, &found))
+    if (!entry_read (m, i, &found))
       continue;
     if ((name ? strcmp (found.name, name) == 0 : !found.complete) &&
         (!any || found.id > info->id)) {
@@ -115,20 +115,20 @@ snaptab_find (const struct cbw_map *m, const char *name,
 }
 
 void
-snaptab_hidden_target (const struct cbw_snapshot *entry,
-                       char path[SNAPTAB_TARGET_MAX])
+entry_hidden_target (const struct cbw_snapshot *entry,
+                     char path[ENTRY_TARGET_MAX])
 {
-  snprintf (path, SNAPTAB_TARGET_MAX, "%s.dropped-%" PRIu64, entry->target,
+  snprintf (path, ENTRY_TARGET_MAX, "%s.dropped-%" PRIu64, entry->target,
             entry->id);
 }
 
 void
-snaptab_partial_target (const struct cbw_snapshot *entry,
-                        char path[SNAPTAB_TARGET_MAX])
+entry_partial_target (const struct cbw_snapshot *entry,
+                      char path[ENTRY_TARGET_MAX])
 {
   const uint8_t *u = entry->uuid; /* the id is not known before it is live */
 
-  snprintf (path, SNAPTAB_TARGET_MAX, "%s.partial-%02x%02x%02x%02x",
+  snprintf (path, ENTRY_TARGET_MAX, "%s.partial-%02x%02x%02x%02x",
             entry->target, u[0], u[1], u[2], u[3]);
 }
 
@@ -155,23 +155,23 @@ is_partial (const struct cbw_snapshot *entry, enum cbw_snapshot_state state)
  * goes with it, and files of those names may be left from another segment.
  */
 void
-snaptab_target (const struct cbw_snapshot *entry,
-                enum cbw_snapshot_state state, char path[SNAPTAB_TARGET_MAX])
+entry_target (const struct cbw_snapshot *entry,
+              enum cbw_snapshot_state state, char path[ENTRY_TARGET_MAX])
 {
   if (entry->target_kind == CBW_TARGET_RAW) {
-    snaptab_hidden_target (entry, path);
+    entry_hidden_target (entry, path);
     if (state == CBW_SNAPSHOT_HIDDEN && is_target (entry, path))
       return;
-    snaptab_partial_target (entry, path);
+    entry_partial_target (entry, path);
     if (is_partial (entry, state) && !is_target (entry, entry->target) &&
-        !snaptab_is_complete (entry))
+        !entry_is_complete (entry))
       return;
   }
-  snprintf (path, SNAPTAB_TARGET_MAX, "%s", entry->target);
+  snprintf (path, ENTRY_TARGET_MAX, "%s", entry->target);
 }
 
 int
-snaptab_check_name (const char *name, struct error *e)
+entry_check_name (const char *name, struct error *e)
 {
   const char *p;
   uint32_t c;
@@ -205,7 +205,7 @@ error_text (int num, char *text, size_t len)
 }
 
 void
-snaptab_describe (const struct snapshot_info *info, char *buf, size_t len)
+entry_describe (const struct snapshot_info *info, char *buf, size_t len)
 {
   char text[128];
 

@@ -8,7 +8,7 @@
 #include <sys/prctl.h>
 #include <sys/wait.h>
 
-#include "segment/snaptab.h"
+#include "segment/entry.h"
 #include "unit.h"
 
 static struct cbw_map map;
@@ -38,7 +38,7 @@ make (unsigned i, uint64_t id, const char *name,
   entry->id = id;
   entry->size = 1 << 20;
   snprintf (entry->name, sizeof entry->name, "%s", name);
-  entry->sum = snaptab_sum (entry);
+  entry->sum = entry_sum (entry);
   atomic_store (&entry->state, state);
   return entry;
 }
@@ -53,13 +53,13 @@ test_states (void)
   make (0, 1, "a", CBW_SNAPSHOT_EMPTY);
   for (state = 0; state < 10; ++state) {
     atomic_store (&map_snapshot (m, 0)->state, state);
-    CHECK_EQ (snaptab_read (m, 0, &info),
+    CHECK_EQ (entry_read (m, 0, &info),
               state == CBW_SNAPSHOT_LIVE || state == CBW_SNAPSHOT_BROKEN);
   }
   end ();
 }
 
-/* Unlike snaptab_read, snaptab_copy sees what users do not. */
+/* Unlike entry_read, entry_copy sees what users do not. */
 static void
 test_copy (void)
 {
@@ -72,15 +72,15 @@ test_copy (void)
   make (3, 7, "a", CBW_SNAPSHOT_EMPTY);
   for (state = 0; state < 10; ++state) {
     atomic_store (&map_snapshot (m, 3)->state, state);
-    CHECK_EQ (snaptab_copy (m, 3, &copy),
+    CHECK_EQ (entry_copy (m, 3, &copy),
               state >= CBW_SNAPSHOT_RESERVED && state <= CBW_SNAPSHOT_HIDDEN);
     CHECK_EQ (copy.state, state);
   }
   atomic_store (&map_snapshot (m, 3)->state, CBW_SNAPSHOT_HIDDEN);
-  CHECK (snaptab_copy (m, 3, &copy));
-  snaptab_info (&copy, 3, &info);
+  CHECK (entry_copy (m, 3, &copy));
+  entry_info (&copy, 3, &info);
   CHECK (info.id == 7 && info.index == 3 && strcmp (info.name, "a") == 0);
-  snaptab_describe (&info, buf, sizeof buf);
+  entry_describe (&info, buf, sizeof buf);
   CHECK (strncmp (buf, "hidden", 6) == 0);
   end ();
 }
@@ -94,16 +94,16 @@ test_damaged (void)
 
   start ();
   entry = make (0, 1, "a", CBW_SNAPSHOT_LIVE);
-  CHECK (snaptab_read (m, 0, &info));
+  CHECK (entry_read (m, 0, &info));
   for (i = 0; i < offsetof (struct cbw_snapshot, sum) + 8; ++i) {
     ((unsigned char *) entry)[i] ^= 4;
-    CHECK (!snaptab_read (m, 0, &info));
+    CHECK (!entry_read (m, 0, &info));
     ((unsigned char *) entry)[i] ^= 4;
   }
   /* A name without end, under a right sum. */
   memset (entry->name, 'x', sizeof entry->name);
-  entry->sum = snaptab_sum (entry);
-  CHECK (!snaptab_read (m, 0, &info));
+  entry->sum = entry_sum (entry);
+  CHECK (!entry_read (m, 0, &info));
   end ();
 }
 
@@ -113,21 +113,21 @@ test_find (void)
   struct snapshot_info info;
 
   start ();
-  CHECK (!snaptab_find (m, NULL, &info));
+  CHECK (!entry_find (m, NULL, &info));
   make (5, 3, "middle", CBW_SNAPSHOT_LIVE);
   make (9, 7, "newest", CBW_SNAPSHOT_BROKEN);
   make (63, 1, "oldest", CBW_SNAPSHOT_LIVE);
   make (64 - 2, 8, "not yet", CBW_SNAPSHOT_RESERVED);
-  CHECK (snaptab_find (m, NULL, &info));
+  CHECK (entry_find (m, NULL, &info));
   CHECK (info.id == 7 && info.index == 9);
   CHECK (strcmp (info.name, "newest") == 0);
-  CHECK (snaptab_find (m, "oldest", &info));
+  CHECK (entry_find (m, "oldest", &info));
   CHECK (info.id == 1 && info.index == 63);
-  CHECK (!snaptab_find (m, "not yet", &info));
-  CHECK (!snaptab_find (m, "", &info));
+  CHECK (!entry_find (m, "not yet", &info));
+  CHECK (!entry_find (m, "", &info));
   make (2, 9, "twice", CBW_SNAPSHOT_LIVE); /* the newest is meant */
   make (7, 4, "twice", CBW_SNAPSHOT_LIVE);
-  CHECK (snaptab_find (m, "twice", &info));
+  CHECK (entry_find (m, "twice", &info));
   CHECK_EQ (info.id, 9);
   end ();
 }
@@ -165,7 +165,7 @@ test_torn (void)
     remake_for_ever ();
   }
   while (good < 1000) {
-    if (!snaptab_read (m, 0, &info))
+    if (!entry_read (m, 0, &info))
       continue;
     good++;
     CHECK_EQ (strlen (info.name), 40);
@@ -190,20 +190,20 @@ test_names (void)
   struct error e;
   size_t i;
 
-  CHECK (snaptab_check_name ("monday", &e) == 0);
-  CHECK (snaptab_check_name ("2026-01-01 0:00", &e) == 0);
-  CHECK (snaptab_check_name ("\xc3\xa4\xe2\x82\xac\xf0\x9f\x92\xbe",
-                             &e) == 0); /* UTF-8 */
+  CHECK (entry_check_name ("monday", &e) == 0);
+  CHECK (entry_check_name ("2026-01-01 0:00", &e) == 0);
+  CHECK (entry_check_name ("\xc3\xa4\xe2\x82\xac\xf0\x9f\x92\xbe",
+                           &e) == 0); /* UTF-8 */
   for (i = 0; i < sizeof bad / sizeof bad[0]; ++i) {
-    CHECK (snaptab_check_name (bad[i], &e) == -1);
+    CHECK (entry_check_name (bad[i], &e) == -1);
     CHECK_EQ (e.num, EINVAL);
   }
   memset (name, 'x', sizeof name);
   name[CBW_NAME_MAX - 1] = '\0';
-  CHECK (snaptab_check_name (name, &e) == 0);
+  CHECK (entry_check_name (name, &e) == 0);
   name[CBW_NAME_MAX - 1] = 'x';
   name[CBW_NAME_MAX] = '\0';
-  CHECK (snaptab_check_name (name, &e) == -1);
+  CHECK (entry_check_name (name, &e) == -1);
   CHECK_ERROR (&e, ENAMETOOLONG, "longer than 63");
 }
 
@@ -213,23 +213,23 @@ test_describe (void)
   struct snapshot_info info = { .state = CBW_SNAPSHOT_LIVE };
   char buf[256];
 
-  snaptab_describe (&info, buf, sizeof buf);
+  entry_describe (&info, buf, sizeof buf);
   CHECK (strcmp (buf, "live") == 0);
   info.state = CBW_SNAPSHOT_BROKEN;
   info.error_reason = CBW_BROKEN_COPY;
   info.error_num = ENOSPC;
   info.error_offset = 65536;
-  snaptab_describe (&info, buf, sizeof buf);
+  entry_describe (&info, buf, sizeof buf);
   CHECK (strcmp (buf, "broken: copy failed at offset 65536: "
                  "No space left on device") == 0);
   info.error_reason = CBW_BROKEN_REBOOT;
-  snaptab_describe (&info, buf, sizeof buf);
+  entry_describe (&info, buf, sizeof buf);
   CHECK (strstr (buf, "host went down") != NULL);
   info.error_reason = CBW_BROKEN_TARGET;
-  snaptab_describe (&info, buf, sizeof buf);
+  entry_describe (&info, buf, sizeof buf);
   CHECK (strstr (buf, "target is gone") != NULL);
   info.error_reason = CBW_BROKEN_SOURCE;
-  snaptab_describe (&info, buf, sizeof buf);
+  entry_describe (&info, buf, sizeof buf);
   CHECK (strstr (buf, "a disk of its own") != NULL);
 }
 
