@@ -109,7 +109,7 @@ finish_image (struct snapshot *snap, bool *complete, struct error *e)
   return 0;
 }
 
-/* Everything is settled. */
+/* Everything is settled: finish the image, and end the job. */
 static void
 complete_backup (struct fill *f, struct fill_job *job)
 {
@@ -162,7 +162,7 @@ probe_stretch (const struct settle *s, struct fill_stretch *x)
     x->end = min_u64 (x->end, x->start + max_u64 (ZEROES / cs, x->charged));
 }
 
-/* What came of it. */
+/* Do what the result of settling a stretch asks for. */
 static void
 end_stretch (struct fill *f, struct fill_job *job, enum transfer_result r,
              const struct settle *s, const struct error *e)

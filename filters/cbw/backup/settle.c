@@ -184,7 +184,7 @@ settle_claimed (struct settle *s, const struct chain *chain,
   return r;
 }
 
-/* For claim_first: what of a backup is not settled. */
+/* Find what of a backup is not settled, for claim_first. */
 static bool
 find_unsettled (const void *of, uint64_t start, uint64_t end,
                 struct chain_need *need)

@@ -150,7 +150,7 @@ stop_comparing (struct copier *c, struct copy_job *job, uint64_t *start)
   *start = job->start;
 }
 
-/* For claim_first: what a guest's change needs. */
+/* Find what a guest's change needs copied, for claim_first. */
 static bool
 find_needed (const void *chain, uint64_t start, uint64_t end,
              struct chain_need *need)
