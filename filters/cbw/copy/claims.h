@@ -46,7 +46,7 @@ struct claim {
 };
 
 struct claims {
-  pthread_mutex_t lock;         /* the copier lock */
+  pthread_mutex_t lock;
   struct claim *first;          /* in flight, under the lock */
   uint64_t nr;                  /* how many there have been; the same */
 };
