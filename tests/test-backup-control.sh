@@ -49,10 +49,14 @@ wait_for 20 status_is "job['status'] == 'concluded'"
 cbwctl drop "$shm" backup >/dev/null
 same "$tmp/image2" "$tmp/old"
 
-# Has the process a handler for SIGTERM?
+# Has the process a handler for SIGTERM, and is it cbwctl?  (It may be this
+# shell for a moment.)
 catches ()
 {
-    local mask=$(sed -n 's/^SigCgt:[[:space:]]*//p' "/proc/$1/status")
+    local mask
+
+    grep -q cbwctl "/proc/$1/comm" || return 1
+    mask=$(sed -n 's/^SigCgt:[[:space:]]*//p' "/proc/$1/status")
     [ $(( 0x$mask >> 14 & 1 )) = 1 ]
 }
 

@@ -225,7 +225,28 @@ test_many_clients (void)
 
 /* ---- Slots that are taken back ---- */
 
+#define ROBBED_CLIENTS 4
+#define ROBBED_ROUNDS 300
+
 static _Atomic (uint64_t) thefts;
+static _Atomic (unsigned) rounds[ROBBED_CLIENTS]; /* that each has done */
+
+/* Wait until each client has done one more than before: it gives up when it
+ * has lost too many slots one after the other.
+ */
+static void
+spare_clients (void)
+{
+  static unsigned before[ROBBED_CLIENTS];
+  unsigned i;
+
+  for (i = 0; i < ROBBED_CLIENTS; ++i) {
+    while (!atomic_load (&stop) && atomic_load (&rounds[i]) < ROBBED_ROUNDS &&
+           atomic_load (&rounds[i]) == before[i])
+      usleep (100);
+    before[i] = atomic_load (&rounds[i]);
+  }
+}
 
 /* Takes every reply back that it finds, sooner than any server would. */
 static void *
@@ -239,7 +260,8 @@ thief_thread (void *opaque)
     i = (unsigned) (unit_random (&seed) % 8);
     if (!slot_finish (m, i, client.owner))
       continue;
-    atomic_fetch_add (&thefts, 1);
+    if (atomic_fetch_add (&thefts, 1) % 20 == 19)
+      spare_clients ();
     usleep (unit_random (&seed) % 500);
   }
   return NULL;
@@ -266,7 +288,8 @@ robbed_client (void *opaque)
   unsigned round;
 
   CHECK (buf != NULL);
-  for (round = 0; round < 300; ++round) {
+  for (round = 0; round < ROBBED_ROUNDS; ++round) {
+    atomic_store (&rounds[(uintptr_t) opaque - 1], round);
     snapshot = unit_random (&seed) % 3;
     offset = unit_random (&seed) % 100000;
     switch (unit_random (&seed) % 4) {
@@ -290,6 +313,7 @@ robbed_client (void *opaque)
           CHECK_EQ (buf[n], byte_at (snapshot, offset + n));
     }
   }
+  atomic_store (&rounds[(uintptr_t) opaque - 1], ROBBED_ROUNDS);
   free (buf);
   return NULL;
 }
@@ -300,7 +324,7 @@ robbed_client (void *opaque)
 static void
 test_robbed (void)
 {
-  pthread_t servers[3], clients[4];
+  pthread_t servers[3], clients[ROBBED_CLIENTS];
   unsigned i;
 
 #if defined(__SANITIZE_THREAD__)
@@ -310,9 +334,9 @@ test_robbed (void)
   for (i = 0; i < 2; ++i)
     start_thread (&servers[i], server_thread, 0);
   start_thread (&servers[2], thief_thread, 0);
-  for (i = 0; i < 4; ++i)
+  for (i = 0; i < ROBBED_CLIENTS; ++i)
     start_thread (&clients[i], robbed_client, i + 1);
-  for (i = 0; i < 4; ++i)
+  for (i = 0; i < ROBBED_CLIENTS; ++i)
     pthread_join (clients[i], NULL);
   end_server (servers, 3);
   printf ("%" PRIu64 " slots were taken back\n", thefts);
