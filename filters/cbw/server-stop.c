@@ -2,10 +2,11 @@
 
 /* The end of a server, when its guests are gone.
  *
- * There is one deadline for all of it.  What has not ended by then is left
- * behind, and nothing that it may use is freed; the server's lock stays until
- * the process is gone, so that no successor begins beside it, and the segment
- * is not marked as left in order.
+ * There is one deadline for all of it, but for the disk's opener (disk.h), which
+ * has one of its own.  What has not ended by then is left behind, and nothing
+ * that it may use is freed; the server's lock stays until the process is gone,
+ * so that no successor begins beside it, and the segment is not marked as left
+ * in order.
  */
 
 #include <config.h>

@@ -11,7 +11,8 @@
  * Guests come first: while one copies for a change of its own, only two of
  * the threads work; the others look again a moment later.
  *
- * The lock is a leaf, and is not held while anything is copied.
+ * The lock is not held while anything is copied, and with it only the state
+ * lock is taken, that of the closer's crew, and that of a thread group.
  */
 
 #ifndef CBW_FILL_H

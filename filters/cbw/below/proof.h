@@ -34,7 +34,7 @@ enum proof_result {
 extern void proof_begin (struct proof *p, struct image *disk,
                          uint64_t offset, uint32_t count, const void *data);
 
-/* It has been written, through "own"; or has failed.  Waits 100 ms before it
+/* It has been written, through "own"; or has failed.  Waits 90 ms before it
  * says PROOF_APART; the caller is in the gate.
  */
 extern enum proof_result proof_end (struct proof *p, struct image *disk,

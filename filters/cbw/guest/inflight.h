@@ -35,7 +35,9 @@ struct inflight {
   bool local;                   /* nor is it by this server */
   _Atomic (unsigned) nr_suspects;
 
-  pthread_mutex_t lock;         /* for the rest, and around merging; a leaf */
+  pthread_mutex_t lock;         /* for the rest, and around merging; a leaf but
+                                 * at the cut and at a takeover, which copy
+                                 * with it held */
   struct inflight_range ranges[CBW_NR_INFLIGHT];
   size_t nr_ranges;
 };

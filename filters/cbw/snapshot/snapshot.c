@@ -198,8 +198,8 @@ snapshot_punch (struct snapshot *snap, uint64_t start, uint64_t end)
     accounting_give_back (snap, freed);
 }
 
-bool
-snapshot_complete (struct snapshot *snap, bool published)
+static bool
+set_complete (struct snapshot *snap, bool published)
 {
   struct cbw_job *job = &snap->entry->job;
 
@@ -210,8 +210,17 @@ snapshot_complete (struct snapshot *snap, bool published)
   job->end_ns = now_realtime_ns ();
   atomic_store (&job->state, CBW_JOB_COMPLETE);
   atomic_store (&snap->complete, true);
-  /* Before anybody is told: after a crash of the host it must not be taken
-   * for one that was under way.  (Nothing happens if it is in memory.)
+  return true;
+}
+
+bool
+snapshot_complete (struct snapshot *snap, bool published)
+{
+  if (!set_complete (snap, published))
+    return false;
+  /* After a crash of the host it must not be taken for one that was under way.
+   * (Nothing happens if it is in memory.)  Without the lock: guests' threads
+   * take that, and a disk may take long.
    */
   msync ((void *) ((uintptr_t) snap->entry & ~(uintptr_t) (CBW_PAGE - 1)),
          CBW_PAGE, MS_SYNC);

@@ -33,7 +33,7 @@ struct writeback {
   struct chain_head *chain;
   bool accept;                  /* new data, not only what was there */
 
-  pthread_mutex_t lock;         /* for the rest; a leaf */
+  pthread_mutex_t lock;         /* for the rest */
   pthread_cond_t work;          /* the queue has a cell, or stop */
   pthread_cond_t drained;       /* an image has none any more, or stop */
   struct cells cells;
