@@ -51,11 +51,10 @@ give_up_targets (struct engine *engine)
 
 /* Time is up.  Nothing is freed that they use. */
 static void
-leave_threads (struct server *s, struct flush *flush)
+leave_threads (struct server *s)
 {
   service_leave (&s->service);
   engine_leave (&s->engine);
-  flush_leave (flush);
 }
 
 void
@@ -71,7 +70,7 @@ server_join (struct server *s, uint64_t until)
   const uint64_t now = now_monotonic_ns ();
   const uint64_t patience = max_u64 (time_left (until), PATIENCE_MIN);
   struct flush *flush;
-  bool read, written, ended;
+  bool read, written, flushed, ended;
 
   until = now + patience;
   /* Some time is for the flush, whatever hangs; and for what ends only when
@@ -84,14 +83,17 @@ server_join (struct server *s, uint64_t until)
     give_up_targets (&s->engine);
   ended = service_join (&s->service, until);
   ended = engine_join (&s->engine, until) && ended;
-  ended = flush_join (flush, until) && ended;
+  flushed = flush_join (flush, until);
+  ended = flushed && ended;
   if (!ended)
-    leave_threads (s, flush);
+    leave_threads (s);
   /* What was written while they were flushed may not have been. */
   s->in_order = flush_known (flush) && written && read;
-  if (ended)
+  if (flushed)
     flush_free (flush);
   else
+    flush_leave (flush);
+  if (!ended)
     slots_wake_all (&s->segment.map);
   return ended;
 }
