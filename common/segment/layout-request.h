@@ -64,8 +64,11 @@ struct cbw_slot {
   uint64_t length;              /* bytes */
 
   /* The reply; the filter writes it in state RUNNING. */
-  int32_t status;               /* 0 or an errno */
-  uint32_t count;               /* of extents */
+  /* Atomic, as a client's thread may look at them when its slot has been taken
+   * back, and another thread of the client has it; then it drops what it saw.
+   */
+  _Atomic (int32_t) status;     /* 0 or an errno */
+  _Atomic (uint32_t) count;     /* of extents */
 
   uint8_t reserved[88];
 };
