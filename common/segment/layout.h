@@ -5,7 +5,7 @@
  * header, layout-request.h what server and clients exchange, layout-table.h
  * the snapshot table, layout-bitmaps.h the bitmap directory, layout-points.h
  * the points, layout-writes.h the write-back buffer and the changes in flight.
- * docs/segment.md says of each field who writes it.
+ * docs/segment.md names the writer of each field.
  *
  *   header      4 KiB                       filter writes
  *   doorbell    4 KiB        } the shared   both write

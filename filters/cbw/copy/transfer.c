@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
-/* Reading old data, deciding, writing it.  transfer.h says who calls this. */
+/* Transfers read old data, decide, and write it; transfer.h names the callers.
+ */
 
 #include <config.h>
 

@@ -21,40 +21,41 @@
  */
 #define EXTENTS_BEYOND (UINT64_C (64) << 30)
 
-/* Look the snapshot up and check the request.  *chain holds a reference, or is
- * NULL, whatever is returned; on success *k is the snapshot's index in it.
+/* Look the snapshot up in the chain as it is now.  *chain holds a reference, or
+ * is NULL, whatever is returned; on success *k is the snapshot's index in it.
  */
 static int
-begin (struct engine *e, uint64_t id, uint64_t count, uint64_t offset,
-       struct chain **chain, size_t *k)
+look_up (struct engine *e, uint64_t id, struct chain **chain, size_t *k)
 {
   int i;
 
-  *chain = chain_get (&e->chain);
-  i = chain_find (*chain, id);
-  if (i == -1)
-    return ESHUTDOWN;
-  *k = (size_t) i;
-  return view_check (&(*chain)->views, *k, count, offset);
-}
-
-/* R2: the source has been read.  Look at the chain anew, since a snapshot made
- * meanwhile holds what was overwritten meanwhile.  Sets *chain and *k as begin
- * does.
- */
-static int
-look_again (struct engine *e, uint64_t id, struct chain **chain, size_t *k)
-{
-  int i;
-
-  /* Pairs with the fence in engine_guest_begin. */
-  atomic_thread_fence (memory_order_acquire);
   *chain = chain_get (&e->chain);
   i = chain_find (*chain, id);
   if (i == -1)
     return ESHUTDOWN;
   *k = (size_t) i;
   return 0;
+}
+
+/* Look the snapshot up and check the request. */
+static int
+begin (struct engine *e, uint64_t id, uint64_t count, uint64_t offset,
+       struct chain **chain, size_t *k)
+{
+  const int r = look_up (e, id, chain, k);
+
+  return r == 0 ? view_check (&(*chain)->views, *k, count, offset) : r;
+}
+
+/* R2: the source has been read.  Look at the chain anew, since a snapshot made
+ * meanwhile holds what was overwritten meanwhile.
+ */
+static int
+look_again (struct engine *e, uint64_t id, struct chain **chain, size_t *k)
+{
+  /* Pairs with the fence in engine_guest_begin. */
+  atomic_thread_fence (memory_order_acquire);
+  return look_up (e, id, chain, k);
 }
 
 int

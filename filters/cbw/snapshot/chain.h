@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
-/* The chain of snapshots, ordered by age: snaps[0] is the oldest.  Who holds a
- * cluster for a snapshot, view.h says; this is about who needs one.
+/* The chain of snapshots, ordered by age: snaps[0] is the oldest.  view.h
+ * finds the holder of a cluster; this header finds the snapshot that needs one.
  *
  * Old data goes to one place only: to the newest live snapshot that still has
  * the cluster from the source, since all older ones see it there.  So a guest's
