@@ -258,6 +258,31 @@ request_discard (struct client *c, uint64_t snapshot, uint64_t count,
 }
 
 static int
+copy_direct (void *opaque, int status, const struct cbw_slot *slot,
+             const void *buffer)
+{
+  struct cbw_direct *direct = opaque;
+  unsigned i;
+
+  if (slot == NULL || status != 0)
+    return status;
+  memcpy (direct, buffer, sizeof *direct);
+  direct->source.path[sizeof direct->source.path - 1] = '\0';
+  for (i = 0; i < CBW_NR_SNAPSHOTS; ++i)
+    direct->views[i].target.path[CBW_TARGET_MAX - 1] = '\0';
+  return 0;
+}
+
+int
+request_direct (struct client *c, uint64_t snapshot,
+                struct cbw_direct *direct)
+{
+  const struct asked a = { .kind = CBW_REQUEST_DIRECT, .snapshot = snapshot };
+
+  return run_one (c, &a, NULL, copy_direct, direct);
+}
+
+static int
 copy_control (void *opaque, int status, const struct cbw_slot *slot,
               const void *buffer)
 {

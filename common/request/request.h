@@ -38,6 +38,10 @@ extern int request_discard (struct client *c, uint64_t snapshot,
 extern int request_cache (struct client *c, uint64_t snapshot,
                           uint64_t count, uint64_t offset);
 
+/* Ask how the snapshot can be read without asking.  ENOTSUP if it cannot. */
+extern int request_direct (struct client *c, uint64_t snapshot,
+                           struct cbw_direct *direct);
+
 /* Run a control request (CREATE, or DROP of the snapshot): *rq is sent, and
  * overwritten with the reply.
  */

@@ -88,6 +88,9 @@ enum cbw_server_state {
   CBW_SERVER_STOPPED = 2,       /* it ended in good order */
 };
 
+/* In "alive": the thread has died (FUTEX_OWNER_DIED). */
+#define CBW_ALIVE_DIED UINT32_C (0x40000000)
+
 /* Which file the source was when a server last ended in order, and how it
  * was then.  Nobody uses it yet.
  */
@@ -161,9 +164,17 @@ struct cbw_header {
   _Alignas (CBW_CACHE_LINE)
   _Atomic (uint64_t) chain_generation;
 
+  /* The id of a thread that lives as long as the server, and 0 when it has
+   * stopped.  When the thread dies, the kernel sets CBW_ALIVE_DIED before it
+   * closes any file of the process.
+   */
+  _Atomic (uint32_t) alive;
+
+  /* 1: guests have changed the disk lately.  Set ten times a second. */
+  _Atomic (uint32_t) guests_write;
+
   /* Claims of writes that change nothing (copy/unchanged.h): while there are
-   * some, the source may have what a snapshot must not show.  Nobody counts
-   * them here yet.
+   * some, the source may have what a snapshot must not show.
    */
   _Alignas (CBW_CACHE_LINE)
   _Atomic (uint64_t) unchanged_claims;
@@ -175,5 +186,8 @@ static_assert (sizeof (struct cbw_header) == 640, "cbw_header");
 static_assert (sizeof (struct cbw_header) <= CBW_PAGE, "cbw_header");
 static_assert (offsetof (struct cbw_header, compat) == 176, "cbw_header");
 static_assert (offsetof (struct cbw_header, state) == 192, "cbw_header");
+static_assert (offsetof (struct cbw_header, alive) == 456, "cbw_header");
+static_assert (offsetof (struct cbw_header, unchanged_claims) == 512,
+               "cbw_header");
 
 #endif /* CBW_LAYOUT_HEADER_H */

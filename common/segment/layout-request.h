@@ -24,8 +24,29 @@ struct cbw_doorbell {
   _Alignas (CBW_CACHE_LINE)
   _Atomic (uint32_t) freed;     /* futex: +1 for each slot freed */
   _Atomic (uint32_t) freed_waiters; /* about to sleep on "freed" */
+
+  /* Whose turn it is among large reads (turns.h). */
+  _Alignas (CBW_CACHE_LINE)
+  _Atomic (uint64_t) turn;      /* when it ends, monotonic ns; 0: nobody's */
+  _Atomic (uint32_t) turn_ended; /* futex: +1 for each turn that ended */
+  _Atomic (uint32_t) turn_waiters; /* about to sleep on it */
 };
-static_assert (sizeof (struct cbw_doorbell) == 128, "cbw_doorbell");
+static_assert (sizeof (struct cbw_doorbell) == 192, "cbw_doorbell");
+
+/* What the clients that had an entry of the client table have read directly,
+ * since the segment was made; relaxed.  Behind the doorbell, in its page.
+ */
+#define CBW_DIRECT_COUNTERS_OFFSET 1024
+
+struct cbw_direct_counters {
+  _Atomic (uint64_t) requests;
+  _Atomic (uint64_t) read_bytes;
+};
+static_assert (sizeof (struct cbw_direct_counters) == 16,
+               "cbw_direct_counters");
+static_assert (CBW_DIRECT_COUNTERS_OFFSET + CBW_NR_CLIENTS *
+               sizeof (struct cbw_direct_counters) <= CBW_PAGE,
+               "cbw_direct_counters");
 
 /* One for each attached process; it is in use while its byte is locked. */
 struct cbw_client {
@@ -41,6 +62,8 @@ enum cbw_request_kind {
   CBW_REQUEST_EXTENTS = 2,      /* struct cbw_extent[count] into it */
   CBW_REQUEST_CACHE = 3,        /* prefetch */
   CBW_REQUEST_DISCARD = 4,      /* will not be read any more */
+  CBW_REQUEST_DIRECT = 5,       /* struct cbw_direct into it: how to read
+                                 * the view without asking */
   CBW_REQUEST_CREATE = 16,      /* take a snapshot; struct cbw_control */
   CBW_REQUEST_DROP = 17,        /* drop one; struct cbw_control */
   CBW_REQUEST_BACKUP = 18,      /* as CREATE, and fill the target */
@@ -85,6 +108,42 @@ struct cbw_extent {
 static_assert (sizeof (struct cbw_extent) == 16, "cbw_extent");
 
 #define CBW_EXTENTS_MAX (CBW_SLOT_BUFFER_SIZE / sizeof (struct cbw_extent))
+
+/* A file that the server has open, for a client to open it too.  The client
+ * compares device, inode and rdev, so nothing here is believed.
+ */
+struct cbw_direct_file {
+  uint32_t kind;                /* 0: it cannot be opened; 1: a regular file or
+                                 * a block device */
+  uint32_t fd;                  /* the server's descriptor */
+  uint64_t device, inode, rdev; /* as of stat(2) */
+  char path[CBW_TARGET_MAX];    /* NUL-terminated; where it may be found */
+};
+static_assert (sizeof (struct cbw_direct_file) == 1056, "cbw_direct_file");
+
+struct cbw_direct_view {
+  uint64_t id, size;            /* of the snapshot, bytes */
+  uint32_t index;               /* in the snapshot table */
+  uint32_t reserved;
+  uint64_t access_offset;       /* of its bitmaps, in the segment's file */
+  uint64_t done_offset;
+  struct cbw_direct_file target;
+};
+static_assert (sizeof (struct cbw_direct_view) == 1096, "cbw_direct_view");
+
+/* The reply to DIRECT: the chain as it was in this generation, from the view
+ * that is asked about on.  Backups are left out.  All targets have been found
+ * as they should be, after the request was made.
+ */
+struct cbw_direct {
+  uint64_t generation;          /* even */
+  uint32_t pid;                 /* the server's, in its own pid namespace */
+  uint32_t nr_views;            /* 1 to CBW_NR_SNAPSHOTS */
+  struct cbw_direct_file source;
+  struct cbw_direct_view views[CBW_NR_SNAPSHOTS];
+};
+static_assert (sizeof (struct cbw_direct) <= CBW_SLOT_BUFFER_SIZE,
+               "cbw_direct");
 
 #define CBW_CREATE_FORCE 1u     /* overwrite a target that holds data */
 #define CBW_CREATE_OWNED 2u     /* drop it when the creating client dies */

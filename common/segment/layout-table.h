@@ -165,9 +165,7 @@ struct cbw_snapshot {
   _Atomic (uint64_t) copied_bytes; /* written to the target */
   _Atomic (uint64_t) held_bytes; /* the same, less what was given back */
 
-  /* Clusters that are done, and in the write-back buffer.  Nobody counts
-   * them here yet.
-   */
+  /* Clusters that are, or may be, done and in the write-back buffer. */
   _Atomic (uint64_t) cells;
 
   /* Of an NBD server: what was written last, see image_nbd_reopen. */

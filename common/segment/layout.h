@@ -121,6 +121,14 @@ map_doorbell (const struct cbw_map *m)
   return (struct cbw_doorbell *) (m->base + m->geometry.doorbell_offset);
 }
 
+static inline struct cbw_direct_counters *
+map_direct_counters (const struct cbw_map *m, unsigned client)
+{
+  return (struct cbw_direct_counters *)
+    (m->base + m->geometry.doorbell_offset + CBW_DIRECT_COUNTERS_OFFSET) +
+    client;
+}
+
 static inline struct cbw_client *
 map_client (const struct cbw_map *m, unsigned i)
 {
