@@ -71,8 +71,12 @@ operate (struct image *image, unsigned op, struct error *e)
   bool data;
 
   switch (op) {
-  case 0: return image->ops->pread (image, buf, 100, 0, e);
-  case 1: return image->ops->extent (image, 0, RAW_SIZE, &next, &data, e);
+  case 0:
+    return image->ops->pread (image, buf, 100, 0, e) == -1 ? -1 :
+      image_verify (image, e);
+  case 1:
+    return image->ops->extent (image, 0, RAW_SIZE, &next, &data, e) == -1 ?
+      -1 : image_verify (image, e);
   case 2: return image->ops->check (image, e);
   case 3: return image->ops->flush (image, e);
   default: return image->ops->pwrite (image, buf, 100, 0, e);

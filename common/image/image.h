@@ -30,15 +30,20 @@ struct image_extent {
   uint32_t type;                /* IMAGE_HOLE, IMAGE_ZERO */
 };
 
-/* The disk has the first three, and no others; all else has all but extents. */
+/* The disk has the first three, and no others; all else has all but extents,
+ * and perhaps verify.
+ */
 struct image_ops {
-  /* Read (pwrite: write) count bytes at offset, all of them or failure. */
+  /* Read (pwrite: write) count bytes at offset, all of them or failure.
+   * What was read counts only if image_verify succeeds after it.
+   */
   int (*pread) (struct image *, void *buf, size_t count, uint64_t offset,
                 struct error *e);
 
   /* Of what kind is the data at offset, and where does it end?  Sets
    * *data to false if the bytes [offset, *next) surely read as zeroes, and
-   * to true if they may be data.  offset < *next <= end.
+   * to true if they may be data.  offset < *next <= end.  The answer counts
+   * only if image_verify succeeds after it.
    */
   int (*extent) (struct image *, uint64_t offset, uint64_t end,
                  uint64_t *next, bool *data, struct error *e);
@@ -49,6 +54,11 @@ struct image_ops {
   int (*extents) (struct image *, uint64_t offset, uint64_t end,
                   uint64_t limit, struct image_extent *x, size_t max,
                   size_t *nr, struct error *e);
+
+  /* Is what the caller has read, or been told of extents, what was written
+   * to the image?  NULL: that is known already.  Call image_verify.
+   */
+  int (*verify) (struct image *, struct error *e);
 
   int (*pwrite) (struct image *, const void *buf, size_t count,
                  uint64_t offset, struct error *e);
@@ -83,6 +93,15 @@ struct image {
   const struct image_ops *ops;
   bool reads_zero;              /* where nothing has been written */
 };
+
+/* Once after the reads of one request, however many they were.  0, or -1
+ * with the error set: what was read is of no use.
+ */
+static inline int
+image_verify (struct image *image, struct error *e)
+{
+  return image->ops->verify ? image->ops->verify (image, e) : 0;
+}
 
 /* Make a range read as zeroes which has not been written, or with nothing
  * but zeroes.  Costs nothing if the image was all zeroes when it was new.
@@ -155,6 +174,26 @@ extern enum image_raw_opened image_raw_open (const char *path, uint64_t size,
                                              const struct image_id *id,
                                              struct image **image,
                                              struct error *e);
+
+/* Files that another process writes, opened for reading only. */
+enum image_reader_kind {
+  IMAGE_READER_SOURCE,          /* the disk; extents are kept, see below */
+  IMAGE_READER_TARGET,          /* a target: reads are verified */
+};
+
+/* The image of the file open at fd, which is taken over if that succeeds; it
+ * has three operations, and verify if it is a target.  "path" is for messages.
+ * NULL with ENOTSUP set if the file's system is not one on which all processes
+ * of a host see one content, or if it is neither a regular file nor a block
+ * device.
+ *
+ * What the source's extents are is kept: the caller asks only about what does
+ * not change while the image is open.
+ */
+extern struct image *image_reader_open (int *fd, const char *path,
+                                        uint64_t size,
+                                        enum image_reader_kind kind,
+                                        struct error *e);
 
 /* The functions below return 0, or -1 with the error set. */
 

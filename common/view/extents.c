@@ -130,6 +130,8 @@ view_extents_rest (const struct view_chain *chain, size_t k,
   const uint64_t accessible = count_accessible (view, offset, limit);
   struct list l = { .extents = extents, .enough = count };
   size_t cursor = 0;
+  uint64_t used = 0;
+  struct error e;
   struct walk w;
   int r;
 
@@ -143,8 +145,11 @@ view_extents_rest (const struct view_chain *chain, size_t k,
       r = list_add_target (&l, w.image, w.from, w.to);              /* R4 */
       if (r != 0)
         return r;
+      used |= UINT64_C (1) << w.holder;
     }
   }
+  if (view_verify (chain, used, &e) == -1)
+    return EIO;
   *nr = l.nr;
   r = view_end (chain, k);                                          /* R5 */
   *discarded = r == 0 &&

@@ -67,10 +67,24 @@ view_read_source (const struct view_chain *chain, size_t k,
 }
 
 int
+view_verify (const struct view_chain *chain, uint64_t used, struct error *e)
+{
+  size_t i;
+
+  for (; used != 0; used &= used - 1) {
+    i = (size_t) __builtin_ctzll (used);
+    if (image_verify (chain->views[i]->store, e) == -1)             /* R4' */
+      return -1;
+  }
+  return 0;
+}
+
+int
 view_read_rest (const struct view_chain *chain, size_t k,
                 const struct view_part *part, void *buf, uint64_t count,
                 uint64_t offset, struct error *e)
 {
+  uint64_t used = 0;
   struct walk w;
   int r;
 
@@ -82,12 +96,15 @@ view_read_rest (const struct view_chain *chain, size_t k,
     if (walk_in_source (&w)) {
       if (part->err != 0)
         return part->err;
+      continue;
     }
-    else if (w.image->ops->pread (w.image,                          /* R4 */
-                                  (char *) buf + (w.from - offset),
-                                  w.to - w.from, w.from, e) == -1)
+    if (w.image->ops->pread (w.image, (char *) buf + (w.from - offset), /* R4 */
+                             w.to - w.from, w.from, e) == -1)
       return EIO;
+    used |= UINT64_C (1) << w.holder;
   }
+  if (view_verify (chain, used, e) == -1)
+    return EIO;
   r = view_end (chain, k);                                          /* R5 */
   return r == 0 && !is_accessible (chain->views[k], count, offset) ? /* R6 */
     EPERM : r;

@@ -39,6 +39,10 @@ extern int view_check (const struct view_chain *chain, size_t k,
  */
 extern int view_end (const struct view_chain *chain, size_t k);
 
+/* R4': verify the stores of the views whose bits are set in "used". */
+extern int view_verify (const struct view_chain *chain, uint64_t used,
+                        struct error *e);
+
 /* What of a range has been read from the source. */
 struct view_part {
   uint64_t from, to;            /* bytes; empty: nothing */

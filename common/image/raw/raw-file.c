@@ -45,19 +45,13 @@ raw_set_name (struct raw_image *raw, struct raw_name *name)
   atomic_store (&raw->name, name);
 }
 
-struct raw_image *
-raw_image_new (int *fd, int *flush_fd, const char *path, uint64_t size,
-               struct error *e)
+int
+raw_image_init (struct raw_image *raw, const char *path, uint64_t size)
 {
-  struct raw_image *raw = calloc (1, sizeof *raw);
   struct raw_name *name = raw_name_new (path);
 
-  if (raw == NULL || name == NULL) {
-    free (raw);
-    free (name);
-    error_set_errno (e, ENOMEM, "%s", path);
-    return NULL;
-  }
+  if (name == NULL)
+    return -1;
   raw->image.ops = &raw_ops;
   raw->image.reads_zero = true;
   raw->size = size;
@@ -65,6 +59,21 @@ raw_image_new (int *fd, int *flush_fd, const char *path, uint64_t size,
   pthread_mutex_init (&raw->name_lock, NULL);
   pthread_mutex_init (&raw->loss_lock, NULL);
   atomic_init (&raw->name, name);
+  raw->fd = raw->flush_fd = -1;
+  return 0;
+}
+
+struct raw_image *
+raw_image_new (int *fd, int *flush_fd, const char *path, uint64_t size,
+               struct error *e)
+{
+  struct raw_image *raw = calloc (1, sizeof *raw);
+
+  if (raw == NULL || raw_image_init (raw, path, size) == -1) {
+    free (raw);
+    error_set_errno (e, ENOMEM, "%s", path);
+    return NULL;
+  }
   raw->fd = *fd;
   raw->flush_fd = *flush_fd;
   *fd = *flush_fd = -1;

@@ -94,7 +94,7 @@ check_length (const struct raw_image *raw, struct error *e)
   return 0;
 }
 
-static int
+int
 raw_pread (struct image *image, void *buf, size_t count, uint64_t offset,
            struct error *e)
 {
@@ -116,10 +116,18 @@ raw_pread (struct image *image, void *buf, size_t count, uint64_t offset,
     count -= (size_t) r;
     offset += (uint64_t) r;
   }
-  /* R4': another's write may have made a truncated file longer again, but
-   * not as long as it was, see raw_pwrite.  And a page that was dropped
-   * unwritten is read as it is on disk.
-   */
+  return 0;
+}
+
+/* R4': another's write may have made a truncated file longer again, but not
+ * as long as it was, see raw_pwrite.  And a page that was dropped unwritten
+ * is read as it is on disk.
+ */
+int
+raw_verify (struct image *image, struct error *e)
+{
+  struct raw_image *raw = (struct raw_image *) image;
+
   return check_length (raw, e) == -1 ? -1 : raw_look_for_loss (raw, e);
 }
 
@@ -165,11 +173,10 @@ raw_pwrite (struct image *image, const void *buf, size_t count,
   return r;
 }
 
-static int
-raw_extent (struct image *image, uint64_t offset, uint64_t end,
-            uint64_t *next, bool *data, struct error *e)
+int
+raw_seek (const struct raw_image *raw, uint64_t offset, uint64_t *next,
+          bool *data, struct error *e)
 {
-  struct raw_image *raw = (struct raw_image *) image;
   off_t r;
 
   r = lseek (raw->fd, (off_t) offset, SEEK_DATA);
@@ -178,8 +185,8 @@ raw_extent (struct image *image, uint64_t offset, uint64_t end,
                             PRIu64, raw_path (raw), offset);
   if (r == -1 || (uint64_t) r > offset) {
     *data = false;
-    *next = r == -1 ? end : min_u64 ((uint64_t) r, end);
-    return raw_look_for_loss (raw, e);
+    *next = r == -1 ? UINT64_MAX : (uint64_t) r;
+    return 0;
   }
 
   r = lseek (raw->fd, (off_t) offset, SEEK_HOLE);
@@ -188,8 +195,18 @@ raw_extent (struct image *image, uint64_t offset, uint64_t end,
                             PRIu64, raw_path (raw), offset);
   *data = true;
   /* A hole punched between the two calls may leave r == offset. */
-  *next = (uint64_t) r > offset ? min_u64 ((uint64_t) r, end) : end;
-  return raw_look_for_loss (raw, e);
+  *next = (uint64_t) r > offset ? (uint64_t) r : UINT64_MAX;
+  return 0;
+}
+
+static int
+raw_extent (struct image *image, uint64_t offset, uint64_t end,
+            uint64_t *next, bool *data, struct error *e)
+{
+  if (raw_seek ((struct raw_image *) image, offset, next, data, e) == -1)
+    return -1;
+  *next = min_u64 (*next, end);
+  return 0;
 }
 
 /* The kernel has just let go of the file's lock, and a thread that waits for
@@ -286,8 +303,10 @@ raw_close (struct image *image)
   struct raw_image *raw = (struct raw_image *) image;
   struct raw_name *name, *earlier;
 
-  close (raw->fd);
-  close (raw->flush_fd);
+  if (raw->fd >= 0)
+    close (raw->fd);
+  if (raw->flush_fd >= 0)
+    close (raw->flush_fd);
   pthread_mutex_destroy (&raw->write_lock);
   pthread_mutex_destroy (&raw->name_lock);
   pthread_mutex_destroy (&raw->loss_lock);
@@ -302,6 +321,7 @@ const struct image_ops raw_ops = {
   .pread = raw_pread,
   .pwrite = raw_pwrite,
   .extent = raw_extent,
+  .verify = raw_verify,
   .punch = raw_punch,
   .check = raw_check,
   .flush = raw_flush,

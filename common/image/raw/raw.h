@@ -5,6 +5,7 @@
  *   raw.c         reads and writes it, and looks for lost write-back
  *   raw-file.c    makes and opens it
  *   raw-rename.c  renames, replaces and removes it
+ *   raw-reader.c  opens one that another process writes
  */
 
 #ifndef CBW_RAW_H
@@ -60,6 +61,12 @@ struct raw_image {
 
 extern const struct image_ops raw_ops;
 
+/* Fill *raw, which is zeroes, for a file of that name; nothing is open yet.
+ * 0, or -1 if there is no memory.
+ */
+extern int raw_image_init (struct raw_image *raw, const char *path,
+                           uint64_t size);
+
 /* The image of a file that was opened twice, both taken over if it
  * succeeds.  NULL with the error set.
  */
@@ -68,6 +75,17 @@ extern struct raw_image *raw_image_new (int *fd, int *flush_fd,
                                         struct error *e);
 
 extern void raw_close (struct image *image);
+
+/* Operations of raw_ops; see image.h. */
+extern int raw_pread (struct image *image, void *buf, size_t count,
+                      uint64_t offset, struct error *e);
+extern int raw_verify (struct image *image, struct error *e);
+
+/* Does the file have data at offset, and up to where is that so?  UINT64_MAX:
+ * up to its end, or that is not known.
+ */
+extern int raw_seek (const struct raw_image *raw, uint64_t offset,
+                     uint64_t *next, bool *data, struct error *e);
 
 /* The file's present name, for messages: valid until the image is closed. */
 static inline const char *

@@ -67,7 +67,8 @@ extent_of (const struct holder_run *run, bool *hole)
 
   *hole = false;
   if (run->image->ops->extent (run->image, offset, offset + length_of (run),
-                               &next, &data, &e) == -1)
+                               &next, &data, &e) == -1 ||
+      image_verify (run->image, &e) == -1)
     return 0;                   /* unknown */
   *hole = !data;
   return next - offset;

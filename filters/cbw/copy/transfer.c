@@ -125,7 +125,8 @@ static enum transfer_result
 read_and_write (struct transfer *t, unsigned char *buf, struct error *e)
 {
   if (t->from->ops->pread (t->from, buf, transfer_bytes (t),
-                           transfer_offset (t), e) == -1)           /* W1 */
+                           transfer_offset (t), e) == -1 ||         /* W1 */
+      image_verify (t->from, e) == -1)
     return TRANSFER_READ_FAILED;
   if (t->decide && !t->decide (t->of, t, buf))
     return TRANSFER_LEFT_OUT;

@@ -141,6 +141,12 @@ buffered_pread (struct image *image, void *buf, size_t count,
 }
 
 static int
+buffered_verify (struct image *image, struct error *e)
+{
+  return image_verify (target_of (image), e);
+}
+
+static int
 buffered_extent (struct image *image, uint64_t offset, uint64_t end,
                  uint64_t *next, bool *data, struct error *e)
 {
@@ -268,6 +274,7 @@ static const struct image_ops buffered_ops = {
   .pwrite = buffered_pwrite,
   .zero = buffered_zero,
   .extent = buffered_extent,
+  .verify = buffered_verify,
   .punch = buffered_punch,
   .check = buffered_check,
   .flush = buffered_flush,
