@@ -14,6 +14,8 @@ run_file ()
     shift
     # shellcheck disable=SC2086
     [ "$name" != disk ] || set -- "$@" $writeback
+    # shellcheck disable=SC2046
+    set -- "$@" $(direct_parameter "$@")
     for arg; do args="$args '$arg'"; done
     if [ "$preload" ]; then
         env="env CBW_FAULT='$tmp/fault' "

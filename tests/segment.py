@@ -7,6 +7,7 @@
     segment.py resum-entry FILE
     segment.py flip FILE OFFSET [BIT]
     segment.py flip-entry FILE OFFSET [BIT]   (of snapshot entry 0)
+    segment.py direct FILE              (how many reads were direct)
 
 The offsets are those of common/segment/layout.h, version 4.
 """
@@ -85,6 +86,13 @@ def flip(path, data, offset, bit=0):
     write(path, offset, bytes([data[offset] ^ 1 << bit]))
 
 
+def direct_reads(data):
+    """The sum over the client table (CBW_DIRECT_COUNTERS_OFFSET)."""
+    doorbell = get(data, "doorbell_offset")
+    return sum(struct.unpack_from("=Q", data, doorbell + 1024 + 16 * i)[0]
+               for i in range(get(data, "nr_clients")))
+
+
 def main(command, path, *args):
     with open(path, "rb") as f:
         data = f.read()
@@ -101,6 +109,8 @@ def main(command, path, *args):
         flip(path, data, *map(int, args))
     elif command == "flip-entry":
         flip(path, data, entry(data) + int(args[0]), *map(int, args[1:]))
+    elif command == "direct":
+        print(direct_reads(data))
     else:
         sys.exit(__doc__)
 

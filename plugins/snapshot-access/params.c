@@ -62,6 +62,16 @@ set_discard (struct params *p, const char *value)
   return 0;
 }
 
+static int
+set_direct (struct params *p, const char *value)
+{
+  p->direct = strcmp (value, "auto") == 0;
+  if (p->direct || strcmp (value, "off") == 0)
+    return 0;
+  nbdkit_error ("direct=%s: must be auto or off", value);
+  return -1;
+}
+
 int
 params_parse (struct params *p, const char *key, const char *value)
 {
@@ -86,6 +96,8 @@ params_parse (struct params *p, const char *key, const char *value)
   }
   if (strcmp (key, "discard") == 0)
     return set_discard (p, value);
+  if (strcmp (key, "direct") == 0)
+    return set_direct (p, value);
   if (strcmp (key, "target") == 0) {
     free (p->target);
     p->target = image_nbd_is_name (value) ? strdup (value) :

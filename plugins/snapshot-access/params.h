@@ -20,13 +20,14 @@ struct params {
   bool create;                  /* take a snapshot of our own */
   char *target;                 /* where its old data goes; NULL: default */
   enum discard discard;
+  bool direct;                  /* read by itself what it can */
   uint64_t wait_ns;             /* for the filter, at start */
   uint64_t timeout_ns;          /* for a filter that is restarted */
   const char *shm_only;         /* one that was given, of those which need a
                                  * segment, or NULL */
 };
 
-#define PARAMS_INIT { .wait_ns = 5 * NS_PER_SEC }
+#define PARAMS_INIT { .wait_ns = 5 * NS_PER_SEC, .direct = true }
 
 /* Parse one key=value.  0, or -1 after nbdkit_error. */
 extern int params_parse (struct params *p, const char *key,
@@ -50,6 +51,8 @@ extern void params_free (struct params *p);
   "discard=true      Let clients discard areas by trimming them.\n"       \
   "discard=read      Discard what has been read: for one client that reads\n" \
   "                  the snapshot once.\n"                               \
+  "direct=off        Read everything through the filter (default: auto, read\n" \
+  "                  local files without asking).\n"                      \
   "wait=SECS         How long to wait at start for the filter (default: 5).\n" \
   "timeout=SECS      How long a request waits for a filter that is\n"   \
   "                  restarted (default: 0, fail at once)."

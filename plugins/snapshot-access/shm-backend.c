@@ -14,6 +14,7 @@
 
 #include "backend.h"
 #include "coverage.h"
+#include "direct.h"
 #include "request/client.h"
 #include "request/control.h"
 #include "request/request.h"
@@ -31,6 +32,7 @@ static struct client client = { .segment = SEGMENT_INIT };
 /* A connection: one snapshot, whatever becomes of its name. */
 struct handle {
   struct snapshot_info info;
+  struct direct direct;
   struct coverage coverage;     /* with discard=read */
 };
 
@@ -87,6 +89,8 @@ seg_after_fork (void)
     nbdkit_error ("%s", e.msg);
     return -1;
   }
+  if (params->direct && direct_start () != 0)
+    params->direct = false;     /* then through the filter */
   return 0;
 }
 
@@ -95,6 +99,8 @@ seg_cleanup (void)
 {
   struct error e;
 
+  if (params->direct)
+    direct_stop ();
   client.server_timeout_ns = 0; /* if the filter is gone, so be it */
   if (own_id != 0 && control_drop_id (&client, own_id, 0, &e) == -1)
     nbdkit_debug ("%s", e.msg);
@@ -138,6 +144,9 @@ seg_default_export (void)
     nbdkit_strdup_intern (info.name) : "";
 }
 
+/* With discard=read: how much is discarded at once. */
+#define DISCARD_BATCH (UINT64_C (1) << 20)
+
 /* How long a client waits for another to go. */
 #define CONSUMER_WAIT NS_PER_SEC
 
@@ -180,7 +189,7 @@ start_consuming (struct handle *h)
     return -1;
   }
   coverage_init (&h->coverage, h->info.size,
-                 client.segment.map.geometry.cluster_size);
+                 client.segment.map.geometry.cluster_size, DISCARD_BATCH);
   return 0;
 }
 
@@ -212,7 +221,19 @@ seg_open (const char *name)
     free (h);
     return NULL;
   }
+  direct_init (&h->direct, &client, params->direct, h->info.id, h->info.name);
   return h;
+}
+
+/* Discard what was read and is still due. */
+static void
+discard_rest (struct handle *h)
+{
+  uint64_t from, to;
+
+  while (coverage_rest (&h->coverage, &from, &to))
+    if (request_discard (&client, h->info.id, to - from, from) != 0)
+      break;                    /* the snapshot or the filter is gone */
 }
 
 static void
@@ -220,7 +241,9 @@ seg_close (void *handle)
 {
   struct handle *h = handle;
 
+  direct_free (&h->direct);
   if (params->discard == DISCARD_READ) {
+    discard_rest (h);
     coverage_destroy (&h->coverage);
     pthread_mutex_lock (&consumed_lock);
     consumed &= ~(UINT64_C (1) << h->info.index);
@@ -297,6 +320,25 @@ reply (const struct handle *h, int r, const char *what, uint32_t count,
   return -1;
 }
 
+/* How much is read directly at a time: what comes between is the turn of
+ * others.
+ */
+#define DIRECT_READ_MAX CBW_SLOT_BUFFER_SIZE
+
+/* Read directly as much as can be, and ask for the rest. */
+static int
+read_range (struct handle *h, char *buf, uint32_t count, uint64_t offset)
+{
+  uint32_t n;
+
+  for (; count > 0; count -= n, buf += n, offset += n) {
+    n = (uint32_t) min_u64 (count, DIRECT_READ_MAX);
+    if (!direct_read (&h->direct, buf, n, offset))
+      return request_read (&client, h->info.id, buf, count, offset);
+  }
+  return 0;
+}
+
 static int
 seg_pread (void *handle, void *buf, uint32_t count, uint64_t offset)
 {
@@ -304,7 +346,7 @@ seg_pread (void *handle, void *buf, uint32_t count, uint64_t offset)
   uint64_t from, to;
   int r;
 
-  r = request_read (&client, h->info.id, buf, count, offset);
+  r = read_range (h, buf, count, offset);
   if (r == 0 && params->discard == DISCARD_READ &&
       coverage_add (&h->coverage, offset, offset + count, &from, &to) == 0 &&
       from < to)
@@ -341,11 +383,13 @@ static int
 seg_extents (void *handle, uint32_t count, uint64_t offset,
              struct nbdkit_extents *extents)
 {
-  const struct handle *h = handle;
+  struct handle *h = handle;
+  int r;
 
-  return reply (h, request_extents (&client, h->info.id, count, offset,
-                                    h->info.size, add_extent, extents),
-                "map", count, offset);
+  if (!direct_extents (&h->direct, count, offset, add_extent, extents, &r))
+    r = request_extents (&client, h->info.id, count, offset, h->info.size,
+                         add_extent, extents);
+  return reply (h, r, "map", count, offset);
 }
 
 static int
