@@ -57,6 +57,16 @@ test_mixed (void)
   CHECK_EQ (env.disk.fake.reads, 1);
   CHECK_EQ (env.disk.fake.last_offset, 2 * CS);
   CHECK_EQ (env.disk.fake.last_count, 7 * CS);
+
+  /* A gap as long as that is left out. */
+  env.source.image.skip = CS;
+  CHECK (env_view (&env, 0, SIZE) == 0);
+  CHECK_EQ (env.disk.fake.reads, 3);
+  CHECK_EQ (env.disk.fake.last_offset, 6 * CS);
+  CHECK_EQ (env.disk.fake.last_count, 3 * CS);
+  env.source.image.skip = CS + 1;
+  CHECK (env_view (&env, 0, SIZE) == 0);
+  CHECK_EQ (env.disk.fake.reads, 4);
   env_end (&env);
 }
 

@@ -92,6 +92,9 @@ struct image_ops {
 struct image {
   const struct image_ops *ops;
   bool reads_zero;              /* where nothing has been written */
+  uint32_t skip;                /* bytes; a gap of so many between what is to be
+                                 * read costs more than another read.  0: one
+                                 * read is best */
 };
 
 /* Once after the reads of one request, however many they were.  0, or -1

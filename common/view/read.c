@@ -47,22 +47,42 @@ is_accessible (const struct view *view, uint64_t count, uint64_t offset)
                          view->cluster_size);
 }
 
+/* Read one piece of what comes from the source. */
+static int
+read_piece (struct image *source, char *buf, uint64_t offset, uint64_t from,
+            uint64_t to)
+{
+  struct error e;
+
+  return source->ops->pread (source, buf + (from - offset), to - from, from,
+                             &e) == -1 ? e.num : 0;                 /* R1 */
+}
+
 int
 view_read_source (const struct view_chain *chain, size_t k,
                   struct image *source, void *buf, uint64_t count,
                   uint64_t offset, struct view_part *part)
 {
-  struct error e;
+  uint64_t from = 0;
+  struct walk w;
 
   *part = (struct view_part) { .err = 0 };
   if (!is_accessible (chain->views[k], count, offset))
     return EPERM;
-  if (walk_source_hull (chain, k, offset, offset + count, &part->from,
-                        &part->to) &&
-      source->ops->pread (source,                                   /* R1 */
-                          (char *) buf + (part->from - offset),
-                          part->to - part->from, part->from, &e) == -1)
-    part->err = e.num;
+  walk_start (&w, chain, k, offset, offset + count);
+  while (part->err == 0 && walk_next (&w)) {
+    if (!walk_in_source (&w))
+      continue;
+    if (part->to == 0)
+      from = part->from = w.from;
+    else if (source->skip != 0 && w.from - part->to >= source->skip) {
+      part->err = read_piece (source, buf, offset, from, part->to);
+      from = w.from;
+    }
+    part->to = w.to;
+  }
+  if (part->err == 0 && part->to != 0)
+    part->err = read_piece (source, buf, offset, from, part->to);
   return 0;
 }
 

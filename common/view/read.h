@@ -43,7 +43,9 @@ extern int view_end (const struct view_chain *chain, size_t k);
 extern int view_verify (const struct view_chain *chain, uint64_t used,
                         struct error *e);
 
-/* What of a range has been read from the source. */
+/* What of a range has been read from the source: all that came from there
+ * then, and perhaps what lies between.
+ */
 struct view_part {
   uint64_t from, to;            /* bytes; empty: nothing */
   int err;                      /* 0, or that could not be read */
