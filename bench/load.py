@@ -53,6 +53,11 @@ def touch_half(lab, servers):
     fio(lab, servers.disk, "randwrite", "64k", 16, io_size=lab.size // 2)
 
 
+def touch_half_4k(lab, servers):
+    """The same in pieces of 4k, where clusters are as small."""
+    fio(lab, servers.disk, "randwrite", "4k", 16, io_size=lab.size // 2)
+
+
 def writes(rw, bs, iodepth, first_touch):
     """A guest's writes.  For a first touch of 4k, one write in each 64k,
     which is QEMU's cluster, in random order.
@@ -90,10 +95,12 @@ def write_the_same(lab, servers):
     return nbdcopy(lab, servers, lab.image, servers.disk)
 
 
-def read_view(lab, servers):
-    return measured(servers, lambda: fio(
-        lab, servers.view, "randread", "4k", 16, time_based=1,
-        runtime=lab.args.seconds))
+def read_view(queue):
+    def work(lab, servers):
+        return measured(servers, lambda: fio(
+            lab, servers.view, "randread", "4k", queue, time_based=1,
+            runtime=lab.args.seconds))
+    return work
 
 
 def latency(copying):

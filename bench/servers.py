@@ -150,7 +150,7 @@ class Lab:
 
     @contextlib.contextmanager
     def cbw(self, *params, snapshots=1, cluster_size=None, below=(),
-            view=True, target=None):
+            view=True, target=None, direct=True):
         """Ours, with so many snapshots.  "below" replaces the plugin,
         "target" the files.
         """
@@ -171,7 +171,8 @@ class Lab:
                     ctl.create(name, target=target)
                 if view:
                     procs.append(stack.enter_context(
-                        self.nbdkit(snap, self.plugin, shm)))
+                        self.nbdkit(snap, self.plugin, shm,
+                                    *(() if direct else ("direct=off",)))))
                 yield Servers(nbd_uri(disk), nbd_uri(snap), procs, ctl)
         finally:
             self.remove("shm", *(f"target-{name}" for name in names))
