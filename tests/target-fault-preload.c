@@ -9,6 +9,7 @@
  *   errno NUMBER [FROM]   fail
  *   sleep SECS [FROM]     take so long
  *   hang 0 [FROM]         not return until the file says something else
+ *   torn NUMBER           put rubbish into a third of the range, and fail
  *   lost NUMBER           nothing written could be written back: the file
  *                         reads as zeroes, and the kernel tells each open
  *                         file of the error, once
@@ -84,6 +85,24 @@ nap (double secs)
   nanosleep (&ts, NULL);
 }
 
+/* For a moment, and then for good. */
+static void
+tear (int fd, size_t count, off_t offset)
+{
+  static const char rubbish[4096] = { 0x6e };
+  ssize_t (*real) (int, const void *, size_t, off_t) =
+    (ssize_t (*) (int, const void *, size_t, off_t))
+    dlsym (RTLD_NEXT, "pwrite");
+  size_t i, n;
+
+  for (i = count / 3; i < count / 3 * 2; i += n) {
+    n = count / 3 * 2 - i;
+    n = n < sizeof rubbish ? n : sizeof rubbish;
+    real (fd, rubbish, n, offset + (off_t) i);
+  }
+  nap (0.002);
+}
+
 /* 0, or the errno to fail with. */
 static int
 suffer (int fd, size_t count, off_t offset)
@@ -97,6 +116,10 @@ suffer (int fd, size_t count, off_t offset)
     return 0;
   if (strcmp (f.kind, "errno") == 0)
     return (int) f.number;
+  if (strcmp (f.kind, "torn") == 0) {
+    tear (fd, count, offset);
+    return (int) f.number;
+  }
   if (strcmp (f.kind, "sleep") == 0)
     nap (f.number);
   while (strcmp (f.kind, "hang") == 0) {
