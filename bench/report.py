@@ -26,15 +26,16 @@ class Result:
     def median(self, name, figure=None):
         return statistics.median(self.values(name, figure) or [0])
 
-    def ratios(self, name, base):
+    def ratios(self, name, base, figure=None):
         """One to the other in each round: what slows the machine for a
         while slows both.
         """
-        return [a / b for a, b in zip(self.values(name), self.values(base))
-                if b] or [0]
+        return [a / b for a, b in zip(self.values(name, figure),
+                                      self.values(base, figure)) if b] or [0]
 
-    def ratio(self, peer):
-        return statistics.median(self.ratios(self.row.series[0].name, peer))
+    def ratio(self, peer, figure=None):
+        return statistics.median(self.ratios(self.row.series[0].name, peer,
+                                             figure))
 
     def missed(self, peer):
         floor = self.row.floors.get(peer)
@@ -50,17 +51,26 @@ class Result:
                 f"({number(min(values))}–{number(max(values))})")
         if name == self.row.series[0].name:
             return text
-        ratios = self.ratios(self.row.series[0].name, name)
-        return (f"{text}: **{self.ratio(name):.2f}** "
+        text += f": {self.ratio_text(name)}"
+        if name in self.row.p99:
+            text += f", p99 {self.ratio_text(name, 'p99')}"
+        return text
+
+    def ratio_text(self, peer, figure=None):
+        ratios = self.ratios(self.row.series[0].name, peer, figure)
+        return (f"**{self.ratio(peer, figure):.2f}** "
                 f"({min(ratios):.2f}–{max(ratios):.2f})")
 
     def line(self):
         """The row in the table; a floor missed is marked."""
         ours, *peers = self.row.series
-        floors = ", ".join(
-            f"{'≥' if self.row.more_is_better else '≤'} {floor} × {peer}"
-            f"{' ✗' if self.missed(peer) else ''}"
-            for peer, floor in self.row.floors.items())
+        floors = [f"{'≥' if self.row.more_is_better else '≤'} {floor} × {peer}"
+                  f"{' ✗' if self.missed(peer) else ''}"
+                  for peer, floor in self.row.floors.items()]
+        floors += [f"p99 ≤ {most} × {peer}"
+                   f"{' ✗' if self.ratio(peer, 'p99') > most else ''}"
+                   for peer, most in self.row.p99.items() if most]
+        floors = ", ".join(floors)
         cells = "; ".join(f"{s.name} {self.cell(s.name)}" for s in peers)
         return (f"| {self.row.title} | {self.cell(ours.name)} "
                 f"{self.row.unit} | {cells} | {floors} |")
@@ -87,6 +97,8 @@ class Result:
                 "floors": self.row.floors,
                 "ratios": {s.name: self.ratio(s.name)
                            for s in self.row.series[1:]},
+                "p99-ratios": {peer: self.ratio(peer, "p99")
+                               for peer in self.row.p99},
                 "series": self.runs}
 
 

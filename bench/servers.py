@@ -83,7 +83,8 @@ class Lab:
         self.plugin = (f"{built}/plugins/snapshot-access/.libs/"
                        "nbdkit-snapshot-access-plugin.so")
         self.cbwctl = f"{built}/tools/cbwctl/cbwctl"
-        for f in (self.filter, self.plugin, self.cbwctl):
+        self.bare_filter = f"{built}/bench/.libs/bare-filter.so"
+        for f in (self.filter, self.plugin, self.cbwctl, self.bare_filter):
             if not os.path.exists(f):
                 sys.exit(f"bench: {f} does not exist: build first, "
                          "or give --builddir")
@@ -147,6 +148,24 @@ class Lab:
         sock = self.path("d.sock")
         with self.nbdkit(sock, "file", self.image) as proc:
             yield Servers(nbd_uri(sock), nbd_uri(sock), [proc])
+
+    @contextlib.contextmanager
+    def bare(self, cluster_size=None):
+        """A filter that copies before each write, and does nothing else:
+        the ceiling of what copies first.  Its clusters are ours, which are
+        of 4k for disks as small as these.
+        """
+        sock, target = self.path("d.sock"), self.path("bare-target")
+        cs = cluster_size or self.cluster_size or 4096
+        with open(target, "wb") as f:
+            f.truncate(self.size)
+        try:
+            with self.nbdkit(sock, f"--filter={self.bare_filter}", "file",
+                             self.image, f"bare-target={target}",
+                             f"bare-cluster-size={cs}") as proc:
+                yield Servers(nbd_uri(sock), None, [proc])
+        finally:
+            self.remove("bare-target")
 
     @contextlib.contextmanager
     def cbw(self, *params, snapshots=1, cluster_size=None, below=(),
