@@ -131,8 +131,8 @@ test_empty_file_is_used (void)
   unlink (raw_env.path);
 }
 
-/* Truncated by another: no write makes it look whole again, and no read
- * takes the hole for what was there.
+/* Truncated by another: no write makes it look whole again, and no read or
+ * extent takes the hole for what was there.
  */
 static void
 test_truncated (void)
@@ -140,19 +140,26 @@ test_truncated (void)
   struct image_id id;
   struct image *image = raw_env_create (&id);
   struct error e;
+  uint64_t next;
   char buf[8];
+  bool data;
 
   CHECK (image->ops->pwrite (image, "precious", 8, 0, &e) == 0);
   CHECK (image->ops->pwrite (image, "the last", 8, RAW_SIZE - 8, &e) == 0);
   CHECK (image->ops->pread (image, buf, 8, 0, &e) == 0);
   CHECK (truncate (raw_env.path, 0) == 0);
   CHECK (image->ops->pread (image, buf, 8, 0, &e) == -1);
+  CHECK (image->ops->extent (image, 0, RAW_SIZE, &next, &data, &e) == 0);
+  CHECK (image_verify (image, &e) == -1);
+  CHECK_ERROR (&e, ESTALE, "resized");
   CHECK (image->ops->pwrite (image, "the last", 8, RAW_SIZE - 8, &e) == -1);
   CHECK_ERROR (&e, ESTALE, "resized");
   CHECK (image->ops->pwrite (image, "more", 4, 100, &e) == 0);
   CHECK (image->ops->pread (image, buf, 8, 0, &e) == 0);
   CHECK (image_verify (image, &e) == -1);
   CHECK_ERROR (&e, ESTALE, "resized");
+  CHECK (image->ops->extent (image, 4096, RAW_SIZE, &next, &data, &e) == 0);
+  CHECK (image_verify (image, &e) == -1);
   CHECK (image->ops->check (image, &e) == -1);
   image->ops->close (image);
   unlink (raw_env.path);

@@ -120,7 +120,7 @@ raw_pread (struct image *image, void *buf, size_t count, uint64_t offset,
 }
 
 /* R4': another's write may have made a truncated file longer again, but not
- * as long as it was, see raw_pwrite.  And a page that was dropped unwritten
+ * as long as it was, see N1.  And a page that was dropped unwritten
  * is read as it is on disk.
  */
 int
@@ -139,9 +139,9 @@ write_locked (struct raw_image *raw, const void *buf, size_t count,
   ssize_t r;
 
   if (offset + count == raw->size && check_length (raw, e) == -1)
-    return -1;                  /* it would seem whole again */
+    return -1;                  /* N1: it would seem whole again */
   while (count > 0) {
-    r = pwrite (raw->fd, buf, count, (off_t) offset);
+    r = pwrite (raw->fd, buf, count, (off_t) offset);               /* N2 */
     if (r == -1 && errno == EINTR)
       continue;
     if (r <= 0)
