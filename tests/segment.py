@@ -30,7 +30,9 @@ FIELDS = {
     "compat": (176, "Q"), "incompat": (184, "Q"),
     "state": (192, "I"), "generation": (208, "Q"),
     "boot_id": (216, "16s"), "clean": (244, "I"), "source_local": (248, "I"),
-    "idle_threads": (320, "I"), "chain_generation": (448, "Q"), "pending": (4096, "Q"),
+    "idle_threads": (320, "I"), "chain_generation": (448, "Q"),
+    "alive": (456, "I"), "guests_write": (460, "I"),
+    "unchanged_claims": (512, "Q"), "pending": (4096, "Q"),
     "slot0.state": (12288, "I"),
 }
 GEOMETRY = (16, 152)

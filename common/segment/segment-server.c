@@ -281,6 +281,10 @@ segment_begin (struct segment *s, struct error *e)
     return error_set_errno (e, errno, "%s: cannot be written back, so its "
                             "snapshots would not be safe if this host went "
                             "down", s->path);
+  /* What the last server said of itself, for clients that do not ask. */
+  atomic_store (&h->alive, 0);
+  atomic_store (&h->guests_write, 0);
+  atomic_store (&h->unchanged_claims, 0);
   slots_recover (&s->map);
   return 0;
 }

@@ -103,6 +103,10 @@ server_free (struct server *s)
 {
   struct error e;
 
+  /* Before others may serve the disk, or write to it. */
+  alive_stop (&s->alive);
+  alive_join (&s->alive, UINT64_MAX);
+  alive_free (&s->alive);
   service_free (&s->service);
   /* The targets first: a successor must find them unlocked. */
   engine_free (&s->engine);

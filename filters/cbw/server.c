@@ -16,6 +16,7 @@
 
 #include <nbdkit-filter.h>
 
+#include "below/log.h"
 #include "below/patience.h"
 #include "guest/suspects.h"
 #include "image/nbd/nbd.h"
@@ -239,6 +240,18 @@ join_threads (struct server *s)
   return ended;
 }
 
+/* Without it clients that could read by themselves ask the service instead. */
+static void
+start_alive (struct server *s)
+{
+  const int r = alive_start (&s->alive);
+
+  if (r != 0) {
+    errno = r;
+    log_debug ("cbw: clients cannot see that the server is alive: %m");
+  }
+}
+
 int
 server_start (struct server *s, const struct params *p,
               const struct source *source, const struct source_info *info)
@@ -260,6 +273,7 @@ server_start (struct server *s, const struct params *p,
     .info = *info,
   };
   service_init (&s->service, p->threads);
+  alive_init (&s->alive, &map_header (&s->segment.map)->alive);
   table_attach (&s->engine.table, map_snapshot (&s->segment.map, 0));
   generation_attach (&s->engine.generation,
                      &map_header (&s->segment.map)->chain_generation);
@@ -281,6 +295,7 @@ server_start (struct server *s, const struct params *p,
     service_stop (&s->service);
     goto fail;
   }
+  start_alive (s);
   segment_publish (&s->segment);
   return 0;
 
@@ -288,6 +303,7 @@ server_start (struct server *s, const struct params *p,
   engine_stop (&s->engine);
   if (!join_threads (s))
     return -1;
+  alive_free (&s->alive);
   service_free (&s->service);
   engine_free (&s->engine);
   segment_close (&s->segment, s->segment.fresh);

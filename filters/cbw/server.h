@@ -12,6 +12,7 @@
 #include "below/source.h"
 #include "guest/engine.h"
 #include "params.h"
+#include "segment/alive.h"
 #include "segment/segment.h"
 #include "service/service.h"
 
@@ -19,6 +20,7 @@ struct server {
   struct engine engine;
   struct segment segment;
   struct service service;
+  struct alive alive;           /* for clients, of the segment */
   bool in_order;                /* by server_join: all that the targets were
                                  * given is on stable storage, or known to be
                                  * lost */
