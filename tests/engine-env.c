@@ -360,6 +360,7 @@ env_start_bare (struct env *env, uint64_t size, uint32_t cluster_size,
   engine_init (&env->engine);
   env->engine.table.next_id = ENV_ID (0);
   engine_set_source (&env->engine, &env->source);
+  copier_attach (&env->engine.copier, &env_header (env)->unchanged_claims);
 }
 
 void
@@ -373,6 +374,7 @@ env_buffer (struct env *env, uint32_t nr_cells)
                    &m->geometry);
   m->base = calloc (1, layout_file_size (&m->geometry, 0));
   CHECK (m->base != NULL);
+  copier_attach (&env->engine.copier, &env_header (env)->unchanged_claims);
   CHECK (writeback_attach (&env->engine.writeback, m, true, &e) == 0);
   cells_free_rest (&env->engine.writeback.cells);
 }

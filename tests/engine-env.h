@@ -131,6 +131,13 @@ extern unsigned env_prepare (struct env *env, uint64_t size,
 
 extern void env_drop (struct env *env, unsigned i);
 
+/* Of the segment: what is there for readers that do not ask. */
+static inline struct cbw_header *
+env_header (const struct env *env)
+{
+  return map_header (&env->segment.map);
+}
+
 /* The same as env_create, of the whole disk, as a backup: paused, or not. */
 extern unsigned env_backup (struct env *env, bool paused);
 

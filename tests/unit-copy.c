@@ -594,6 +594,22 @@ begin_unchanged (struct guest_change *write, unsigned char *data,
   memset (env.disk.fake.data + offset, 0, count);
 }
 
+/* The claims that readers see which do not ask. */
+static uint64_t
+seen_claims (void)
+{
+  return atomic_load (&env_header (&env)->unchanged_claims);
+}
+
+/* For a target's write: the claims are to be seen until all is done. */
+static void
+see_claims (void *opaque)
+{
+  unsigned *seen = opaque;
+
+  *seen += seen_claims () > 0;
+}
+
 /* A reader that comes in the middle of it sees what was there; and after it,
  * as it has been copied.  Where it succeeds, nothing has been.
  */
@@ -605,7 +621,7 @@ test_unchanged_fails (void)
   const uint64_t counts[] = { 11 * CS, 2 * CS, CS };
   struct guest_change write;
   uint64_t length, c;
-  unsigned i, fails, snapshots;
+  unsigned i, fails, snapshots, seen;
 
   for (i = 0; i < 3; ++i)
     for (fails = 0; fails < 2; ++fails)
@@ -613,13 +629,19 @@ test_unchanged_fails (void)
         env_start (&env, 12 * CS, CS, 5);
         if (snapshots == 2)
           env_backup (&env, true);
+        CHECK_EQ (seen_claims (), 0);
         begin_unchanged (&write, data, from[i], counts[i]);
         CHECK_EQ (env.s[0].target->fake.writes, 0);
+        CHECK (seen_claims () > 0);
+        seen = 0;
+        hook_set (&env.s[0].target->fake.after, see_claims, &seen);
         CHECK (env_view (&env, 0, 12 * CS) == 0);
         CHECK (env_view_extents (&env, 0, 12 * CS, &length) == 0);
         if (!fails)
           memcpy (env.disk.fake.data + from[i], data, counts[i]);
         engine_guest_end (&env.engine, &write, fails);
+        CHECK_EQ (seen, fails);
+        CHECK_EQ (seen_claims (), 0);
         for (c = 0; c < 12; ++c)
           if (fails && c * CS >= from[i] && c * CS < from[i] + counts[i])
             CHECK (env_done (&env, c));

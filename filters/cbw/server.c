@@ -277,6 +277,8 @@ server_start (struct server *s, const struct params *p,
   table_attach (&s->engine.table, map_snapshot (&s->segment.map, 0));
   generation_attach (&s->engine.generation,
                      &map_header (&s->segment.map)->chain_generation);
+  copier_attach (&s->engine.copier,
+                 &map_header (&s->segment.map)->unchanged_claims);
   s->engine.commands = (struct command_policy) {
     .allowed = p->commands, .target = p->target
   };

@@ -27,8 +27,15 @@ copier_init (struct copier *c)
   claims_init (&c->claims);
   atomic_init (&c->guests, 0);
   atomic_init (&c->unchanged, 0);
+  c->unchanged_shared = NULL;
   transfer_buffers_init (&c->buffers);
   deadline_init (&c->deadline, &c->buffers);
+}
+
+void
+copier_attach (struct copier *c, _Atomic (uint64_t) *unchanged)
+{
+  c->unchanged_shared = unchanged;
 }
 
 void

@@ -30,11 +30,18 @@ struct copier {
   struct claims claims;
   _Atomic (unsigned) guests;    /* guests' changes that copy, or wait to */
   _Atomic (unsigned) unchanged; /* claims of what guests do not change */
+  _Atomic (uint64_t) *unchanged_shared; /* the same in the segment, for readers
+                                         * that do not ask; or NULL */
   struct transfer_buffers buffers;
   struct deadline_pool deadline;
 };
 
 extern void copier_init (struct copier *c);
+
+/* Keep a counter in the segment, which is 0, of claims of what is unchanged;
+ * before guests are served.
+ */
+extern void copier_attach (struct copier *c, _Atomic (uint64_t) *unchanged);
 
 /* As in threads.h, for copies that were given up and are still under way: the
  * snapshots and the source must stay until they have ended.

@@ -49,6 +49,8 @@ unchanged_keep (struct copier *c, struct copy_job *job)
   assert (job->nr_claims < COPY_UNCHANGED_MAX);
   job->claims[job->nr_claims++].unchanged = job;
   atomic_fetch_add (&c->unchanged, 1);
+  if (c->unchanged_shared)
+    atomic_fetch_add (c->unchanged_shared, 1);
 }
 
 void
@@ -58,6 +60,8 @@ unchanged_release (struct copier *c, struct copy_job *job)
     claim_release (&c->claims, &job->claims[--job->nr_claims]);
     /* Last: a reader that finds no such claim finds the done bits. */
     atomic_fetch_sub (&c->unchanged, 1);
+    if (c->unchanged_shared)
+      atomic_fetch_sub (c->unchanged_shared, 1);
   }
 }
 
