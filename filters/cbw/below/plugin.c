@@ -1,46 +1,61 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /* nbdkit does not tell a filter which plugin is loaded; the dynamic linker
- * does.
+ * does.  nbdkit asks the plugin for a function of a name that it knows.
  */
 
 #include <config.h>
 
-#include <link.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 
+#include "below/objects.h"
 #include "below/plugin.h"
+
+#define PLUGIN_SYMBOL "plugin_init"
 
 static const char *const local_plugins[] = {
   "data", "file", "memory", "null", "partitioning", "split", "tmpdisk"
 };
 
-static const char prefix[] = "nbdkit-", suffix[] = "-plugin.so";
-
-static int
-is_local (struct dl_phdr_info *info, size_t size, void *opaque)
+/* Is that the name of the file of nbdkit's plugin? */
+static bool
+is_plugin (const struct object *o, const char *name)
 {
-  const char *name = strrchr (info->dlpi_name, '/');
-  size_t i, len;
+  const char *slash = strrchr (o->name, '/');
+  char file[64];
 
-  (void) size;
-  (void) opaque;
-  name = name ? name + 1 : info->dlpi_name;
-  if (strncmp (name, prefix, sizeof prefix - 1) != 0)
-    return 0;
-  name += sizeof prefix - 1;
-  for (i = 0; i < sizeof local_plugins / sizeof local_plugins[0]; ++i) {
-    len = strlen (local_plugins[i]);
-    if (strncmp (name, local_plugins[i], len) == 0 &&
-        strcmp (name + len, suffix) == 0)
-      return 1;
-  }
-  return 0;
+  snprintf (file, sizeof file, "nbdkit-%s-plugin.so", name);
+  return strcmp (slash ? slash + 1 : o->name, file) == 0;
+}
+
+/* The first object that defines the symbol; NULL if there is none, or one that
+ * comes before it cannot be asked.
+ */
+static const struct object *
+first_with (const struct objects *objects, const char *symbol)
+{
+  int r = 0;
+  size_t i;
+
+  for (i = 0; i < objects->nr && r == 0; ++i)
+    r = object_defines (&objects->list[i], symbol);
+  return r == 1 ? &objects->list[i - 1] : NULL;
 }
 
 bool
 plugin_is_local (void)
 {
-  return dl_iterate_phdr (is_local, NULL) == 1;
+  CLEANUP_OBJECTS struct objects objects;
+  const struct object *plugin;
+  size_t i;
+
+  if (!objects_get (&objects))
+    return false;
+  plugin = first_with (&objects, PLUGIN_SYMBOL);
+  for (i = 0; plugin && i < sizeof local_plugins / sizeof *local_plugins; ++i)
+    if (is_plugin (plugin, local_plugins[i]))
+      return true;
+  return false;
 }
