@@ -71,6 +71,7 @@ for p in on-error=break-guest-write timeout=1 full=stall:1 quota=1M \
          access="$tmp/none"; do
     bad "cbw-${p%%=*} goes with cbw-target" cbw-shm="$shm" "cbw-$p"
 done
+bad "cbw: --filter=cbw is given 2 times"         --filter="$filter" "$@"
 bad "unknown parameter cbw-foo of the cbw filter" "$@" cbw-foo=1
 bad "unknown parameter cbw-Shm of the cbw filter" "$@" cbw-Shm=1
 bad "unknown parameter 'foo'"                   "$@" foo=1

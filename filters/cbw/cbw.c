@@ -60,6 +60,14 @@ struct handle {
   struct guest guest;
 };
 
+static unsigned loads;          /* how often nbdkit has loaded this filter */
+
+static void
+cbw_load (void)
+{
+  loads++;
+}
+
 static void
 cbw_unload (void)
 {
@@ -81,6 +89,11 @@ static int
 cbw_config_complete (nbdkit_next_config_complete *next,
                      nbdkit_backend *nxdata)
 {
+  if (loads > 1) {
+    nbdkit_error ("cbw: --filter=cbw is given %u times; once is enough, as "
+                  "one filter takes any number of snapshots", loads);
+    return -1;
+  }
   if (params_complete (&params) == -1)
     return -1;
   return next (nxdata);
@@ -392,6 +405,7 @@ static struct nbdkit_filter filter = {
   .longname        = "nbdkit copy-before-write filter",
   .description     = "Live point-in-time snapshots of the disk, read through "
                      "nbdkit-snapshot-access-plugin.",
+  .load            = cbw_load,
   .unload          = cbw_unload,
   .config          = cbw_config,
   .config_complete = cbw_config_complete,
