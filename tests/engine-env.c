@@ -392,7 +392,13 @@ env_buffered (struct env *env)
 {
   struct writeback *w = &env->engine.writeback;
 
+  uint64_t seen = 0;
+  unsigned i;
+
   LOCK_FOR_SCOPE (&w->lock);    /* what the threads did comes before */
+  for (i = 0; i < env->nr; ++i)
+    seen += atomic_load (&env->s[i].entry.cells);
+  CHECK_EQ (seen, w->cells.used);
   CHECK_EQ (w->cells.used, atomic_load (&map_header (w->cells.map)->cells_used));
   return w->cells.used;
 }

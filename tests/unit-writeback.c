@@ -552,6 +552,32 @@ test_broken_first (void)
   }
 }
 
+static void
+slow (void *opaque)
+{
+  usleep (100);
+  hook_set (&env.s[0].target->fake.amid, slow, opaque);
+}
+
+/* A reader that asks nobody, and finds a cluster done and no cell, finds it in
+ * the target.
+ */
+static void
+test_target_alone (void)
+{
+  uint64_t c;
+
+  start (64);
+  hook_set (&env.s[0].target->fake.amid, slow, NULL);
+  for (c = 0; c < CLUSTERS - 2; c += 3) {
+    change (c, 2);
+    while (atomic_load (&env.s[0].entry.cells) > 0)
+      ;
+    CHECK (env_done (&env, c)); /* compares it */
+  }
+  end ();
+}
+
 /* ---- In the middle of moving bytes ---- */
 
 /* A page whose first use waits until it may go on. */
@@ -773,9 +799,11 @@ test_stop (void)
   engine_stop (&env.engine);
   CHECK (engine_join (&env.engine, now_monotonic_ns () + 30 * NS_PER_SEC));
   CHECK_EQ (count_full (&env.segment.map), 6);
+  CHECK_EQ (atomic_load (&env.s[0].entry.cells), 6);
   CHECK_EQ (env_state (&env, 0), CBW_SNAPSHOT_LIVE);
   CHECK (!stalled ());
   engine_free (&env.engine);
+  CHECK_EQ (atomic_load (&env.s[0].entry.cells), 6); /* they are there */
   engine_init (&env.engine);    /* for env_end to end */
   end ();
 }
@@ -808,13 +836,6 @@ busy_reader (void *opaque)
     CHECK_EQ (env_view (&env, c * CS + 100, 18 * CS), 0);
   }
   return NULL;
-}
-
-static void
-slow (void *opaque)
-{
-  usleep (100);
-  hook_set (&env.s[0].target->fake.amid, slow, opaque);
 }
 
 static void
@@ -858,6 +879,7 @@ main (void)
   RUN (test_stall_lets_go);
   RUN (test_others_go_on);
   RUN (test_broken_first);
+  RUN (test_target_alone);
   RUN (test_read_in_the_middle);
   RUN (test_full_last);
   RUN (test_taken_up);

@@ -61,10 +61,13 @@ writeback_bytes (const struct writeback_image *wi, uint64_t cluster)
  */
 extern void writeback_append (struct writeback_image *wi);
 
-/* The image has n cells more; the lock is held. */
+/* The image has n cells more; the lock is held.  Before the done bits of what
+ * is in them are set.
+ */
 extern void writeback_more (struct writeback_image *wi, uint32_t n);
 
-/* The image has n cells less; the lock is held.  Returns the snapshot if its
+/* The image has n cells less, as these are in the target, or of no use to
+ * anybody; the lock is held.  Returns the snapshot if its
  * reference is to be given back, once the lock is not held any more.
  */
 extern struct snapshot *writeback_less (struct writeback_image *wi,

@@ -25,17 +25,32 @@ writeback_append (struct writeback_image *wi)
   wi->next = NULL;
 }
 
+/* How many cells it has, in the segment too, for readers that do not ask: who
+ * sees fewer there sees what was written to the target before.  The lock is
+ * held.
+ */
+static void
+show_cells (struct writeback_image *wi)
+{
+  atomic_store_explicit (&wi->snap->entry->cells, atomic_load (&wi->cells),
+                         memory_order_release);
+}
+
 void
 writeback_more (struct writeback_image *wi, uint32_t n)
 {
-  if (n == 0 || atomic_fetch_add (&wi->cells, n) > 0)
+  const uint32_t before = atomic_fetch_add (&wi->cells, n);
+
+  show_cells (wi);
+  if (n == 0 || before > 0)
     return;
   snapshot_ref (wi->snap);
   writeback_append (wi);
 }
 
-struct snapshot *
-writeback_less (struct writeback_image *wi, uint32_t n)
+/* As writeback_less, but nothing is said in the segment. */
+static struct snapshot *
+count_less (struct writeback_image *wi, uint32_t n)
 {
   struct writeback_image **p;
 
@@ -47,6 +62,15 @@ writeback_less (struct writeback_image *wi, uint32_t n)
   *p = wi->next;
   pthread_cond_broadcast (&wi->writeback->drained);
   return wi->snap;
+}
+
+struct snapshot *
+writeback_less (struct writeback_image *wi, uint32_t n)
+{
+  struct snapshot *unused = count_less (wi, n);
+
+  show_cells (wi);
+  return unused;
 }
 
 /* ---- The whole ---- */
@@ -78,6 +102,7 @@ writeback_set_store (struct writeback *w, struct snapshot *snap, bool adopt,
   struct writeback_image *wi;
 
   snap->view.store = snap->target;
+  atomic_store (&snap->entry->cells, 0); /* of this server's */
   if (w->cells.map == NULL || image_is_missing (snap->target))
     return 0;
   wi = writeback_image_new (w, snap);
@@ -118,7 +143,7 @@ detach (struct writeback *w)
     if (wi == NULL)
       continue;
     w->cells.all[i].image = NULL;
-    unused = writeback_less (wi, 1);
+    unused = count_less (wi, 1);
     snapshot_unref (unused);
   }
   cells_destroy (&w->cells);
