@@ -96,6 +96,22 @@ count_waiting (const struct cbw_map *m)
     __builtin_popcountll (atomic_load (&map_doorbell (m)->pending));
 }
 
+/* Have guests changed the disk since the last look?  For those who read much,
+ * in this process and in others.  A page that is not changed need not be
+ * written to disk.
+ */
+static void
+show_guests (struct service *s)
+{
+  struct cbw_header *h = map_header (&s->segment->map);
+  const uint32_t entered = gate_entered (&s->engine->gate);
+  const uint32_t write = entered != s->entered;
+
+  s->entered = entered;
+  if (atomic_load_explicit (&h->guests_write, memory_order_relaxed) != write)
+    atomic_store_explicit (&h->guests_write, write, memory_order_relaxed);
+}
+
 static void
 watch_look (struct service *s)
 {
@@ -104,6 +120,7 @@ watch_look (struct service *s)
   uint64_t hung;
   unsigned n;
 
+  show_guests (s);
   hung = pool_look (&s->pool, now, count_waiting (m));
   if (hung != 0)
     say_hung (s, hung);

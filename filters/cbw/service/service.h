@@ -81,6 +81,7 @@ struct service {
   pthread_cond_t watch_wake;
   bool watch_stop;
   struct slots_seen seen;       /* the rest is the watch's own */
+  uint32_t entered;             /* by guests, into the gate */
   uint64_t next_reap;           /* monotonic ns */
   struct duty duties[NR_DUTIES];
 };
