@@ -19,6 +19,7 @@ test_parity (void)
   CHECK_EQ (shared, 0);
   generation_begin (&g);
   CHECK_EQ (shared, 1);
+  CHECK_EQ (generation_value (&g), 1);
   generation_bump (&g);
   CHECK_EQ (shared, 3);
   generation_end (&g);
@@ -44,6 +45,7 @@ test_attach (void)
     generation_attach (&g, &shared);
     CHECK_EQ (shared, left[i]);
     atomic_store (&shared, 5);
+    CHECK_EQ (generation_value (&g), left[i] + left[i] % 2);
     generation_bump (&g);
     CHECK_EQ (shared, left[i] + left[i] % 2 + 2);
     generation_destroy (&g);

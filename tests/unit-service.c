@@ -93,7 +93,7 @@ test_kept_for_control (void)
 {
   static const enum cbw_request_kind kinds[] = {
     CBW_REQUEST_READ, CBW_REQUEST_EXTENTS, CBW_REQUEST_CACHE,
-    CBW_REQUEST_DISCARD, 5, 15
+    CBW_REQUEST_DISCARD, CBW_REQUEST_DIRECT, 6, 15
   };
   uint32_t reader, tool;
   unsigned i;
@@ -109,6 +109,8 @@ test_kept_for_control (void)
   }
   slots_set (m, SLOTS_FOR_ALL - 1, SLOT_CLAIMED, reader);
   CHECK_EQ (ask (SLOTS_FOR_ALL - 1, reader, CBW_REQUEST_READ), 0);
+  slots_set (m, SLOTS_FOR_ALL - 1, SLOT_CLAIMED, reader);
+  CHECK_EQ (ask (SLOTS_FOR_ALL - 1, reader, CBW_REQUEST_DIRECT), ENOTSUP);
 
   /* Not "not allowed", but "no such snapshot". */
   slots_set (m, CBW_NR_SLOTS - 1, SLOT_CLAIMED, reader);

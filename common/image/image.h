@@ -224,6 +224,11 @@ extern int image_raw_remove (const char *path, uint64_t size,
 /* Is the image itself a raw file?  The functions below take no other. */
 extern bool image_is_raw (const struct image *image);
 
+/* The image's open file, for others who want to open it too; *path is its
+ * name, which is valid until the image is closed.
+ */
+extern int image_raw_fd (const struct image *image, const char **path);
+
 /* Is this the name of the image's file? */
 extern bool image_raw_is_at (const struct image *image, const char *path);
 

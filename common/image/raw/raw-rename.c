@@ -208,6 +208,15 @@ image_is_raw (const struct image *image)
   return image->ops == &raw_ops;
 }
 
+int
+image_raw_fd (const struct image *image, const char **path)
+{
+  const struct raw_image *raw = (const struct raw_image *) image;
+
+  *path = raw_path (raw);
+  return raw->fd;
+}
+
 bool
 image_raw_is_at (const struct image *image, const char *path)
 {

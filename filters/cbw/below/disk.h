@@ -29,6 +29,7 @@
 
 #include <nbdkit-filter.h>
 
+#include "below/source-file.h"
 #include "utils/error.h"
 #include "utils/threads.h"
 
@@ -41,6 +42,7 @@ struct disk {
   _Atomic (uint64_t) size;      /* of the disk in it, bytes */
   _Atomic (uint64_t) seen;      /* the largest that a guest has seen */
   _Atomic (bool) apart;         /* connections have disks of their own */
+  struct source_file file;      /* which it is */
 
   pthread_mutex_t lock;         /* for the rest */
   pthread_cond_t wake;          /* of the thread, and of who waits for it */

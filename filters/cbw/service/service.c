@@ -15,6 +15,7 @@
 #include "lifecycle/lifecycle.h"
 #include "request/client.h"
 #include "service/serve-control.h"
+#include "service/serve-direct.h"
 #include "service/serve-read.h"
 #include "service/service.h"
 #include "utils/clock.h"
@@ -175,6 +176,9 @@ run_request (struct service *s, const struct request *rq, void *buf,
     return run_cache (s, rq);
   case CBW_REQUEST_DISCARD:
     return discard_clusters (s->engine, rq->snapshot, rq->length, rq->offset);
+  case CBW_REQUEST_DIRECT:
+    return serve_direct (s->engine, &s->segment->map, s->source.disk,
+                         rq->snapshot, buf);
   default:
     return EINVAL;
   }

@@ -69,3 +69,10 @@ generation_bump (struct generation *g)
   LOCK_FOR_SCOPE (&g->lock);
   add (g, 2);
 }
+
+uint64_t
+generation_value (struct generation *g)
+{
+  LOCK_FOR_SCOPE (&g->lock);
+  return g->value;
+}

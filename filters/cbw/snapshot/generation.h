@@ -46,4 +46,7 @@ extern void generation_end (struct generation *g);
  */
 extern void generation_bump (struct generation *g);
 
+/* The value as it is now. */
+extern uint64_t generation_value (struct generation *g);
+
 #endif /* CBW_GENERATION_H */
