@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
@@ -165,6 +166,138 @@ test_truncated (void)
   unlink (raw_env.path);
 }
 
+/* ---- Writes beside each other ---- */
+
+#define NR_WRITERS 4
+
+/* Writes to clusters are held before the kernel gets them, until "held" is
+ * false.  A write that ends at the file's end is not.
+ */
+static struct {
+  pthread_mutex_t lock;
+  pthread_cond_t changed;
+  bool held;
+  unsigned inside;              /* writes that are held */
+} beside = { PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, false, 0 };
+
+ssize_t
+pwrite (int fd, const void *buf, size_t count, off_t offset)
+{
+  pthread_mutex_lock (&beside.lock);
+  if (beside.held && offset + (off_t) count < RAW_SIZE) {
+    beside.inside++;
+    pthread_cond_broadcast (&beside.changed);
+    while (beside.held)
+      pthread_cond_wait (&beside.changed, &beside.lock);
+  }
+  pthread_mutex_unlock (&beside.lock);
+  return syscall (SYS_pwrite64, fd, buf, count, offset);
+}
+
+struct writer {
+  pthread_t thread;
+  struct image *image;
+  uint64_t offset;
+  int r;
+  struct error e;
+};
+
+static void *
+run_writer (void *opaque)
+{
+  struct writer *w = opaque;
+
+  w->r = w->image->ops->pwrite (w->image, "the last", 8, w->offset, &w->e);
+  return NULL;
+}
+
+static void
+start_writers (struct writer *writers, struct image *image, uint64_t offset,
+               uint64_t step)
+{
+  unsigned i;
+
+  for (i = 0; i < NR_WRITERS; ++i) {
+    writers[i].image = image;
+    writers[i].offset = offset + i * step;
+    CHECK (pthread_create (&writers[i].thread, NULL, run_writer,
+                           &writers[i]) == 0);
+  }
+}
+
+static void
+join_writers (struct writer *writers)
+{
+  unsigned i;
+
+  for (i = 0; i < NR_WRITERS; ++i)
+    pthread_join (writers[i].thread, NULL);
+}
+
+static void
+hold_writers (bool held)
+{
+  pthread_mutex_lock (&beside.lock);
+  beside.held = held;
+  pthread_cond_broadcast (&beside.changed);
+  pthread_mutex_unlock (&beside.lock);
+}
+
+static void
+wait_for_writers (unsigned nr)
+{
+  struct timespec until;
+
+  clock_gettime (CLOCK_MONOTONIC, &until);
+  until.tv_sec += 20;
+  pthread_mutex_lock (&beside.lock);
+  while (beside.inside < nr)
+    CHECK (pthread_cond_clockwait (&beside.changed, &beside.lock,
+                                   CLOCK_MONOTONIC, &until) == 0);
+  pthread_mutex_unlock (&beside.lock);
+}
+
+/* Truncated while others write: all of them are in the kernel at once, and
+ * make the file longer again; writes at its end come before they are back,
+ * and after.  The file never is as long as it was.
+ */
+static void
+test_truncated_beside_writers (void)
+{
+  struct writer writers[NR_WRITERS], last[NR_WRITERS];
+  struct image_id id;
+  struct image *image = raw_env_create (&id);
+  struct error e;
+  unsigned round, i;
+  struct stat st;
+  char buf[8];
+
+  CHECK (image->ops->pwrite (image, "the last", 8, RAW_SIZE - 8, &e) == 0);
+  hold_writers (true);
+  start_writers (writers, image, 0, 2 * 65536);
+  wait_for_writers (NR_WRITERS);
+  CHECK (truncate (raw_env.path, 0) == 0);
+  for (round = 0; round < 2; ++round) {
+    start_writers (last, image, RAW_SIZE - 8, 0);
+    join_writers (last);
+    for (i = 0; i < NR_WRITERS; ++i) {
+      CHECK_EQ (last[i].r, -1);
+      CHECK_ERROR (&last[i].e, ESTALE, "resized");
+    }
+    if (round == 0) {
+      hold_writers (false);
+      join_writers (writers);
+    }
+    CHECK (image->ops->pread (image, buf, 8, 0, &e) == -1);
+  }
+  for (i = 0; i < NR_WRITERS; ++i)
+    CHECK_EQ (writers[i].r, 0);
+  CHECK (stat (raw_env.path, &st) == 0);
+  CHECK_EQ (st.st_size, (NR_WRITERS - 1) * 2 * 65536 + 8);
+  image->ops->close (image);
+  unlink (raw_env.path);
+}
+
 /* Failure leaves nothing behind. */
 static void
 test_too_long (void)
@@ -234,6 +367,7 @@ main (void)
   RUN (test_no_overwrite);
   RUN (test_empty_file_is_used);
   RUN (test_truncated);
+  RUN (test_truncated_beside_writers);
   RUN (test_too_long);
   RUN (test_punch);
   raw_env_end ();

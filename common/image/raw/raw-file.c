@@ -55,7 +55,6 @@ raw_image_init (struct raw_image *raw, const char *path, uint64_t size)
   raw->image.ops = &raw_ops;
   raw->image.reads_zero = true;
   raw->size = size;
-  pthread_mutex_init (&raw->write_lock, NULL);
   pthread_mutex_init (&raw->name_lock, NULL);
   pthread_mutex_init (&raw->loss_lock, NULL);
   atomic_init (&raw->name, name);

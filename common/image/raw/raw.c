@@ -131,10 +131,9 @@ raw_verify (struct image *image, struct error *e)
   return check_length (raw, e) == -1 ? -1 : raw_look_for_loss (raw, e);
 }
 
-/* write_lock is held. */
 static int
-write_locked (struct raw_image *raw, const void *buf, size_t count,
-              uint64_t offset, struct error *e)
+write_all (struct raw_image *raw, const void *buf, size_t count,
+           uint64_t offset, struct error *e)
 {
   ssize_t r;
 
@@ -165,10 +164,7 @@ raw_pwrite (struct image *image, const void *buf, size_t count,
   if (check_not_lost (raw, e) == -1)
     return -1;
   atomic_fetch_add (&raw->writers, 1);
-  {
-    LOCK_FOR_SCOPE (&raw->write_lock);
-    r = write_locked (raw, buf, count, offset, e);
-  }
+  r = write_all (raw, buf, count, offset, e);
   atomic_fetch_sub (&raw->writers, 1);
   return r;
 }
@@ -211,7 +207,6 @@ raw_extent (struct image *image, uint64_t offset, uint64_t end,
 
 /* The kernel has just let go of the file's lock, and a thread that waits for
  * it may not be awake yet: to take it again at once would rob that thread.
- * write_lock is of no use here, as it is not handed on in turn either.
  */
 static void
 let_writers_in (const struct raw_image *raw)
@@ -307,7 +302,6 @@ raw_close (struct image *image)
     close (raw->fd);
   if (raw->flush_fd >= 0)
     close (raw->flush_fd);
-  pthread_mutex_destroy (&raw->write_lock);
   pthread_mutex_destroy (&raw->name_lock);
   pthread_mutex_destroy (&raw->loss_lock);
   for (name = atomic_load (&raw->name); name; name = earlier) {
