@@ -91,8 +91,8 @@ generation (const struct direct *d)
 static bool
 may_ask (const struct direct *d)
 {
-  return !d->asking && (now_monotonic_ns () >= d->ask_again ||
-                        generation (d) != d->refused);
+  return !d->off && !d->asking &&
+    (now_monotonic_ns () >= d->ask_again || generation (d) != d->refused);
 }
 
 /* Ask for the chain as it is now.  Returns a reference, or NULL. */
@@ -135,8 +135,8 @@ get (struct direct *d)
     x = d->cached;
     if (x)
       x->refs++;
-    else
-      mine = d->asking = may_ask (d);
+    else if (may_ask (d))
+      mine = d->asking = true;
   }
   if (old)
     cached_free (old);
@@ -206,7 +206,7 @@ direct_init (struct direct *d, struct client *client, bool on, uint64_t id,
              const char *name)
 {
   *d = (struct direct) {
-    .client = client, .id = id, .name = name, .asking = !on
+    .client = client, .id = id, .name = name, .off = !on
   };
   pthread_mutex_init (&d->lock, NULL);
   LOCK_FOR_SCOPE (&all_lock);

@@ -24,6 +24,7 @@ struct direct {
   struct client *client;
   uint64_t id;                  /* of the snapshot */
   const char *name;             /* the same, for messages */
+  bool off;
 
   pthread_mutex_t lock;         /* for the rest; held for moments */
   struct cached *cached;        /* or NULL */
