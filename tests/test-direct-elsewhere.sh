@@ -29,6 +29,7 @@ start_elsewhere ()
 # Where the files have the same names; and where others have these names.
 start_elsewhere ns unshare --pid --fork --kill-child --mount --mount-proc
 view_is "$tmp/old" "nbd+unix:///?socket=$tmp/ns.sock"
+kill_server ns KILL
 cat >"$tmp/with-others" <<SH
 #!/bin/sh
 set -e
@@ -40,6 +41,7 @@ chmod +x "$tmp/with-others"
 start_elsewhere bound unshare --pid --fork --kill-child --mount --mount-proc \
                 "$tmp/with-others"
 view_is "$tmp/old" "nbd+unix:///?socket=$tmp/bound.sock"
+kill_server bound KILL
 expect_in "$tmp/bound.log" "is read through the filter: $tmp/disk: cannot be opened from here"
 
 # A user without the right to look at other processes.
