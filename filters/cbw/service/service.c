@@ -14,6 +14,7 @@
 #include "below/log.h"
 #include "lifecycle/lifecycle.h"
 #include "request/client.h"
+#include "segment/turns.h"
 #include "service/serve-control.h"
 #include "service/serve-direct.h"
 #include "service/serve-read.h"
@@ -143,10 +144,10 @@ run_read (struct service *s, const struct request *rq, void *buf)
 
   if (rq->length > CBW_SLOT_BUFFER_SIZE)
     return EINVAL;
-  turn = turns_begin (&s->turns, rq->length);
+  turn = turns_begin (&s->segment->map, rq->length);
   r = serve_read (s->engine, &s->source.image, rq->snapshot, buf, rq->length,
                   rq->offset);
-  turns_end (&s->turns, turn);
+  turns_end (&s->segment->map, turn);
   return r;
 }
 
@@ -217,7 +218,6 @@ serve_slot (void *opaque, unsigned index)
 void
 service_init (struct service *s, unsigned nr_threads)
 {
-  turns_init (&s->turns, &s->engine->gate);
   crew_init (&s->crew, s);
   pool_init (&s->pool, nr_threads, serve_slot, s);
   watch_init (s);
@@ -276,5 +276,4 @@ service_free (struct service *s)
   watch_free (s);
   pool_free (&s->pool);
   crew_free (&s->crew);
-  turns_destroy (&s->turns);
 }

@@ -26,7 +26,6 @@
 #include "segment/segment.h"
 #include "segment/slots.h"
 #include "service/pool.h"
-#include "service/turns.h"
 #include "utils/crew.h"
 #include "utils/threads.h"
 
@@ -68,7 +67,6 @@ struct service {
   struct source source;
   struct source_info info;
 
-  struct turns turns;
   struct pool pool;
   unsigned cursors[THREAD_GROUP_MAX]; /* of its threads: see slot_take */
 
