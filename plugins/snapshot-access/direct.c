@@ -16,6 +16,7 @@
 
 #include "direct.h"
 #include "segment/slots.h"
+#include "segment/turns.h"
 #include "utils/cleanup.h"
 #include "utils/clock.h"
 #include "utils/rounding.h"
@@ -276,11 +277,14 @@ bool
 direct_read (struct direct *d, void *buf, uint32_t count, uint64_t offset)
 {
   struct cached *x = get (d);                                       /* V1 */
+  uint64_t turn;
   bool done;
 
   if (x == NULL)
     return false;
+  turn = turns_begin (&d->client->segment.map, count);
   done = read_chain (x->chain, buf, count, offset);
+  turns_end (&d->client->segment.map, turn);
   put (d, x);
   if (done)
     count_read (d, count);

@@ -5,8 +5,8 @@
  *
  * Each of the two functions that read returns false if it cannot, or cannot
  * be sure; then the caller asks the filter.  Many threads may call them at
- * once.  They wait for nobody but the kernel, and the first of a generation
- * for the filter.
+ * once.  They wait for nobody but the kernel, large reads for their turn, and
+ * the first of a generation for the filter.
  */
 
 #ifndef CBW_DIRECT_H

@@ -21,7 +21,6 @@
 #include "segment/liveness.h"
 #include "segment/segment.h"
 #include "segment/entry.h"
-#include "segment/turns.h"
 #include "utils/cleanup.h"
 #include "utils/clock.h"
 #include "utils/rounding.h"
@@ -330,16 +329,11 @@ reply (const struct handle *h, int r, const char *what, uint32_t count,
 static int
 read_range (struct handle *h, char *buf, uint32_t count, uint64_t offset)
 {
-  uint64_t turn;
   uint32_t n;
-  bool done;
 
   for (; count > 0; count -= n, buf += n, offset += n) {
     n = (uint32_t) min_u64 (count, DIRECT_READ_MAX);
-    turn = turns_begin (&client.segment.map, n);
-    done = direct_read (&h->direct, buf, n, offset);
-    turns_end (&client.segment.map, turn);
-    if (!done)
+    if (!direct_read (&h->direct, buf, n, offset))
       return request_read (&client, h->info.id, buf, count, offset);
   }
   return 0;
