@@ -61,6 +61,8 @@ bad "cbw-full=wait: must be stall:SECS"         "$@" cbw-full=wait
 bad "cbw-full=stall:x: must be a number of sec" "$@" cbw-full=stall:x
 bad "cbw-quota=0: is not a size"                "$@" cbw-quota=0
 bad "cbw-quota=much: is not a size"             "$@" cbw-quota=much
+bad "cbw-direct=on: must be auto or off"         "$@" cbw-direct=on
+bad "cbw-direct=: must be auto or off"           "$@" cbw-direct=
 bad "cbw-access: the file name is empty"        "$@" cbw-access=
 bad "$tmp/none: cannot open the access file: No such file" \
     "$@" cbw-access="$tmp/none"

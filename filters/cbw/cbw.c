@@ -137,9 +137,11 @@ static int
 cbw_after_fork (nbdkit_backend *backend)
 {
   disk_init (&disk, params.export ? NULL : backend, serial);
-  if (params.export)
+  if (params.export) {
+    disk_has_no_file (&disk, "cbw-export= reads it through a connection");
     return 0;
-  if (disk_open (&disk) == -1) {
+  }
+  if (disk_open (&disk, params.direct) == -1) {
     nbdkit_error ("cbw: cannot open the disk to be protected "
                   "(a plugin with several exports needs cbw-export=NAME)");
     return -1;

@@ -44,6 +44,8 @@ const char params_help[] =
   "cbw-access=FILE         Only these areas may be read: lines OFFSET LENGTH\n"
   "                        (default: everything).\n"
   "cbw-threads=N           Service threads, 1 to 64 (default: 8).\n"
+  "cbw-direct=auto|off     Let programs that read snapshots read the disk's file\n"
+  "                        themselves, if it is known (default: auto).\n"
   "cbw-export=NAME         The export to protect (default: all are the disk).";
 
 static int
@@ -243,6 +245,20 @@ set_commands (struct params *p, const char *value)
   return 1;
 }
 
+static int
+set_direct (struct params *p, const char *value)
+{
+  if (strcmp (value, "auto") == 0)
+    p->direct = true;
+  else if (strcmp (value, "off") == 0)
+    p->direct = false;
+  else {
+    nbdkit_error ("cbw-direct=%s: must be auto or off", value);
+    return -1;
+  }
+  return 1;
+}
+
 int
 params_parse (struct params *p, const char *key, const char *value)
 {
@@ -252,6 +268,8 @@ params_parse (struct params *p, const char *key, const char *value)
     return set_target (p, value);
   if (strcmp (key, "cbw-commands") == 0)
     return set_commands (p, value);
+  if (strcmp (key, "cbw-direct") == 0)
+    return set_direct (p, value);
   if (strcmp (key, "cbw-snapshot") == 0)
     return set_snapshot (p, value);
   if (strcmp (key, "cbw-cluster-size") == 0)

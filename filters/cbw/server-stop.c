@@ -107,6 +107,8 @@ server_free (struct server *s)
   alive_stop (&s->alive);
   alive_join (&s->alive, UINT64_MAX);
   alive_free (&s->alive);
+  /* The opener may be in the plugin's open still. */
+  disk_on_file_lost (s->service.source.disk, NULL, NULL);
   service_free (&s->service);
   /* The targets first: a successor must find them unlocked. */
   engine_free (&s->engine);

@@ -252,6 +252,15 @@ start_alive (struct server *s)
   }
 }
 
+/* S5: what clients were told of the disk's file holds no more. */
+static void
+file_lost (void *opaque)
+{
+  struct engine *engine = opaque;
+
+  generation_bump (&engine->generation);
+}
+
 int
 server_start (struct server *s, const struct params *p,
               const struct source *source, const struct source_info *info)
@@ -293,6 +302,7 @@ server_start (struct server *s, const struct params *p,
   h->source_minimum_block = info->minimum_block;
   h->source_preferred_block = info->preferred_block;
   h->source_maximum_block = info->maximum_block;
+  disk_on_file_lost (source->disk, file_lost, &s->engine);
   if (service_start (&s->service) == -1) {
     service_stop (&s->service);
     goto fail;
@@ -306,6 +316,7 @@ server_start (struct server *s, const struct params *p,
   if (!join_threads (s))
     return -1;
   alive_free (&s->alive);
+  disk_on_file_lost (source->disk, NULL, NULL);
   service_free (&s->service);
   engine_free (&s->engine);
   segment_close (&s->segment, s->segment.fresh);

@@ -11,8 +11,10 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdlib.h>
 
+#include "below/descriptors.h"
 #include "below/disk.h"
 #include "below/source.h"
 #include "utils/cleanup.h"
@@ -40,6 +42,7 @@ disk_init (struct disk *d, nbdkit_backend *backend, pthread_mutex_t *serial)
   d->contexts = NULL;
   d->asked = d->answered = 0;
   d->stop = false;
+  d->file_lost = NULL;
   thread_group_init (&d->opener, opener_thread, d);
 }
 
@@ -99,26 +102,89 @@ context_use (struct disk *d, struct disk_context *c, uint64_t size)
   context_close (c);
 }
 
-int
-disk_open (struct disk *d)
+void
+disk_has_no_file (struct disk *d, const char *why)
 {
-  struct source_info info;
-  struct disk_context *c = context_open (d, &info);
+  nbdkit_debug ("cbw: clients may not read the disk themselves: %s", why);
+  LOCK_FOR_SCOPE (&d->lock);
+  if (atomic_exchange (&d->file.known, false) && d->file_lost)
+    d->file_lost (d->file_lost_opaque);
+}
 
+void
+disk_on_file_lost (struct disk *d, void (*lost) (void *opaque), void *opaque)
+{
+  LOCK_FOR_SCOPE (&d->lock);
+  d->file_lost = lost;
+  d->file_lost_opaque = opaque;
+}
+
+/* The first context has been opened, when these descriptors were open. */
+static void
+find_file (struct disk *d, const struct source_info *info,
+           const struct descriptors *before)
+{
+  nbdkit_next *next = disk_next (d);
+  char path[PATH_MAX];
+  struct error e;
+  int r;
+
+  {
+    LOCK_FOR_SCOPE (d->serial);
+    r = source_file_find (&d->file, next, info->size, info->minimum_block,
+                          before, &e);
+  }
+  if (r == -1) {
+    disk_has_no_file (d, e.msg);
+    return;
+  }
+  source_file_path (&d->file, path, sizeof path);
+  nbdkit_debug ("cbw: clients may read %s themselves", path);
+}
+
+int
+disk_open (struct disk *d, bool find)
+{
+  CLEANUP_DESCRIPTORS struct descriptors before;
+  struct disk_context *c;
+  struct source_info info;
+
+  descriptors_get (&before);
+  c = context_open (d, &info);
   if (c == NULL)
     return -1;
   context_use (d, c, info.size);
+  if (find)
+    find_file (d, &info, &before);
+  else
+    disk_has_no_file (d, "cbw-direct=off");
   return 0;
+}
+
+/* Another context is about to be used, as the disk has grown.  If it may be of
+ * another file than is known, no client may read that any more.
+ */
+static void
+check_file (struct disk *d, const struct descriptors *before)
+{
+  struct error e;
+
+  if (source_file_is_known (&d->file) &&
+      source_file_check (&d->file, before, &e) == -1)               /* S4 */
+    disk_has_no_file (d, e.msg);                                    /* S5 */
 }
 
 /* One look: open, compare.  The lock is not held. */
 static void
 look_at_disk (struct disk *d, uint64_t *found, struct error *e)
 {
-  struct source_info info;
-  struct disk_context *c = context_open (d, &info);
+  CLEANUP_DESCRIPTORS struct descriptors open_before;
   const uint64_t before = disk_size (d);
+  struct disk_context *c;
+  struct source_info info;
 
+  descriptors_get (&open_before);
+  c = context_open (d, &info);
   e->num = 0;
   if (c == NULL) {
     error_set (e, EIO, "the disk cannot be opened anew, to see whether it has "
@@ -126,6 +192,8 @@ look_at_disk (struct disk *d, uint64_t *found, struct error *e)
     return;
   }
   *found = info.size;
+  if (info.size > before)
+    check_file (d, &open_before);
   context_use (d, c, info.size);
   if (info.size > before)
     nbdkit_debug ("cbw: the disk has grown from %" PRIu64 " to %" PRIu64

@@ -42,7 +42,7 @@ struct disk {
   _Atomic (uint64_t) size;      /* of the disk in it, bytes */
   _Atomic (uint64_t) seen;      /* the largest that a guest has seen */
   _Atomic (bool) apart;         /* connections have disks of their own */
-  struct source_file file;      /* which it is */
+  struct source_file file;      /* which it is; it changes under the lock */
 
   pthread_mutex_t lock;         /* for the rest */
   pthread_cond_t wake;          /* of the thread, and of who waits for it */
@@ -51,6 +51,8 @@ struct disk {
   uint64_t found;               /* size at the last look */
   struct error failed;          /* num is 0 if that succeeded */
   bool stop;
+  void (*file_lost) (void *opaque); /* NULL: nobody is to be told */
+  void *file_lost_opaque;
   struct thread_group opener;   /* one thread, started with the first look */
 };
 
@@ -83,8 +85,22 @@ disk_saw (struct disk *d, uint64_t size)
 extern void disk_init (struct disk *d, nbdkit_backend *backend,
                        pthread_mutex_t *serial);
 
-/* Open the first context; for .after_fork.  0, or -1 after nbdkit_error. */
-extern int disk_open (struct disk *d);
+/* Open the first context; for .after_fork.  With "find_file", find out which
+ * file the disk is.  0, or -1 after nbdkit_error.
+ */
+extern int disk_open (struct disk *d, bool find_file);
+
+/* Which file the disk is, is not known, for the reason given: say so in the
+ * log.
+ */
+extern void disk_has_no_file (struct disk *d, const char *why);
+
+/* Call "lost" as soon as it is not known any more, before the disk is read
+ * through another context; with NULL, nobody any more.  It is called with the
+ * lock held.
+ */
+extern void disk_on_file_lost (struct disk *d, void (*lost) (void *opaque),
+                               void *opaque);
 
 /* From now on the disk is read through this context, which has been
  * prepared and described (source.h) and stays the caller's; it is of "size"

@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
-/* nbdkit does not tell a filter which plugin is loaded; the dynamic linker
- * does.  nbdkit asks the plugin for a function of a name that it knows.
+/* nbdkit does not tell a filter which plugin is loaded, and what is between
+ * them; the dynamic linker does.  nbdkit loads the plugin first, then the
+ * filters from the innermost out, and asks each for a function of a name that
+ * it knows.
  */
 
 #include <config.h>
 
+#include <errno.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
@@ -14,6 +17,7 @@
 #include "below/plugin.h"
 
 #define PLUGIN_SYMBOL "plugin_init"
+#define FILTER_SYMBOL "filter_init"
 
 static const char *const local_plugins[] = {
   "data", "file", "memory", "null", "partitioning", "split", "tmpdisk"
@@ -58,4 +62,30 @@ plugin_is_local (void)
     if (is_plugin (plugin, local_plugins[i]))
       return true;
   return false;
+}
+
+/* S1.  A filter that something else had loaded before the plugin may be one
+ * that is between, too.
+ */
+int
+plugin_is_next (const char *name, struct error *e)
+{
+  CLEANUP_OBJECTS struct objects objects;
+  const struct object *plugin, *filter;
+
+  if (!objects_get (&objects))
+    return error_set (e, ENOMEM, "there is no memory to look which plugin is "
+                      "below");
+  plugin = first_with (&objects, PLUGIN_SYMBOL);
+  if (plugin == NULL || !is_plugin (plugin, name))
+    return error_set (e, ENOTSUP, "the plugin is not nbdkit's \"%s\", but %s",
+                      name, plugin ? plugin->name : "none that is known");
+  filter = first_with (&objects, FILTER_SYMBOL);
+  if (filter == NULL || !object_has (filter, local_plugins))
+    return error_set (e, ENOTSUP, "the filter %s is between this one and the "
+                      "plugin", filter ? filter->name : "that is next");
+  if (filter < plugin)
+    return error_set (e, ENOTSUP, "this filter was loaded before the plugin, "
+                      "so other filters may have been, too");
+  return 0;
 }
