@@ -54,9 +54,9 @@ own_word (struct alive_robust *r, _Atomic (uint32_t) *word,
     .futex_offset = (long) ((uintptr_t) word - (uintptr_t) &r->entry),
   };
   if (syscall (SYS_get_robust_list, 0, before, &len) == -1 ||
-      syscall (SYS_set_robust_list, &r->head, sizeof r->head) == -1)
+      syscall (SYS_set_robust_list, &r->head, sizeof r->head) == -1) /* A2 */
     return errno;
-  atomic_store (word, (uint32_t) syscall (SYS_gettid));
+  atomic_store (word, (uint32_t) syscall (SYS_gettid));             /* A3 */
   return 0;
 }
 
@@ -99,7 +99,7 @@ alive_thread (void *opaque)
   pthread_cond_signal (&a->changed);
   if (a->err != 0)
     return;
-  while (!a->stop)
+  while (!a->stop)              /* A5: the thread dies here */
     pthread_cond_wait (&a->changed, &a->lock);
   syscall (SYS_set_robust_list, before, sizeof *before);
 }
@@ -131,7 +131,7 @@ alive_stop (struct alive *a)
 {
   LOCK_FOR_SCOPE (&a->lock);
   a->stop = true;
-  atomic_store (a->word, 0);
+  atomic_store (a->word, 0);                                        /* A4 */
   pthread_cond_signal (&a->changed);
 }
 

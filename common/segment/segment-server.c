@@ -282,7 +282,7 @@ segment_begin (struct segment *s, struct error *e)
                             "snapshots would not be safe if this host went "
                             "down", s->path);
   /* What the last server said of itself, for clients that do not ask. */
-  atomic_store (&h->alive, 0);
+  atomic_store (&h->alive, 0);                                      /* A1 */
   atomic_store (&h->guests_write, 0);
   atomic_store (&h->unchanged_claims, 0);
   slots_recover (&s->map);
