@@ -45,10 +45,10 @@ describe_source (struct cbw_direct_file *f, const struct source_file *file)
   describe_file (f, file->fd, path);
 }
 
-/* 0 or an errno.  A client must not open what is lost: the kernel has told this
- * process of the error, and may not tell another.
+/* A client must not open what is lost: the kernel has told this process of the
+ * error, and may not tell another.
  */
-static int
+static void
 describe_target (struct cbw_direct_file *f, struct image *target)
 {
   const char *path;
@@ -56,17 +56,16 @@ describe_target (struct cbw_direct_file *f, struct image *target)
   int fd;
 
   if (!image_is_raw (target))
-    return 0;
+    return;
   if (target->ops->check (target, &e) == -1) {
     log_debug ("cbw: no client may read it itself: %s", e.msg);
-    return EIO;
+    return;
   }
   fd = image_raw_fd (target, &path);
   describe_file (f, fd, path);
-  return 0;
 }
 
-static int
+static void
 describe_view (const struct cbw_map *m, const struct snapshot *snap,
                struct cbw_direct_view *v)
 {
@@ -77,22 +76,20 @@ describe_view (const struct cbw_map *m, const struct snapshot *snap,
   v->index = (uint32_t) i;
   v->access_offset = m->bitmaps[i][CBW_BITMAP_ACCESS];
   v->done_offset = m->bitmaps[i][CBW_BITMAP_DONE];
-  return describe_target (&v->target, snap->target);
+  describe_target (&v->target, snap->target);
 }
 
 /* From snapshot k on. */
-static int
+static void
 describe_chain (const struct cbw_map *m, const struct chain *chain, size_t k,
                 struct cbw_direct *reply)
 {
   uint32_t nr = 0;
-  int r = 0;
 
-  for (; r == 0 && k < chain->len; ++k)
+  for (; k < chain->len; ++k)
     if (!snapshot_is_backup (chain->snaps[k]))
-      r = describe_view (m, chain->snaps[k], &reply->views[nr++]);
+      describe_view (m, chain->snaps[k], &reply->views[nr++]);
   reply->nr_views = nr;
-  return r;
 }
 
 int
@@ -116,9 +113,7 @@ serve_direct (struct engine *e, const struct cbw_map *m,
   reply->generation = generation;
   reply->pid = (uint32_t) getpid ();
   describe_source (&reply->source, &disk->file);
-  r = describe_chain (m, chain, (size_t) k, reply);                 /* S7 */
-  if (r == 0 && (generation % 2 != 0 ||
-                 generation_value (&e->generation) != generation))  /* S8 */
-    r = EAGAIN;
-  return r;
+  describe_chain (m, chain, (size_t) k, reply);                     /* S7 */
+  return generation % 2 != 0 ||
+    generation_value (&e->generation) != generation ? EAGAIN : 0;   /* S8 */
 }

@@ -13,12 +13,13 @@
 #include "guest/engine.h"
 #include "segment/layout.h"
 
-/* Describe snapshot "id", and those that it looks through.  0, or the errno
+/* Describe snapshot "id", and those that it looks through.  A target that is no
+ * file, or not what it should be, is none that a client can open.  0, or the errno
  * for the client, and the reply is of no use:
  *
  *   ENOTSUP    it is a backup, or the file that the disk is, is not known
  *   ESHUTDOWN  the snapshot is dropped, or never was
- *   EIO        it is broken, or a target is not what it should be
+ *   EIO        it is broken
  *   EAGAIN     the chain has changed meanwhile
  *
  * "disk" is the source, or NULL; "m" is the segment.  What is in the reply is
