@@ -110,13 +110,31 @@ cbwctl drop "$shm" new >/dev/null
 absent "$tmp"/*.cow*
 teardown
 
-# The oldest: all of it at once, nothing else.
+# The oldest: all of it at once, nothing else.  Who has it open keeps nothing.
 setup
+exec 5<"$tmp/old.cow"
 cbwctl drop "$shm" old >/dev/null
 absent "$tmp"/old.cow*
+[ "$(stat -L -c '%s %b' "/proc/$$/fd/5")" = "0 0" ] ||
+    fail "a reader keeps the space of the target"
+exec 5<&-
 is_used "$tmp/middle.cow" 32
 is_used "$tmp/new.cow" 48
 views_are_right middle new
 cbwctl drop "$shm" middle new >/dev/null
 absent "$tmp"/*.cow*
 teardown
+
+# One that was dropped, and whose target the server had no time to remove.
+rm -f "$shm"
+start_disk file "$tmp/disk" cbw-shm="$shm" cbw-target="$tmp/left.cow"
+write 0 2
+stop_server disk
+segment set "$shm" entry.state 4
+exec 5<"$tmp/left.cow"
+start_disk file "$tmp/disk" cbw-shm="$shm"
+absent "$tmp"/left.cow*
+[ "$(stat -L -c '%s %b' "/proc/$$/fd/5")" = "0 0" ] ||
+    fail "a reader keeps the space of what the last server left"
+exec 5<&-
+stop_server disk

@@ -59,9 +59,14 @@ ln -s hard "$tmp/dir/target"
 refuses "is a symbolic link"
 mv "$tmp/dir/hard" "$tmp/dir/target"
 
-# A program has it open.
+# A program has it open, and may write to it.
+exec 5<>"$tmp/dir/target"
+refuses "$tmp/dir/target: is open for writing in"
+exec 5<&-
+# Who reads it, as clients do, is in nobody's way.
 exec 5<"$tmp/dir/target"
-refuses "$tmp/dir/target: is in use by"
+start_disk file "$tmp/disk" cbw-shm="$shm"
+stop_server disk
 exec 5<&-
 
 # Too few files may be open: wherever that strikes, nothing is broken.  (A

@@ -33,17 +33,116 @@ test_not_a_file (void)
 static void
 test_locked (void)
 {
+  struct flock shared = { .l_type = F_RDLCK, .l_whence = SEEK_SET };
   struct image_id id;
   struct image *image = raw_env_create (&id), *other;
   struct error e;
+  int fd;
 
   CHECK_EQ (raw_env_open (&id, &other, &e), IMAGE_RAW_NOT_NOW);
   CHECK (other == NULL);
-  CHECK_ERROR (&e, EBUSY, "locked");
+  CHECK_ERROR (&e, EBUSY, "is open for writing in");
   image->ops->close (image);
+
+  /* Another program may lock it, if it only reads it. */
+  fd = open (raw_env.path, O_RDONLY);
+  CHECK (fcntl (fd, F_OFD_SETLK, &shared) == 0);
+  CHECK_EQ (raw_env_open (&id, &other, &e), IMAGE_RAW_NOT_NOW);
+  CHECK_ERROR (&e, EBUSY, "locked");
+  close (fd);
   CHECK_EQ (raw_env_open (&id, &image, &e), IMAGE_RAW_OPENED);
   image->ops->close (image);
   unlink (raw_env.path);
+}
+
+/* Does the open file, which has no name any more, hold nothing? */
+static bool
+is_emptied (int fd)
+{
+  struct stat st;
+
+  CHECK (fstat (fd, &st) == 0);
+  CHECK_EQ (st.st_nlink, 0);
+  return st.st_size == 0 && st.st_blocks == 0;
+}
+
+/* A target with data in it, closed. */
+static void
+make_target (struct image_id *id)
+{
+  struct image *image = raw_env_create (id);
+  struct error e;
+
+  CHECK (image->ops->pwrite (image, "precious", 8, 65536, &e) == 0);
+  image->ops->close (image);
+}
+
+/* Clients read it: it is taken over and removed all the same, and they do not
+ * keep its space.  But nobody may have it open for writing.
+ */
+static void
+test_readers (void)
+{
+  const int modes[] = { O_WRONLY, O_RDWR };
+  struct image_id id;
+  struct image *image;
+  int reader, writer;
+  struct error e;
+  unsigned i;
+
+  make_target (&id);
+  reader = open (raw_env.path, O_RDONLY | O_NONBLOCK);
+  CHECK (reader >= 0);
+  for (i = 0; i < 2; ++i) {
+    writer = open (raw_env.path, modes[i]);
+    CHECK_EQ (raw_env_open (&id, &image, &e), IMAGE_RAW_NOT_NOW);
+    CHECK_ERROR (&e, EBUSY, "is open for writing in");
+    CHECK (image_raw_remove (raw_env.path, RAW_SIZE, &id, &e) == -1);
+    CHECK_ERROR (&e, EBUSY, "is open for writing in");
+    close (writer);
+  }
+  CHECK_EQ (raw_env_open (&id, &image, &e), IMAGE_RAW_OPENED);
+  image->ops->close (image);
+  CHECK (image_raw_remove_old (raw_env.path, &e) == -1); /* by its name alone */
+  CHECK_ERROR (&e, EBUSY, "is in use by");
+  CHECK (image_raw_remove (raw_env.path, RAW_SIZE, &id, &e) == 0);
+  CHECK (access (raw_env.path, F_OK) == -1);
+  CHECK (is_emptied (reader));
+  close (reader);
+
+  make_target (&id);
+  reader = open (raw_env.path, O_RDONLY);
+  CHECK_EQ (raw_env_open (&id, &image, &e), IMAGE_RAW_OPENED);
+  CHECK (image_raw_discard (image, &e) == 0);
+  CHECK (access (raw_env.path, F_OK) == -1);
+  CHECK (is_emptied (reader));
+  image->ops->close (image);
+  close (reader);
+}
+
+/* Somebody has given it another name meanwhile: that has its data. */
+static void
+test_kept (void)
+{
+  char *kept, got[8];
+  struct image_id id;
+  struct image *image;
+  struct error e;
+  int fd;
+
+  CHECK (asprintf (&kept, "%s.kept", raw_env.path) != -1);
+  make_target (&id);
+  CHECK_EQ (raw_env_open (&id, &image, &e), IMAGE_RAW_OPENED);
+  CHECK (link (raw_env.path, kept) == 0);
+  CHECK (image_raw_discard (image, &e) == 0);
+  image->ops->close (image);
+  CHECK (access (raw_env.path, F_OK) == -1);
+  fd = open (kept, O_RDONLY);
+  CHECK_EQ (pread (fd, got, 8, 65536), 8);
+  CHECK (memcmp (got, "precious", 8) == 0);
+  close (fd);
+  unlink (kept);
+  free (kept);
 }
 
 /* What this process has open is no target, replaced or not: it may be the
@@ -255,16 +354,21 @@ test_in_use (void)
   unlink (raw_env.path);
 }
 
-/* Who opens the file while it is held waits, and does us no harm. */
+/* Who opens the file while it is held waits, or fails, and does us no harm. */
 static void
 test_lease_broken (void)
 {
   int fd, status;
+  char *to;
   struct error e;
   pid_t pid;
 
   raw_env_write ("");
   fd = open (raw_env.path, O_RDONLY);
+  CHECK (raw_lease (fd, raw_env.path, &e) == 0);
+  CHECK (open (raw_env.path, O_RDONLY | O_NONBLOCK) == -1);
+  CHECK_EQ (errno, EWOULDBLOCK);
+  raw_release (fd);
   CHECK (raw_lease (fd, raw_env.path, &e) == 0);
   pid = fork ();
   if (pid == 0) {
@@ -274,11 +378,24 @@ test_lease_broken (void)
   /* The kernel says that somebody waits. */
   while (fcntl (fd, F_GETLEASE) == F_WRLCK)
     sched_yield ();
+  CHECK (asprintf (&to, "%s.replaced", raw_env.path) != -1);
+  CHECK (rename (raw_env.path, to) == 0);
+  CHECK_EQ (waitpid (pid, &status, WNOHANG), 0);
   raw_release (fd);
   CHECK (waitpid (pid, &status, 0) == pid);
   CHECK_EQ (status, 0);
+
+  /* One that reads does not break the lease against writers. */
+  CHECK (raw_lease_reading (fd, to, &e) == 0);
+  CHECK (open (to, O_RDWR | O_NONBLOCK) == -1);
+  CHECK_EQ (errno, EWOULDBLOCK);
+  raw_release (fd);
+  CHECK (raw_lease_reading (fd, to, &e) == 0);
+  close (open (to, O_RDONLY | O_NONBLOCK));
+  CHECK_EQ (fcntl (fd, F_GETLEASE), F_RDLCK);
   close (fd);
-  unlink (raw_env.path);
+  unlink (to);
+  free (to);
 }
 
 static ino_t
@@ -351,6 +468,8 @@ main (void)
   raw_env_start ();
   RUN (test_not_a_file);
   RUN (test_locked);
+  RUN (test_readers);
+  RUN (test_kept);
   RUN (test_open_here);
   RUN (test_replaced);
   RUN (test_not_now);

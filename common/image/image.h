@@ -146,7 +146,8 @@ struct image_id {
  *
  * Nothing is removed or replaced that another program, or this one, has
  * open: the kernel is asked for a lease, which a file system may not know of
- * (NFS does not).  Then nothing is removed.
+ * (NFS does not).  Then nothing is removed.  What is known by its id to be a
+ * target may be open for reading.
  */
 
 /* Make a raw file of "size" bytes, all hole, at "path".  The file must
@@ -171,7 +172,7 @@ enum image_raw_opened {
  * opened.  LOST is proved: the path leads to another file of the same file
  * system, the size is another, no file is there though its directory is, on
  * the file system where it was; or a write-back error is reported.  All else
- * is NOT_NOW.
+ * is NOT_NOW.  Others may have it open, but not for writing.
  */
 extern enum image_raw_opened image_raw_open (const char *path, uint64_t size,
                                              const struct image_id *id,
@@ -217,7 +218,9 @@ extern int image_raw_check_old (const char *path, bool replace,
 extern int image_raw_remove_unused (const char *path, uint64_t size,
                                     struct error *e);
 
-/* Remove the file at "path" if it is the one with this id and size. */
+/* Remove the file at "path" if it is the one with this id and size, and nobody
+ * has it open for writing.  Those that read it find it empty.
+ */
 extern int image_raw_remove (const char *path, uint64_t size,
                              const struct image_id *id, struct error *e);
 
@@ -232,7 +235,9 @@ extern int image_raw_fd (const struct image *image, const char **path);
 /* Is this the name of the image's file? */
 extern bool image_raw_is_at (const struct image *image, const char *path);
 
-/* The image is not needed any more: remove its file. */
+/* No thread uses the image any more: remove its file.  Others that have it open
+ * find it empty, so that its space is free.
+ */
 extern int image_raw_discard (struct image *image, struct error *e);
 
 /* Rename the image's file; nothing may be at "to".  On failure it is where

@@ -4,7 +4,8 @@
  *
  * What a path leads to is believed only of a file that this program may
  * have made: opened without following a link, regular, of this user, with
- * one name, closed to others, and open nowhere else.
+ * one name, closed to others, and open nowhere else.  One that is known to be
+ * ours may be open elsewhere for reading: clients read snapshots there.
  */
 
 #include <config.h>
@@ -79,15 +80,28 @@ raw_image_new (int *fd, int *flush_fd, const char *path, uint64_t size,
   return raw;
 }
 
-/* Open the path once more; it must still be the file that "fd" is. */
+/* Why the path could not be opened: errno is set. */
 static int
-open_again (const char *path, const struct stat *st, struct error *e)
+explain_open (const char *path, struct error *e)
 {
-  const int fd = open (path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+  if (errno == ELOOP)
+    return error_set (e, ELOOP, "%s: is a symbolic link, which a target may not "
+                      "be; put the file itself there", path);
+  /* EWOULDBLOCK: somebody has a lease for it. */
+  return error_set_errno (e, errno == EWOULDBLOCK ? EBUSY : errno,
+                          "%s: cannot open the target", path);
+}
+
+/* Open the path once more; it must still be the same file. */
+static int
+open_again (const char *path, int mode, const struct stat *st,
+            struct error *e)
+{
+  const int fd = open (path, mode | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
   struct stat again;
 
   if (fd == -1)
-    return error_set_errno (e, errno, "%s: cannot open the target", path);
+    return explain_open (path, e);
   if (fstat (fd, &again) == 0 && again.st_dev == st->st_dev &&
       again.st_ino == st->st_ino)
     return fd;
@@ -95,17 +109,19 @@ open_again (const char *path, const struct stat *st, struct error *e)
   return error_set (e, EBUSY, "%s: was replaced while it was opened", path);
 }
 
-/* Is the open file one that this program may have made, and nobody else's
- * to use?  It stays locked.
- */
+/* Is it a file that this program may have made, and nobody else's to use? */
 static int
-check_and_lock (int fd, const struct stat *st, const char *path,
-                struct error *e)
+check_ours (const struct stat *st, const char *path, struct error *e)
 {
-  if (raw_check_owner (st, path, e) == -1 ||
-      raw_check_names (st, path, e) == -1 ||
-      raw_check_private (st, path, e) == -1)
-    return -1;
+  return raw_check_owner (st, path, e) == -1 ||
+    raw_check_names (st, path, e) == -1 ||
+    raw_check_private (st, path, e) == -1 ? -1 : 0;
+}
+
+/* It stays locked, while it is open. */
+static int
+lock (int fd, const char *path, struct error *e)
+{
   switch (ofdlock_try (fd, 0, 0)) {
   case 1:
     return 0;
@@ -124,6 +140,16 @@ static int
 check_not_in_use (int fd, const char *path, struct error *e)
 {
   if (raw_lease (fd, path, e) == -1)
+    return e->num == EBUSY ? -1 : 0;
+  raw_release (fd);
+  return 0;
+}
+
+/* The same of one that others may read. */
+static int
+check_not_written (int fd, const char *path, struct error *e)
+{
+  if (raw_lease_reading (fd, path, e) == -1)
     return e->num == EBUSY ? -1 : 0;
   raw_release (fd);
   return 0;
@@ -176,7 +202,7 @@ prepare_new (int fd, const char *path, uint64_t size, struct stat *st,
     return error_set (e, EEXIST, "%s: exists and is not empty; choose another "
                       "file, or if it is left from an earlier snapshot, "
                       "remove it", path);
-  if (check_and_lock (fd, st, path, e) == -1 ||
+  if (check_ours (st, path, e) == -1 || lock (fd, path, e) == -1 ||
       check_room (fd, path, e) == -1)
     return -1;
   if (ftruncate (fd, (off_t) size) == -1)
@@ -197,7 +223,7 @@ image_raw_create (const char *path, uint64_t size, struct image_id *id,
   if (fd == -1)
     return NULL;
   if (prepare_new (fd, path, size, &st, e) == 0 &&
-      (flush_fd = open_again (path, &st, e)) >= 0)
+      (flush_fd = open_again (path, O_RDONLY, &st, e)) >= 0)
     raw = raw_image_new (&fd, &flush_fd, path, size, e);
   if (raw == NULL) {
     if (*created)
@@ -260,8 +286,8 @@ check_identity (int fd, const char *path, uint64_t size,
                ": something resized it", path, (uint64_t) st->st_size, size);
     return IMAGE_RAW_LOST;
   }
-  if (check_and_lock (fd, st, path, e) == -1 ||
-      check_not_in_use (fd, path, e) == -1)
+  if (check_ours (st, path, e) == -1 ||
+      check_not_written (fd, path, e) == -1)
     return IMAGE_RAW_NOT_NOW;
   return IMAGE_RAW_OPENED;
 }
@@ -276,23 +302,20 @@ image_raw_open (const char *path, uint64_t size, const struct image_id *id,
   struct stat st;
 
   *image = NULL;
-  fd = open (path, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-  if (fd == -1 && errno == ENOENT)
+  /* For reading first: who has it open for writing cannot ask who else has. */
+  flush_fd = open (path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+  if (flush_fd == -1 && errno == ENOENT)
     return explain_missing (path, id, e);
-  if (fd == -1) {
-    if (errno == ELOOP)
-      error_set (e, ELOOP, "%s: is a symbolic link, which a target may not "
-                 "be; put the file itself there", path);
-    else
-      error_set_errno (e, errno == EWOULDBLOCK ? EBUSY : errno,
-                       "%s: cannot open the target", path);
+  if (flush_fd == -1) {
+    explain_open (path, e);
     return IMAGE_RAW_NOT_NOW;
   }
-  r = check_identity (fd, path, size, id, &st, e);
+  r = check_identity (flush_fd, path, size, id, &st, e);
   if (r != IMAGE_RAW_OPENED)
     return r;
-  flush_fd = open_again (path, &st, e);
-  raw = flush_fd >= 0 ? raw_image_new (&fd, &flush_fd, path, size, e) : NULL;
+  fd = open_again (path, O_RDWR, &st, e);
+  raw = fd >= 0 && lock (fd, path, e) == 0 ?
+    raw_image_new (&fd, &flush_fd, path, size, e) : NULL;
   if (raw == NULL)
     return IMAGE_RAW_NOT_NOW;
   /* What failed while nobody had it open, and nobody has been told of. */

@@ -6,6 +6,10 @@
  * of all.  The kernel knows: it gives a lease for a file only if nobody
  * else has it open, and makes others wait in open() until that is given
  * back.  Where it cannot tell, nothing is removed.
+ *
+ * What is known to be a target of ours may be open for reading: clients read
+ * snapshots there.  They would keep its space when it has gone, so it is
+ * emptied.
  */
 
 #include <config.h>
@@ -56,22 +60,47 @@ raw_check_private (const struct stat *st, const char *path, struct error *e)
   return 0;
 }
 
-int
-raw_lease (int fd, const char *path, struct error *e)
+/* F_WRLCK: nobody else has it open; F_RDLCK: nobody has for writing.  Returns 1,
+ * 0 if somebody has, or -1 with the error set if it cannot be told.
+ */
+static int
+take_lease (int fd, int type, const char *path, struct error *e)
 {
   /* Whoever opens the file now has the kernel send us a signal.  The usual
-   * one, SIGIO, would end the process; this one is ignored.
+   * one, SIGIO, would end the process; this one is ignored.  (It is the usual
+   * one again when the lease has been given back.)
    */
-  if (fcntl (fd, F_SETSIG, SIGURG) == 0 &&
-      fcntl (fd, F_SETLEASE, F_WRLCK) == 0)
-    return 0;
+  if (fcntl (fd, F_SETSIG, SIGURG) == 0 && fcntl (fd, F_SETLEASE, type) == 0)
+    return 1;
   if (errno == EAGAIN)
-    return error_set (e, EBUSY, "%s: is in use by this server, as its disk, "
-                      "its segment or another target, or by another program; "
-                      "choose another file", path);
+    return 0;
   return error_set_errno (e, errno == EBUSY ? EINVAL : errno,
                           "%s: its file system cannot tell whether the file "
                           "is in use; " WHAT_TO_DO, path);
+}
+
+int
+raw_lease (int fd, const char *path, struct error *e)
+{
+  const int r = take_lease (fd, F_WRLCK, path, e);
+
+  if (r == 0)
+    return error_set (e, EBUSY, "%s: is in use by this server, as its disk, "
+                      "its segment or another target, or by another program; "
+                      "choose another file", path);
+  return r == 1 ? 0 : -1;
+}
+
+int
+raw_lease_reading (int fd, const char *path, struct error *e)
+{
+  const int r = take_lease (fd, F_RDLCK, path, e);
+
+  if (r == 0)
+    return error_set (e, EBUSY, "%s: is open for writing in this server, as "
+                      "its disk or another target, or in another program",
+                      path);
+  return r == 1 ? 0 : -1;
 }
 
 void
@@ -80,11 +109,16 @@ raw_release (int fd)
   fcntl (fd, F_SETLEASE, F_UNLCK);
 }
 
+/* raw_lease, or raw_lease_reading. */
+typedef int lease_function (int fd, const char *path, struct error *e);
+
 /* Open the file at the path, which may be removed or replaced while the
- * descriptor is open.  -1 with the error set; ENOENT if there is none.
+ * descriptor is open, for the lease says that others do not use it.  -1 with
+ * the error set; ENOENT if there is none.
  */
 static int
-hold (const char *path, struct stat *st, struct error *e)
+hold (const char *path, lease_function *lease, struct stat *st,
+      struct error *e)
 {
   CLEANUP_CLOSE int fd = open (path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK |
                                O_CLOEXEC);
@@ -100,7 +134,7 @@ hold (const char *path, struct stat *st, struct error *e)
     return error_set_errno (e, errno, "%s: cannot open", path);
   if (fstat (fd, st) == -1)
     return error_set_errno (e, errno, "%s: fstat", path);
-  if (raw_check_owner (st, path, e) == -1 || raw_lease (fd, path, e) == -1 ||
+  if (raw_check_owner (st, path, e) == -1 || lease (fd, path, e) == -1 ||
       raw_check_names (st, path, e) == -1)
     return -1;
   if (lstat (path, &there) == -1 || there.st_dev != st->st_dev ||
@@ -115,7 +149,7 @@ int
 image_raw_remove_old (const char *path, struct error *e)
 {
   struct stat st;
-  CLEANUP_CLOSE int fd = hold (path, &st, e);
+  CLEANUP_CLOSE int fd = hold (path, raw_lease, &st, e);
 
   if (fd == -1)
     return e->num == ENOENT ? 0 : -1;
@@ -128,7 +162,7 @@ int
 image_raw_check_old (const char *path, bool replace, struct error *e)
 {
   struct stat st;
-  CLEANUP_CLOSE int fd = hold (path, &st, e);
+  CLEANUP_CLOSE int fd = hold (path, raw_lease, &st, e);
 
   if (fd == -1)
     return e->num == ENOENT ? 0 : -1;
@@ -142,7 +176,7 @@ int
 image_raw_remove_unused (const char *path, uint64_t size, struct error *e)
 {
   struct stat st;
-  CLEANUP_CLOSE int fd = hold (path, &st, e);
+  CLEANUP_CLOSE int fd = hold (path, raw_lease, &st, e);
 
   if (fd == -1)
     return e->num == ENOENT ? 0 : -1;
@@ -156,12 +190,40 @@ image_raw_remove_unused (const char *path, uint64_t size, struct error *e)
   return 0;
 }
 
+/* The file has been removed, and nobody writes to it.  Others that have it
+ * open keep its space until they close it: give that back.  If it has got
+ * another name it is somebody else's now.
+ */
+static void
+empty_removed (int fd)
+{
+  struct stat st;
+
+  if (fstat (fd, &st) == 0 && st.st_nlink == 0)
+    while (ftruncate (fd, 0) == -1 && errno == EINTR)
+      ;
+}
+
+/* The same, of a file that is open for reading, with a lease. */
+static void
+empty_held (int fd)
+{
+  CLEANUP_CLOSE int writable = -1;
+  char path[64];
+
+  raw_release (fd);             /* or we would wait for ourselves */
+  snprintf (path, sizeof path, "/proc/self/fd/%d", fd);
+  writable = open (path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+  if (writable >= 0)            /* else its readers keep the space */
+    empty_removed (writable);
+}
+
 int
 image_raw_remove (const char *path, uint64_t size, const struct image_id *id,
                   struct error *e)
 {
   struct stat st;
-  CLEANUP_CLOSE int fd = hold (path, &st, e);
+  CLEANUP_CLOSE int fd = hold (path, raw_lease_reading, &st, e);
 
   if (fd == -1)
     return e->num == ENOENT ? 0 : -1;
@@ -173,6 +235,7 @@ image_raw_remove (const char *path, uint64_t size, const struct image_id *id,
     return error_set (e, ESTALE, "%s: is another file now", path);
   if (unlink (path) == -1)
     return error_set_errno (e, errno, "%s: cannot remove", path);
+  empty_held (fd);
   return 0;
 }
 
@@ -194,11 +257,14 @@ image_raw_discard (struct image *image, struct error *e)
 {
   struct raw_image *raw = (struct raw_image *) image;
 
-  LOCK_FOR_SCOPE (&raw->name_lock);
-  if (check_is_there (raw, e) == -1)
-    return e->num == ENOENT ? 0 : -1;
-  if (unlink (raw_path (raw)) == -1)
-    return error_set_errno (e, errno, "%s: cannot remove", raw_path (raw));
+  {
+    LOCK_FOR_SCOPE (&raw->name_lock);
+    if (check_is_there (raw, e) == -1)
+      return e->num == ENOENT ? 0 : -1;
+    if (unlink (raw_path (raw)) == -1)
+      return error_set_errno (e, errno, "%s: cannot remove", raw_path (raw));
+  }
+  empty_removed (raw->fd);
   return 0;
 }
 
@@ -251,7 +317,7 @@ rename_over (const char *from, const char *to, bool replace, int *old,
 {
   struct stat st;
 
-  *old = hold (to, &st, e);
+  *old = hold (to, raw_lease, &st, e);
   if (*old == -1 && e->num != ENOENT)
     return -1;
   if (*old >= 0 && !replace && st.st_size != 0)

@@ -117,6 +117,13 @@ extern int raw_check_private (const struct stat *st, const char *path,
  * system cannot tell.
  */
 extern int raw_lease (int fd, const char *path, struct error *e);
+
+/* Is it open for writing anywhere?  The same, but others may read it.  fd is
+ * open for reading only.
+ */
+extern int raw_lease_reading (int fd, const char *path, struct error *e);
+
+/* Before that nobody may open it for writing, this thread neither. */
 extern void raw_release (int fd);
 
 #endif /* CBW_RAW_H */
