@@ -33,6 +33,8 @@ FIELDS = {
     "idle_threads": (320, "I"), "chain_generation": (448, "Q"),
     "alive": (456, "I"), "guests_write": (460, "I"),
     "unchanged_claims": (512, "Q"), "pending": (4096, "Q"),
+    "direct40.requests": (5760, "Q"), "direct40.read_bytes": (5768, "Q"),
+    "direct63.requests": (6128, "Q"), "direct63.read_bytes": (6136, "Q"),
     "slot0.state": (12288, "I"),
 }
 GEOMETRY = (16, 152)

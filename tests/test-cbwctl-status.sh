@@ -59,6 +59,17 @@ look "$snapshots and j['server']['alive'] and
 cbwctl status "$shm" --json >"$tmp/again"
 json "'status' not in str ([c['name'] for c in j['clients']])" <"$tmp/again"
 
+# What clients have read without a request is counted too, whoever they were.
+segment set "$shm" direct40.requests 5
+segment set "$shm" direct40.read_bytes 1000000
+segment set "$shm" direct63.requests 70
+segment set "$shm" direct63.read_bytes 20000000
+cbwctl status "$shm" --json | json "
+    [j['counters'][c] - json.load (open ('$tmp/again'))['counters'][c]
+     for c in ('requests', 'read-bytes')] == [75, 21000000]"
+cbwctl status "$shm" | grep -q " done, 2[0-9.]* MiB read" ||
+    fail "the text does not show what was read directly"
+
 # Stopped: its lock says that it lives, and a request waits.
 kill_server disk STOP
 nbdsh -u "$snap" -c 'h.pread (512, 0)' &

@@ -35,6 +35,22 @@ collect_header (const struct segment *segment, struct status *s)
   s->cells_used = atomic_load_explicit (&h->cells_used, memory_order_relaxed);
 }
 
+/* What clients have read by themselves is done as well. */
+static void
+collect_direct (const struct cbw_map *m, struct status *s)
+{
+  struct cbw_direct_counters *direct;
+  unsigned i;
+
+  for (i = 0; i < CBW_NR_CLIENTS; ++i) {
+    direct = map_direct_counters (m, i);
+    s->requests += atomic_load_explicit (&direct->requests,
+                                         memory_order_relaxed);
+    s->read_bytes += atomic_load_explicit (&direct->read_bytes,
+                                           memory_order_relaxed);
+  }
+}
+
 static void
 collect_clients (const struct segment *segment, struct status *s)
 {
@@ -151,6 +167,7 @@ status_collect (const char *path, struct status *s, struct error *e)
   s->now_ns = now_realtime_ns ();
   s->monotonic_ns = now_monotonic_ns ();
   collect_header (&segment, s);
+  collect_direct (&segment.map, s);
   collect_clients (&segment, s);
   collect_slots (&segment.map, s);
   collect_snapshots (&segment.map, s);

@@ -56,7 +56,8 @@ struct status {
   uint64_t start_ns;
   uint64_t generation;
 
-  uint64_t requests, read_bytes, reaped; /* counters */
+  uint64_t requests, read_bytes, reaped; /* counters; the first two with what
+                                          * clients read by themselves */
   uint64_t cells_used;          /* of the write-back buffer, clusters */
   unsigned slots[STATUS_SLOT_STATES]; /* how many are in each state */
   struct status_client clients[CBW_NR_CLIENTS]; /* alive or gone */
