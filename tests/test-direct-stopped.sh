@@ -106,7 +106,7 @@ one ()
     [ "$what" != hide ] ||
         cbwctl create "$shm" newest --target="$tmp/newer" >/dev/null
     preload=$preload_direct
-    start_snap "$shm"
+    start_snap "$shm" direct=auto
     preload=
     [ "$what" != discard ] ||
         start_nbdkit trim "$plugin" "$shm" discard=true direct=off

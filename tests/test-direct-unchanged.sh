@@ -13,7 +13,7 @@ start_disk file "$tmp/disk" cbw-shm="$shm" cbw-cluster-size=16k
 preload=$top_builddir/tests/.libs/direct-preload.so
 export CBW_DIRECT_HOLD=$tmp/hold
 echo delay >"$tmp/hold"
-start_snap "$shm"
+start_snap "$shm" direct=auto
 preload=
 . "$top_srcdir/tests/unchanged-fails.sh"
 [ "$(segment direct "$shm")" -gt 100 ] || fail "little was read directly"

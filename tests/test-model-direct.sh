@@ -16,6 +16,6 @@ run_file disk --filter="$filter" file "$tmp/disk.img" cbw-shm="$shm" \
 export CBW_DIRECT_HOLD=$tmp/hold
 echo delay >"$tmp/hold"
 preload=$top_builddir/tests/.libs/direct-preload.so
-run_file snap "$plugin" "$shm" timeout=60
+run_file snap "$plugin" "$shm" timeout=60 direct=auto
 live model-driver size=$size steps=${CBW_STEPS:-1500}
 [ "$(segment direct "$shm")" -gt 100 ] || fail "little was read directly"
