@@ -92,12 +92,16 @@ snapshot_state (const struct snapshot *snap)
   return atomic_load_explicit (&snap->state, memory_order_acquire);
 }
 
-/* Sequentially consistent, here and in the segment. */
+/* Sequentially consistent, in the segment and here.  The segment comes first:
+ * another thread which finds the new state here may let a guest's write pass
+ * that preserves nothing, and a client that reads what was written looks for
+ * the state in the segment.
+ */
 static inline void
 snapshot_set_state (struct snapshot *snap, enum cbw_snapshot_state state)
 {
-  atomic_store (&snap->state, state);
   atomic_store (&snap->entry->state, state);
+  atomic_store (&snap->state, state);
 }
 
 /* Is the target to be an image of the whole disk?  No other snapshot looks
