@@ -257,6 +257,30 @@ test_write_fails (void)
   end ();
 }
 
+/* What is copied before the snapshot is in the chain: a drain thread would find
+ * that nobody reads it.
+ */
+static void
+test_copied_at_the_cut (void)
+{
+  static struct cbw_inflight records[CBW_NR_INFLIGHT];
+  struct inflight *f = &env.engine.inflight;
+
+  start_full (64);
+  records[0] = (struct cbw_inflight) {
+    .state = CBW_INFLIGHT_SUSPECT, .offset = 20 * CS, .count = CS
+  };
+  f->records = records;
+  atomic_store (&f->nr_suspects, 1);
+  env_create (&env, env.disk.fake.size);
+  CHECK_EQ (env_buffered (&env), 0);
+  CHECK (is_written (1, 20));
+  env.disk.fake.data[20 * CS]++; /* it lands */
+  env_drain (&env);
+  check_view (1);
+  end ();
+}
+
 static bool
 stalled (void)
 {
@@ -866,6 +890,7 @@ main (void)
   RUN (test_full);
   RUN (test_neighbours_together);
   RUN (test_write_fails);
+  RUN (test_copied_at_the_cut);
   RUN (test_waits_for_space);
   RUN (test_discard);
   RUN (test_drop);

@@ -35,14 +35,15 @@ clusters_of (const struct inflight *f, size_t i, const struct snapshot *snap,
 }
 
 /* Copy a piece; a worker does, so that it ends in time.  Nobody else knows the
- * snapshot yet, so there is no claim.
+ * snapshot yet, so there is no claim.  It does not go to the write-back buffer:
+ * a drain thread would find the snapshot in no chain, and throw it away (B2).
  */
 static int
 copy_piece (struct engine *e, struct snapshot *snap, uint64_t start,
             uint64_t end, uint64_t since, struct error *error)
 {
   struct transfer t = {
-    .snap = snap, .start = start, .end = end, .to = snap->view.store,
+    .snap = snap, .start = start, .end = end, .to = snap->target,
   };
   uint64_t c;
 
