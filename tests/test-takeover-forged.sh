@@ -59,9 +59,12 @@ if [ "$(id -u)" = 0 ]; then
     chown 0 "$tmp/file"
 fi
 
-# What another program has open.
-exec 5<"$tmp/file"
+# What another program has open, but for a target that is read only.
+exec 5<>"$tmp/file"
 survives $hidden "$tmp/file"
+survives $reserved "$tmp/file"
+exec 5<&-
+exec 5<"$tmp/file"
 survives $reserved "$tmp/file"
 exec 5<&-
 
@@ -70,6 +73,17 @@ cp "$tmp/original" "$tmp/data"
 chmod 600 "$tmp/data"
 survives $reserved "$tmp/data"
 same "$tmp/data" "$tmp/original"
+
+# Who reads what goes keeps what is in it.
+cp "$tmp/original" "$tmp/read"
+chmod 600 "$tmp/read"
+exec 5<"$tmp/read"
+forge $hidden "$tmp/read"
+start_disk file "$tmp/disk" cbw-shm="$shm"
+stop_server disk
+absent "$tmp/read"
+same "/proc/$$/fd/5" "$tmp/original"
+exec 5<&-
 
 # What it would have made itself goes, as ever.
 for state in $hidden $reserved; do

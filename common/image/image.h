@@ -219,7 +219,7 @@ extern int image_raw_remove_unused (const char *path, uint64_t size,
                                     struct error *e);
 
 /* Remove the file at "path" if it is the one with this id and size, and nobody
- * has it open for writing.  Those that read it find it empty.
+ * has it open for writing.
  */
 extern int image_raw_remove (const char *path, uint64_t size,
                              const struct image_id *id, struct error *e);

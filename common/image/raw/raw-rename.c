@@ -8,8 +8,9 @@
  * back.  Where it cannot tell, nothing is removed.
  *
  * What is known to be a target of ours may be open for reading: clients read
- * snapshots there.  They would keep its space when it has gone, so it is
- * emptied.
+ * snapshots there.  They would keep the space of one that has gone, so it is
+ * emptied; but not if all that is known of it is what an earlier server left in
+ * the segment, where others may have written it.
  */
 
 #include <config.h>
@@ -190,34 +191,6 @@ image_raw_remove_unused (const char *path, uint64_t size, struct error *e)
   return 0;
 }
 
-/* The file has been removed, and nobody writes to it.  Others that have it
- * open keep its space until they close it: give that back.  If it has got
- * another name it is somebody else's now.
- */
-static void
-empty_removed (int fd)
-{
-  struct stat st;
-
-  if (fstat (fd, &st) == 0 && st.st_nlink == 0)
-    while (ftruncate (fd, 0) == -1 && errno == EINTR)
-      ;
-}
-
-/* The same, of a file that is open for reading, with a lease. */
-static void
-empty_held (int fd)
-{
-  CLEANUP_CLOSE int writable = -1;
-  char path[64];
-
-  raw_release (fd);             /* or we would wait for ourselves */
-  snprintf (path, sizeof path, "/proc/self/fd/%d", fd);
-  writable = open (path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
-  if (writable >= 0)            /* else its readers keep the space */
-    empty_removed (writable);
-}
-
 int
 image_raw_remove (const char *path, uint64_t size, const struct image_id *id,
                   struct error *e)
@@ -235,7 +208,6 @@ image_raw_remove (const char *path, uint64_t size, const struct image_id *id,
     return error_set (e, ESTALE, "%s: is another file now", path);
   if (unlink (path) == -1)
     return error_set_errno (e, errno, "%s: cannot remove", path);
-  empty_held (fd);
   return 0;
 }
 
@@ -250,6 +222,20 @@ check_is_there (const struct raw_image *raw, struct error *e)
   if (there.st_dev != here.st_dev || there.st_ino != here.st_ino)
     return error_set (e, ESTALE, "%s: is another file now", raw_path (raw));
   return 0;
+}
+
+/* The file has been removed, and nobody writes to it.  Others that have it
+ * open keep its space until they close it: give that back.  If it has got
+ * another name it is somebody else's now.
+ */
+static void
+empty_removed (int fd)
+{
+  struct stat st;
+
+  if (fstat (fd, &st) == 0 && st.st_nlink == 0)
+    while (ftruncate (fd, 0) == -1 && errno == EINTR)
+      ;
 }
 
 int
