@@ -10,8 +10,12 @@
 #include "utils/futex.h"
 #include "utils/rounding.h"
 
-/* How long a read that has been served keeps its turn. */
-#define PAUSE_NS 60000
+/* How long a read that has been served keeps its turn.  Measured with guests'
+ * writes of 4 KiB, 16 at a time, on two busy processors: 150 us instead of 60
+ * made the slowest hundredth of them an eighth faster, and the copy of the view
+ * a sixth slower.
+ */
+#define PAUSE_NS 150000
 
 static bool
 guests_write (const struct cbw_map *m)
