@@ -35,7 +35,7 @@ FIELDS = {
     "unchanged_claims": (512, "Q"), "pending": (4096, "Q"),
     "direct40.requests": (5760, "Q"), "direct40.read_bytes": (5768, "Q"),
     "direct63.requests": (6128, "Q"), "direct63.read_bytes": (6136, "Q"),
-    "slot0.state": (12288, "I"),
+    "lost.0": (4096 + 2048, "Q"), "slot0.state": (12288, "I"),
 }
 GEOMETRY = (16, 152)
 ENTRY_FIELDS = {

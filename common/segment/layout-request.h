@@ -44,9 +44,18 @@ struct cbw_direct_counters {
 };
 static_assert (sizeof (struct cbw_direct_counters) == 16,
                "cbw_direct_counters");
+
+/* Behind them, for each entry of the snapshot table: the id of the snapshot
+ * there of whose target a client was told that what was written to it could
+ * not be written to disk.  The kernel may not tell the next server.
+ */
+#define CBW_LOST_TARGETS_OFFSET 2048
+
 static_assert (CBW_DIRECT_COUNTERS_OFFSET + CBW_NR_CLIENTS *
-               sizeof (struct cbw_direct_counters) <= CBW_PAGE,
+               sizeof (struct cbw_direct_counters) <= CBW_LOST_TARGETS_OFFSET,
                "cbw_direct_counters");
+static_assert (CBW_LOST_TARGETS_OFFSET + CBW_NR_SNAPSHOTS *
+               sizeof (uint64_t) <= CBW_PAGE, "lost targets");
 
 /* One for each attached process; it is in use while its byte is locked. */
 struct cbw_client {

@@ -129,6 +129,13 @@ map_direct_counters (const struct cbw_map *m, unsigned client)
     client;
 }
 
+static inline _Atomic (uint64_t) *
+map_lost_target (const struct cbw_map *m, unsigned entry)
+{
+  return (_Atomic (uint64_t) *)
+    (m->base + m->geometry.doorbell_offset + CBW_LOST_TARGETS_OFFSET) + entry;
+}
+
 static inline struct cbw_client *
 map_client (const struct cbw_map *m, unsigned i)
 {

@@ -28,6 +28,8 @@ struct direct_target {
   struct image image;
   struct image *file;
   const _Atomic (uint64_t) *cells;
+  _Atomic (uint64_t) *lost;     /* in the segment, for the next server */
+  uint64_t id;                  /* of the snapshot */
 };
 
 struct direct_view {
@@ -68,10 +70,19 @@ target_extent (struct image *image, uint64_t offset, uint64_t end,
     t->file->ops->extent (t->file, offset, end, next, data, e);
 }
 
+/* The kernel tells each open file of a write-back error, but not one that is
+ * opened after somebody was told.
+ */
 static int
 target_verify (struct image *image, struct error *e)
 {
-  return image_verify (((struct direct_target *) image)->file, e);
+  const struct direct_target *t = (const struct direct_target *) image;
+
+  if (image_verify (t->file, e) == 0)
+    return 0;
+  if (e->num != ESTALE)         /* that is: it has another length */
+    atomic_store (t->lost, t->id);
+  return -1;
 }
 
 static const struct image_ops target_ops = {
@@ -189,6 +200,8 @@ open_view (struct direct_chain *c, struct direct_view *m,
   };
   m->target.image.ops = &target_ops;
   m->target.cells = &entry->cells;
+  m->target.lost = map_lost_target (map, v->index);
+  m->target.id = v->id;
   m->target.file = open_file (&v->target, pid, v->size, IMAGE_READER_TARGET,
                               e);
   return m->target.file == NULL ||

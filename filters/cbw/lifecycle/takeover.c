@@ -263,6 +263,37 @@ refuse_for_now (const struct segment *segment, const struct snapshot *snap,
                     snap->fixed.name, segment->path);
 }
 
+/* Has a client that read the target been told that what was written there is
+ * lost?  Then the kernel need not have told this server.
+ */
+static bool
+client_knows_loss (const struct segment *segment, const struct snapshot *snap)
+{
+  const struct cbw_map *m = &segment->map;
+  const ptrdiff_t i = snap->entry - map_snapshot (m, 0);
+
+  return snap->fixed.target_kind == CBW_TARGET_RAW &&
+    atomic_load (map_lost_target (m, (unsigned) i)) == snap->fixed.id;
+}
+
+static enum target_opened
+open_target (const struct segment *segment, struct snapshot *snap, bool clean,
+             struct error *e)
+{
+  const enum target_opened r =
+    target_reopen (&snap->fixed, snap->entry->target_words,
+                   snapshot_state (snap), clean, snap->view.cluster_size,
+                   &snap->target, e);
+
+  if (r != TARGET_OPENED || !client_knows_loss (segment, snap))
+    return r;
+  snap->target->ops->close (snap->target);
+  error_set_errno (e, EIO, "%s: a client has found that what was written to "
+                   "the target could not be written to disk",
+                   snap->fixed.target);
+  return TARGET_LOST;
+}
+
 /* Open the targets of all, or break them all.  -1 if one that is needed may
  * be there, and cannot be opened now: that is no reason to break it for good.
  */
@@ -280,9 +311,7 @@ take_over_targets (const struct segment *segment, struct writeback *writeback,
     if (unclean_reboot)
       snapshot_break (snap, CBW_BROKEN_REBOOT, EIO, 0,
                       "the host went down without a clean shutdown");
-    r = target_reopen (&snap->fixed, snap->entry->target_words,
-                       snapshot_state (snap), clean, snap->view.cluster_size,
-                       &snap->target, e);
+    r = open_target (segment, snap, clean, e);
     if (r == TARGET_NOT_NOW && is_target_needed (chain, j))
       return refuse_for_now (segment, snap, e);
     if (r != TARGET_OPENED) {
