@@ -77,7 +77,7 @@ stop_server disk
 cp "$shm" "$tmp/shm2"
 start_nbdkit other --filter="$filter" file "$tmp/original" cbw-shm="$tmp/shm2"
 refused --filter="$filter" file "$tmp/disk" cbw-shm="$shm"
-expect_in "$tmp/refused.log" "is locked: another program is using it"
+expect_in "$tmp/refused.log" "is open for writing in this server, as its disk or another target, or in another program"
 stop_server other
 start_disk file "$tmp/disk" cbw-shm="$shm"
 start_snap "$shm"
