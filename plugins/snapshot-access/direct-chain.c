@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -117,6 +118,17 @@ open_at (const struct cbw_direct_file *f, const char *path)
   return -1;
 }
 
+/* Does it belong to the half of all descriptors that is left alone?  nbdkit
+ * needs one for each client, and accepts none when there are no more.
+ */
+static bool
+is_scarce (int fd)
+{
+  struct rlimit r;
+
+  return getrlimit (RLIMIT_NOFILE, &r) == 0 && (rlim_t) fd >= r.rlim_cur / 2;
+}
+
 /* The server's descriptor leads to the file wherever it is, if this process
  * may look at the server's; the path, if it is the same here.
  */
@@ -127,6 +139,7 @@ open_file (const struct cbw_direct_file *f, uint32_t pid, uint64_t size,
   CLEANUP_CLOSE int fd = -1;
   char of_server[64];
 
+  error_set_errno (e, ENOMEM, "%s", f->path); /* unless it is another */
   if (f->kind == 0)
     return image_missing_new ("it is not a local file");
   snprintf (of_server, sizeof of_server, "/proc/%" PRIu32 "/fd/%" PRIu32, pid,
@@ -136,6 +149,10 @@ open_file (const struct cbw_direct_file *f, uint32_t pid, uint64_t size,
     fd = open_at (f, f->path);
   if (fd == -1) {
     error_set (e, EACCES, "%s: cannot be opened from here", f->path);
+    return NULL;
+  }
+  if (is_scarce (fd)) {
+    error_set (e, EMFILE, "this process has half as many files open as it may");
     return NULL;
   }
   return image_reader_open (&fd, f->path, size, kind, e);
