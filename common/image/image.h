@@ -232,6 +232,11 @@ extern bool image_is_raw (const struct image *image);
  */
 extern int image_raw_fd (const struct image *image, const char **path);
 
+/* Could another process read the image's file, too (image_reader_open)?  Asks
+ * nobody, so that a file system which hangs does not matter.
+ */
+extern bool image_raw_is_coherent (const struct image *image);
+
 /* Is this the name of the image's file? */
 extern bool image_raw_is_at (const struct image *image, const char *path);
 

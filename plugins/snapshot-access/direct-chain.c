@@ -185,6 +185,19 @@ is_good (const struct cbw_direct *d, const struct cbw_geometry *g,
   return true;
 }
 
+/* A target that cannot be read here is one that fails: what is there is read
+ * through the filter, and the rest directly.
+ */
+static struct image *
+open_target (const struct cbw_direct_view *v, uint32_t pid, struct error *e)
+{
+  struct image *file = open_file (&v->target, pid, v->size,
+                                  IMAGE_READER_TARGET, e);
+
+  return file == NULL && (e->num == ENOTSUP || e->num == EACCES) ?
+    image_missing_new (e->msg) : file;
+}
+
 static int
 map_one (const struct direct_chain *c, uint64_t offset, size_t size,
          uint64_t nbits, struct bitmap *b, struct error *e)
@@ -219,8 +232,7 @@ open_view (struct direct_chain *c, struct direct_view *m,
   m->target.cells = &entry->cells;
   m->target.lost = map_lost_target (map, v->index);
   m->target.id = v->id;
-  m->target.file = open_file (&v->target, pid, v->size, IMAGE_READER_TARGET,
-                              e);
+  m->target.file = open_target (v, pid, e);
   return m->target.file == NULL ||
     map_one (c, v->access_offset, m->mapped, nbits, &m->view.access,
              e) == -1 ||

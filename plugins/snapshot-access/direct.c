@@ -36,6 +36,7 @@
 struct cached {
   struct direct_chain *chain;
   unsigned refs;                /* the connection's lock is held */
+  struct cached *next;          /* to be freed, while the thread tidies */
 };
 
 /* ---- The cached chain ---- */
@@ -152,19 +153,33 @@ static struct thread_group tidier;
 static pthread_cond_t wake;
 static bool stop;
 
-static void
-tidy_all (void)
+/* Take from all connections what is to be freed.  all_lock is held. */
+static struct cached *
+forget_all_old (void)
 {
-  struct cached *old;
+  struct cached *first = NULL, *old;
   struct direct *d;
 
   for (d = all; d; d = d->next) {
-    {
-      LOCK_FOR_SCOPE (&d->lock);
-      old = forget_old (d);
+    LOCK_FOR_SCOPE (&d->lock);
+    old = forget_old (d);
+    if (old) {
+      old->next = first;
+      first = old;
     }
-    if (old)
-      cached_free (old);
+  }
+  return first;
+}
+
+/* Without the lock: the last to close a file that was removed may take long. */
+static void
+free_all (struct cached *first)
+{
+  struct cached *old;
+
+  while ((old = first) != NULL) {
+    first = old->next;
+    cached_free (old);
   }
 }
 
@@ -172,13 +187,18 @@ static void
 tidier_thread (void *opaque)
 {
   struct timespec until;
+  struct cached *old;
 
   (void) opaque;
   LOCK_FOR_SCOPE (&all_lock);
   while (!stop) {
-    tidy_all ();
+    old = forget_all_old ();
+    pthread_mutex_unlock (&all_lock);
+    free_all (old);
     until = cond_until (now_monotonic_ns () + TIDY_INTERVAL);
-    pthread_cond_timedwait (&wake, &all_lock, &until);
+    pthread_mutex_lock (&all_lock);
+    if (!stop)
+      pthread_cond_timedwait (&wake, &all_lock, &until);
   }
 }
 

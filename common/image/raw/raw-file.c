@@ -13,19 +13,49 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "image/raw/raw.h"
 #include "utils/cleanup.h"
 #include "utils/ofdlock.h"
 
+#ifndef XFS_SUPER_MAGIC
+#define XFS_SUPER_MAGIC 0x58465342
+#endif
+
 /* Bytes that must be free for a new target: a cluster of the usual size. */
 #define ROOM_MIN (64 * 1024)
+
+bool
+raw_is_coherent (int fd)
+{
+  struct statfs fs;
+
+  if (fstatfs (fd, &fs) == -1)
+    return false;
+  switch ((unsigned long) fs.f_type) {
+  case TMPFS_MAGIC:
+  case EXT4_SUPER_MAGIC:        /* ext2 and ext3, too */
+  case XFS_SUPER_MAGIC:
+  case BTRFS_SUPER_MAGIC:
+    return true;
+  default:
+    return false;
+  }
+}
+
+bool
+image_raw_is_coherent (const struct image *image)
+{
+  return ((const struct raw_image *) image)->coherent;
+}
 
 struct raw_name *
 raw_name_new (const char *path)
@@ -74,6 +104,7 @@ raw_image_new (int *fd, int *flush_fd, const char *path, uint64_t size,
     error_set_errno (e, ENOMEM, "%s", path);
     return NULL;
   }
+  raw->coherent = raw_is_coherent (*fd);
   raw->fd = *fd;
   raw->flush_fd = *flush_fd;
   *fd = *flush_fd = -1;

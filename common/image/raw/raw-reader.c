@@ -8,17 +8,11 @@
 #include <config.h>
 
 #include <errno.h>
-#include <linux/magic.h>
 #include <stdlib.h>
-#include <sys/vfs.h>
 
 #include "image/raw/raw.h"
 #include "utils/cleanup.h"
 #include "utils/rounding.h"
-
-#ifndef XFS_SUPER_MAGIC
-#define XFS_SUPER_MAGIC 0x58465342
-#endif
 
 /* A read of less takes about as long as the system call. */
 #define SKIP 8192
@@ -31,27 +25,6 @@ struct reader {
   uint64_t from, to;
   bool data;
 };
-
-/* On these file systems a page of a file is in memory once, and a read after
- * a write, in whatever process, returns what was written.
- */
-static bool
-is_coherent (int fd)
-{
-  struct statfs fs;
-
-  if (fstatfs (fd, &fs) == -1)
-    return false;
-  switch ((unsigned long) fs.f_type) {
-  case TMPFS_MAGIC:
-  case EXT4_SUPER_MAGIC:        /* ext2 and ext3, too */
-  case XFS_SUPER_MAGIC:
-  case BTRFS_SUPER_MAGIC:
-    return true;
-  default:
-    return false;
-  }
-}
 
 static bool
 kept_extent (struct reader *reader, uint64_t offset, uint64_t *next,
@@ -131,7 +104,7 @@ image_reader_open (int *fd, const char *path, uint64_t size,
     error_set_errno (e, errno, "%s: fstat", path);
     return NULL;
   }
-  if (!S_ISBLK (st.st_mode) && !(S_ISREG (st.st_mode) && is_coherent (*fd))) {
+  if (!S_ISBLK (st.st_mode) && !(S_ISREG (st.st_mode) && raw_is_coherent (*fd))) {
     error_set (e, ENOTSUP, "%s: is not a file on tmpfs, ext4, xfs or btrfs, "
                "nor a block device", path);
     return NULL;

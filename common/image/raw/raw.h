@@ -31,6 +31,7 @@ struct raw_image {
   struct image image;
   int fd;
   uint64_t size;                /* bytes */
+  bool coherent;                /* as raw_is_coherent said */
 
   /* Another open file of the same inode, for fdatasync.  Each open file is
    * told of a write-back error once, by fdatasync or by raw_look_for_loss;
@@ -73,6 +74,11 @@ extern struct raw_image *raw_image_new (int *fd, int *flush_fd,
                                         struct error *e);
 
 extern void raw_close (struct image *image);
+
+/* Is the file on a file system on which a page of a file is in memory once, and
+ * a read after a write, in whatever process, returns what was written?
+ */
+extern bool raw_is_coherent (int fd);
 
 /* Operations of raw_ops; see image.h. */
 extern int raw_pread (struct image *image, void *buf, size_t count,

@@ -55,7 +55,7 @@ describe_target (struct cbw_direct_file *f, struct image *target)
   struct error e;
   int fd;
 
-  if (!image_is_raw (target))
+  if (!image_is_raw (target) || !image_raw_is_coherent (target))
     return;
   if (target->ops->check (target, &e) == -1) {
     log_debug ("cbw: no client may read it itself: %s", e.msg);
