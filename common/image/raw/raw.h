@@ -41,8 +41,8 @@ struct raw_image {
   int flush_fd;
 
   /* Threads that write, or wait until the kernel lets them.  There is no
-   * lock around writes.  Where the kernel writes one at a time it has a lock
-   * of its own, and hands that on sooner than a second one in front of it.
+   * lock around writes: where the kernel writes one at a time it has a lock of
+   * its own, and a second one in front of it only makes the slowest slower.
    */
   _Atomic (unsigned) writers;
 
