@@ -47,3 +47,16 @@ expect_in "$tmp/bound.log" "is read through the filter: $tmp/disk: cannot be ope
 # A user without the right to look at other processes.
 start_elsewhere plain setpriv --bounding-set=-all --inh-caps=-all
 view_is "$tmp/old" "nbd+unix:///?socket=$tmp/plain.sock"
+
+# Both servers as a user into whose processes only root may look, as they have
+# changed to it.
+chmod 711 "$tmp"
+mkdir "$tmp/nobody"
+cp "$tmp/old" "$tmp/nobody/disk"
+chown -R nobody "$tmp/nobody"
+start_nbdkit theirs -u nobody --filter="$filter" file "$tmp/nobody/disk" \
+             cbw-shm="$tmp/nobody/segment" cbw-target="$tmp/nobody/target"
+nbdsh -u "nbd+unix:///?socket=$tmp/theirs.sock" \
+      -c "h.pwrite (b'1' * 300000, 100000)"
+start_nbdkit view -u nobody "$plugin" "$tmp/nobody/segment"
+view_is "$tmp/old" "nbd+unix:///?socket=$tmp/view.sock"
