@@ -110,7 +110,8 @@ cbwctl drop "$shm" new >/dev/null
 absent "$tmp"/*.cow*
 teardown
 
-# The oldest: all of it at once, nothing else.  Who has it open keeps nothing.
+# Dropping the oldest frees all of its space at once, and nothing else, also
+# while a program has its target open.
 setup
 exec 5<"$tmp/old.cow"
 cbwctl drop "$shm" old >/dev/null

@@ -37,7 +37,7 @@ PY
     wait_for 20 says 0 || fail "no guest writes any more, and it says 1"
 done
 
-# Who reads is no such guest.
+# A guest that only reads does not count.
 echo 'h.pread (512, 0)' | guest
 says 0 || fail "a guest reads, and it says 1"
 stop_server disk

@@ -74,7 +74,7 @@ chmod 600 "$tmp/data"
 survives $reserved "$tmp/data"
 same "$tmp/data" "$tmp/original"
 
-# Who reads what goes keeps what is in it.
+# A program that has the file open when it is removed can still read it.
 cp "$tmp/original" "$tmp/read"
 chmod 600 "$tmp/read"
 exec 5<"$tmp/read"

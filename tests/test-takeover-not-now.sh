@@ -63,7 +63,8 @@ mv "$tmp/dir/hard" "$tmp/dir/target"
 exec 5<>"$tmp/dir/target"
 refuses "$tmp/dir/target: is open for writing in"
 exec 5<&-
-# Who reads it, as clients do, is in nobody's way.
+# A program that reads the target, as clients do, does not keep the server from
+# starting.
 exec 5<"$tmp/dir/target"
 start_disk file "$tmp/disk" cbw-shm="$shm"
 stop_server disk

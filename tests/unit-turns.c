@@ -196,8 +196,8 @@ next_thread (void *opaque)
   return NULL;
 }
 
-/* Who waits is woken, and does not wait for the end of the lease.  (It may be
- * held up by others.)
+/* A read that waits for its turn is woken when the turn ends, and does not wait
+ * for the end of the lease.  (Other programs may hold it up.)
  */
 static void
 test_woken (void)

@@ -40,7 +40,9 @@
  */
 extern uint64_t turns_begin (const struct cbw_map *m, uint64_t length);
 
-/* After it.  Nothing happens to the turn of another, who has taken it since. */
+/* Call it after the read.  It leaves the turn alone if another read has taken
+ * it meanwhile.
+ */
 extern void turns_end (const struct cbw_map *m, uint64_t turn);
 
 #endif /* CBW_TURNS_H */
