@@ -161,6 +161,12 @@ map_snapshot (const struct cbw_map *m, unsigned i)
   return (struct cbw_snapshot *) (m->base + m->geometry.snapshots_offset) + i;
 }
 
+static inline unsigned
+map_snapshot_index (const struct cbw_map *m, const struct cbw_snapshot *entry)
+{
+  return (unsigned) (entry - map_snapshot (m, 0));
+}
+
 static inline struct cbw_inflight *
 map_inflight (const struct cbw_map *m)
 {

@@ -66,6 +66,12 @@ extern int view_read_rest (const struct view_chain *chain, size_t k,
                            const struct view_part *part, void *buf,
                            uint64_t count, uint64_t offset, struct error *e);
 
+/* How far the last extent may reach beyond what was asked for.  It saves the
+ * client questions, and the source the search for its end: on some file
+ * systems that takes as long as the extent.
+ */
+#define VIEW_EXTENTS_BEYOND (UINT64_C (64) << 30)
+
 /* What the source has said of a range; view_extents_source allocates it, and
  * the caller frees it.
  */

@@ -29,9 +29,6 @@
 /* How often the thread looks for chains that are not current. */
 #define TIDY_INTERVAL NS_PER_SEC
 
-/* How far the last extent may reach beyond what was asked for. */
-#define EXTENTS_BEYOND (UINT64_C (64) << 30)
-
 /* A chain that requests of a connection share. */
 struct cached {
   struct direct_chain *chain;
@@ -318,7 +315,7 @@ find_extents (const struct direct_chain *c, uint32_t count, uint64_t offset,
 {
   const uint64_t size = c->views.views[0]->size;
   const uint64_t limit = offset +
-    min_u64 (size - offset, count + EXTENTS_BEYOND);
+    min_u64 (size - offset, count + VIEW_EXTENTS_BEYOND);
   struct view_source said = { .nr = 0 };
   bool discarded = false;
   uint32_t nr = 0;

@@ -164,23 +164,14 @@ lock (int fd, const char *path, struct error *e)
   }
 }
 
-/* Is the file open elsewhere?  Where the file system cannot tell that is no
- * reason to refuse a file which nothing is going to remove.
+/* Is the file used elsewhere, as the lease says?  Where the file system cannot
+ * tell that is no reason to refuse a file which nothing is going to remove.
  */
 static int
-check_not_in_use (int fd, const char *path, struct error *e)
+check_not_in_use (int fd, raw_lease_function *lease, const char *path,
+                  struct error *e)
 {
-  if (raw_lease (fd, path, e) == -1)
-    return e->num == EBUSY ? -1 : 0;
-  raw_release (fd);
-  return 0;
-}
-
-/* The same of one that others may read. */
-static int
-check_not_written (int fd, const char *path, struct error *e)
-{
-  if (raw_lease_reading (fd, path, e) == -1)
+  if (lease (fd, path, e) == -1)
     return e->num == EBUSY ? -1 : 0;
   raw_release (fd);
   return 0;
@@ -227,7 +218,7 @@ prepare_new (int fd, const char *path, uint64_t size, struct stat *st,
 {
   if (fstat (fd, st) == -1)
     return error_set_errno (e, errno, "%s: fstat", path);
-  if (S_ISREG (st->st_mode) && check_not_in_use (fd, path, e) == -1)
+  if (S_ISREG (st->st_mode) && check_not_in_use (fd, raw_lease, path, e) == -1)
     return -1;
   if (S_ISREG (st->st_mode) && st->st_size != 0)
     return error_set (e, EEXIST, "%s: exists and is not empty; choose another "
@@ -318,7 +309,7 @@ check_identity (int fd, const char *path, uint64_t size,
     return IMAGE_RAW_LOST;
   }
   if (check_ours (st, path, e) == -1 ||
-      check_not_written (fd, path, e) == -1)
+      check_not_in_use (fd, raw_lease_reading, path, e) == -1)
     return IMAGE_RAW_NOT_NOW;
   return IMAGE_RAW_OPENED;
 }
@@ -333,7 +324,9 @@ image_raw_open (const char *path, uint64_t size, const struct image_id *id,
   struct stat st;
 
   *image = NULL;
-  /* For reading first: who has it open for writing cannot ask who else has. */
+  /* Open it for reading first.  The kernel gives no read lease to a process
+   * that has the file open for writing itself.
+   */
   flush_fd = open (path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
   if (flush_fd == -1 && errno == ENOENT)
     return explain_missing (path, id, e);

@@ -62,16 +62,6 @@ source_extent (struct image *image, uint64_t offset, uint64_t end,
   return 0;
 }
 
-static int
-target_extent (struct image *image, uint64_t offset, uint64_t end,
-               uint64_t *next, bool *data, struct error *e)
-{
-  if (raw_seek ((struct raw_image *) image, offset, next, data, e) == -1)
-    return -1;
-  *next = min_u64 (*next, end);
-  return 0;
-}
-
 static void
 reader_close (struct image *image)
 {
@@ -87,7 +77,7 @@ static const struct image_ops ops[] = {
   },
   [IMAGE_READER_TARGET] = {
     .pread = raw_pread,
-    .extent = target_extent,
+    .extent = raw_extent,
     .verify = raw_verify,
     .close = reader_close,
   },

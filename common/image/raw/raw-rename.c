@@ -110,15 +110,12 @@ raw_release (int fd)
   fcntl (fd, F_SETLEASE, F_UNLCK);
 }
 
-/* raw_lease, or raw_lease_reading. */
-typedef int lease_function (int fd, const char *path, struct error *e);
-
 /* Open the file at the path, which may be removed or replaced while the
  * descriptor is open, for the lease says that others do not use it.  -1 with
  * the error set; ENOENT if there is none.
  */
 static int
-hold (const char *path, lease_function *lease, struct stat *st,
+hold (const char *path, raw_lease_function *lease, struct stat *st,
       struct error *e)
 {
   CLEANUP_CLOSE int fd = open (path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK |

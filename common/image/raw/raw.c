@@ -195,7 +195,7 @@ raw_seek (const struct raw_image *raw, uint64_t offset, uint64_t *next,
   return 0;
 }
 
-static int
+int
 raw_extent (struct image *image, uint64_t offset, uint64_t end,
             uint64_t *next, bool *data, struct error *e)
 {

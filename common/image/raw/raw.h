@@ -83,6 +83,8 @@ extern bool raw_is_coherent (int fd);
 /* Operations of raw_ops; see image.h. */
 extern int raw_pread (struct image *image, void *buf, size_t count,
                       uint64_t offset, struct error *e);
+extern int raw_extent (struct image *image, uint64_t offset, uint64_t end,
+                       uint64_t *next, bool *data, struct error *e);
 extern int raw_verify (struct image *image, struct error *e);
 
 /* Does the file have data at offset, and up to where is that so?  UINT64_MAX:
@@ -122,12 +124,14 @@ extern int raw_check_private (const struct stat *st, const char *path,
  * who open it wait.  0; or -1 with EBUSY set, or with the reason why the file
  * system cannot tell.
  */
-extern int raw_lease (int fd, const char *path, struct error *e);
+typedef int raw_lease_function (int fd, const char *path, struct error *e);
+
+extern raw_lease_function raw_lease;
 
 /* Is it open for writing anywhere?  The same, but others may read it.  fd is
  * open for reading only.
  */
-extern int raw_lease_reading (int fd, const char *path, struct error *e);
+extern raw_lease_function raw_lease_reading;
 
 /* Before that nobody may open it for writing, this thread neither. */
 extern void raw_release (int fd);

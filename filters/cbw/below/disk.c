@@ -178,12 +178,13 @@ check_file (struct disk *d, const struct descriptors *before)
 static void
 look_at_disk (struct disk *d, uint64_t *found, struct error *e)
 {
-  CLEANUP_DESCRIPTORS struct descriptors open_before;
+  CLEANUP_DESCRIPTORS struct descriptors open_before = { .nr = 0 };
   const uint64_t before = disk_size (d);
   struct disk_context *c;
   struct source_info info;
 
-  descriptors_get (&open_before);
+  if (source_file_is_known (&d->file)) /* it never comes to be known later */
+    descriptors_get (&open_before);
   c = context_open (d, &info);
   e->num = 0;
   if (c == NULL) {

@@ -270,10 +270,10 @@ static bool
 client_knows_loss (const struct segment *segment, const struct snapshot *snap)
 {
   const struct cbw_map *m = &segment->map;
-  const ptrdiff_t i = snap->entry - map_snapshot (m, 0);
+  const unsigned i = map_snapshot_index (m, snap->entry);
 
   return snap->fixed.target_kind == CBW_TARGET_RAW &&
-    atomic_load (map_lost_target (m, (unsigned) i)) == snap->fixed.id;
+    atomic_load (map_lost_target (m, i)) == snap->fixed.id;
 }
 
 static enum target_opened

@@ -69,11 +69,11 @@ static void
 describe_view (const struct cbw_map *m, const struct snapshot *snap,
                struct cbw_direct_view *v)
 {
-  const size_t i = (size_t) (snap->entry - map_snapshot (m, 0));
+  const unsigned i = map_snapshot_index (m, snap->entry);
 
   v->id = snap->view.id;
   v->size = snap->view.size;
-  v->index = (uint32_t) i;
+  v->index = i;
   v->access_offset = m->bitmaps[i][CBW_BITMAP_ACCESS];
   v->done_offset = m->bitmaps[i][CBW_BITMAP_DONE];
   describe_target (&v->target, snap->target);

@@ -15,12 +15,6 @@
 #include "view/read.h"
 #include "view/walk.h"
 
-/* How far the last extent may reach beyond what was asked for.  It saves the
- * client questions, and the source the search for its end: on some file
- * systems that takes as long as the extent.
- */
-#define EXTENTS_BEYOND (UINT64_C (64) << 30)
-
 /* Look the snapshot up in the chain as it is now.  *chain holds a reference, or
  * is NULL, whatever is returned; on success *k is the snapshot's index in it.
  */
@@ -140,7 +134,7 @@ serve_extents (struct engine *e, struct image *source, uint64_t id,
                uint64_t count, uint64_t offset, bool can_extents,
                struct cbw_extent *extents, uint32_t *nr)
 {
-  uint64_t beyond = EXTENTS_BEYOND;
+  uint64_t beyond = VIEW_EXTENTS_BEYOND;
   bool discarded = false;
   int r;
 
