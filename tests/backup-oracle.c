@@ -64,7 +64,7 @@ fetch (struct backup *b)
   struct error e;
 
   if (b->dice % 2) {
-    REQUIRE (control_drop_id (&model.patient, b->id, 0, &e) == 0,
+    REQUIRE (control_drop_id (&model.patient, b->id, 0, 0, &e) == 0,
              "the result of backup %s: %s", b->name, e.msg);
     REQUIRE (look (b) == BACKUP_GONE, "the result of backup %s is still "
              "there", b->name);
@@ -226,7 +226,7 @@ cancel (struct backup *b)
 {
   struct error e;
 
-  REQUIRE (control_drop_id (&model.patient, b->id, 0, &e) == 0,
+  REQUIRE (control_drop_id (&model.patient, b->id, 0, 0, &e) == 0,
            "cancelling backup %s: %s", b->name, e.msg);
   backup_cancelled (b);
 }
@@ -310,7 +310,7 @@ backups_end (uint64_t *seed)
   for (i = 0; i < CBW_NR_SNAPSHOTS; ++i)
     if (entry_read (map (), i, &info) &&
         entry_copy (map (), i, &entry) && entry.options.backup)
-      REQUIRE (control_drop_id (&model.patient, info.id, 0, &e) == 0,
+      REQUIRE (control_drop_id (&model.patient, info.id, 0, 0, &e) == 0,
                "the result of backup %s: %s", info.name, e.msg);
   backups.kept[0] = '\0';
 }

@@ -66,7 +66,7 @@ drop (unsigned i)
 {
   struct error e;
 
-  REQUIRE (control_drop (&model.patient, model.snaps[i].name, 0, &e) == 0,
+  REQUIRE (control_drop (&model.patient, model.snaps[i].name, 0, 0, &e) == 0,
            "%s", e.msg);
   snap_remove (&model.snaps[i]);
 }
@@ -129,7 +129,7 @@ back_up (struct trial *t)
     live_sleep_us (200);
   REQUIRE (stand == BACKUP_COMPLETE, "the backup has failed");
   check_image (b);
-  t->result = control_drop_id (t->client, b->id, 0, &t->error);
+  t->result = control_drop_id (t->client, b->id, 0, 0, &t->error);
 }
 
 void *
@@ -146,13 +146,13 @@ trial_run (void *opaque)
       &t->error);
     break;
   case DROP: case DROP_TWO:
-    t->result = control_drop (t->client, t->snap->name, 0, &t->error);
+    t->result = control_drop (t->client, t->snap->name, 0, 0, &t->error);
     break;
   case BACKUP: case BACKUP_ALONE: case BACKUP_FORCED: case BACKUP_REST:
     back_up (t);
     break;
   case CANCEL:
-    t->result = control_drop_id (t->client, t->backup->id, 0, &t->error);
+    t->result = control_drop_id (t->client, t->backup->id, 0, 0, &t->error);
     break;
   case CHANGE:
     t->change.acknowledged =

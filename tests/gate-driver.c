@@ -245,7 +245,7 @@ drop (struct snap *s)
   struct error e;
 
   read_again (s, again);
-  REQUIRE (control_drop (&client, s->name, 0, &e) == 0, "%s", e.msg);
+  REQUIRE (control_drop (&client, s->name, 0, 0, &e) == 0, "%s", e.msg);
   free (s->data);
   s->data = NULL;
 }

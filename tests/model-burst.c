@@ -42,13 +42,13 @@ burst_control (void *opaque)
       &b->error);
     break;
   case DROP:
-    b->result = control_drop (b->client, b->snap->name, 0, &b->error);
+    b->result = control_drop (b->client, b->snap->name, 0, 0, &b->error);
     break;
   case BACKUP:                  /* slowly, so that it can be read */
     b->result = backup_begin (b->backup, b->client, 1, &b->error);
     break;
   default:
-    b->result = control_drop_id (b->client, b->backup->id, 0, &b->error);
+    b->result = control_drop_id (b->client, b->backup->id, 0, 0, &b->error);
   }
   return NULL;
 }

@@ -226,7 +226,7 @@ drop_all (uint64_t *seed)
 
   while (model.nr_snaps > 0) {
     i = (unsigned) unit_random (seed) % model.nr_snaps;
-    REQUIRE (control_drop (&model.patient, model.snaps[i].name, 0, &e) == 0,
+    REQUIRE (control_drop (&model.patient, model.snaps[i].name, 0, 0, &e) == 0,
              "%s", e.msg);
     if (model.snaps[i].owner)
       owner_end (&model.snaps[i]);

@@ -212,7 +212,7 @@ step_drop (void)
   s = below (3) ? &model.snaps[below (model.nr_snaps)] : oldest ();
   if (s->owner && below (2) && step_owner_ends (s))
     return;
-  REQUIRE (control_drop (&model.patient, s->name, 0, &e) == 0,
+  REQUIRE (control_drop (&model.patient, s->name, 0, 0, &e) == 0,
            "dropping %s: %s", s->name, e.msg);
   check_dropped (s);
   if (s->owner)

@@ -181,7 +181,7 @@ drop (struct work *w)
   const uint64_t since = now_monotonic_ns ();
   struct error e;
 
-  while (control_drop_id (&w->client, w->id, 0, &e) == -1) {
+  while (control_drop_id (&w->client, w->id, 0, 0, &e) == -1) {
     if (e.num != EBUSY)
       die (w, "%s", e.msg);
     rest (w, since, "to drop it");

@@ -35,7 +35,7 @@ add (unsigned snapshot, enum cbw_bitmap_kind kind)
   unsigned i;
 
   CHECK (directory_place (&dir, &map.geometry, &i, &offset));
-  directory_add (&dir, &map, i, snapshot, kind, offset);
+  directory_add (&dir, &map, i, CBW_OWNER_SNAPSHOT, snapshot, kind, offset);
   return offset;
 }
 

@@ -20,6 +20,7 @@
 #include "request/control.h"
 #include "request/request.h"
 #include "segment/entry.h"
+#include "segment/point.h"
 #include "utils/cleanup.h"
 
 /* Run one request; on failure turn the reply into an error. */
@@ -76,10 +77,27 @@ control_create (struct client *c, const struct control_snapshot *s,
 }
 
 int
-control_drop_id (struct client *c, uint64_t id, uint64_t hold_ns,
-                 struct error *e)
+control_checkpoint (struct client *c, const char *name, uint64_t hold_ns,
+                    uint64_t *held_ns, struct error *e)
 {
   struct cbw_control rq = { .hold_ns = hold_ns };
+
+  if (entry_check_name (name, e) == -1)
+    return -1;
+  strcpy (rq.name, name);
+  if (getrandom (rq.uuid, sizeof rq.uuid, 0) != sizeof rq.uuid)
+    return error_set_errno (e, errno, "getrandom");
+  if (run_request (c, CBW_REQUEST_CHECKPOINT, 0, &rq, e) == -1)
+    return -1;
+  *held_ns = rq.held_ns;
+  return 0;
+}
+
+int
+control_drop_id (struct client *c, uint64_t id, uint32_t flags,
+                 uint64_t hold_ns, struct error *e)
+{
+  struct cbw_control rq = { .flags = flags, .hold_ns = hold_ns };
 
   return run_request (c, CBW_REQUEST_DROP, id, &rq, e);
 }
@@ -94,15 +112,21 @@ control_job (struct client *c, uint64_t id, enum cbw_job_action action,
 }
 
 int
-control_drop (struct client *c, const char *name, uint64_t hold_ns,
-              struct error *e)
+control_drop (struct client *c, const char *name, uint32_t flags,
+              uint64_t hold_ns, struct error *e)
 {
   struct snapshot_info info;
+  struct point point;
 
-  if (!entry_find (&c->segment.map, name, &info))
-    return error_set (e, ENOENT, "%s: there is no snapshot \"%s\"",
+  if (entry_find (&c->segment.map, name, &info))
+    return control_drop_id (c, info.id, flags, hold_ns, e);
+  if (!point_find (&c->segment.map, name, &point))
+    return error_set (e, ENOENT, "%s: there is no snapshot or checkpoint "
+                      "\"%s\"", c->segment.path, name);
+  if (flags & CBW_DROP_KEEP_POINT)
+    return error_set (e, EINVAL, "%s: \"%s\" is a checkpoint already",
                       c->segment.path, name);
-  return control_drop_id (c, info.id, hold_ns, e);
+  return control_drop_id (c, point.id, flags, hold_ns, e);
 }
 
 /* Can nobody but root and us make a file in this directory? */

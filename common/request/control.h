@@ -32,13 +32,26 @@ extern int control_create (struct client *c,
                            const struct control_snapshot *s,
                            uint64_t *held_ns, struct error *e);
 
-/* Drop the snapshot called "name"; hold_ns as in struct control_snapshot. */
-extern int control_drop (struct client *c, const char *name,
+/* Make a checkpoint: a moment from which changes can be told later.  hold_ns
+ * as in struct control_snapshot; *held_ns is how long guests' writes were
+ * held.
+ */
+extern int control_checkpoint (struct client *c, const char *name,
+                               uint64_t hold_ns, uint64_t *held_ns,
+                               struct error *e);
+
+/* Drop the snapshot called "name", or if there is none the checkpoint; hold_ns
+ * as in struct control_snapshot.  With CBW_DROP_KEEP_POINT in "flags" of a
+ * snapshot a checkpoint is left.
+ */
+extern int control_drop (struct client *c, const char *name, uint32_t flags,
                          uint64_t hold_ns, struct error *e);
 
-/* Drop snapshot "id": surely not another one that got its name meanwhile. */
-extern int control_drop_id (struct client *c, uint64_t id, uint64_t hold_ns,
-                            struct error *e);
+/* Drop snapshot or checkpoint "id": surely not another one that got its name
+ * meanwhile.
+ */
+extern int control_drop_id (struct client *c, uint64_t id, uint32_t flags,
+                            uint64_t hold_ns, struct error *e);
 
 /* Pause or resume the backup "id", or set its speed (bytes/s, 0: any). */
 extern int control_job (struct client *c, uint64_t id,

@@ -68,11 +68,20 @@ is_in_file (const struct cbw_bitmap_record *r, const struct cbw_geometry *g,
     r->size > 0 && r->size <= file_size - r->offset;
 }
 
-/* Is it a bitmap that this program uses? */
+/* Is it one of the bitmaps that have a bit for each cluster? */
 static bool
-is_of_snapshot (const struct cbw_bitmap_record *r)
+is_of_clusters (const struct cbw_bitmap_record *r)
 {
-  return r->owner_kind == CBW_OWNER_SNAPSHOT && r->kind < CBW_BACKUP_BITMAPS;
+  return r->owner_kind == CBW_OWNER_SNAPSHOT ? r->kind < CBW_BACKUP_BITMAPS :
+    r->owner_kind == CBW_OWNER_POINT && r->kind == CBW_BITMAP_CHANGED;
+}
+
+/* Such a one's place in the map. */
+static uint64_t *
+place_in_map (const struct cbw_bitmap_record *r, struct cbw_map *m)
+{
+  return r->owner_kind == CBW_OWNER_SNAPSHOT ?
+    &m->bitmaps[r->owner][r->kind] : &m->changed[r->owner];
 }
 
 static bool
@@ -126,7 +135,7 @@ directory_problem (const struct directory *d, unsigned i,
     return true;
   }
   if (!has_owner (r, g) || !is_power_of_2 (r->granularity) ||
-      (is_of_snapshot (r) && (r->granularity != g->cluster_size ||
+      (is_of_clusters (r) && (r->granularity != g->cluster_size ||
                               r->size != g->bitmap_size))) {
     snprintf (text, len, "a bitmap of kind %" PRIu32 " of owner %" PRIu32
               " (kind %" PRIu32 ") cannot have %" PRIu64 " bytes, and a bit "
@@ -155,9 +164,9 @@ directory_find (const struct directory *d, uint64_t file_size,
 
   for (i = 0; i < CBW_NR_BITMAPS; ++i) {
     r = &d->records[i];
-    if (in_use (r) && is_of_snapshot (r) &&
+    if (in_use (r) && is_of_clusters (r) &&
         !directory_problem (d, i, &m->geometry, file_size, text, sizeof text))
-      m->bitmaps[r->owner][r->kind] = r->offset;
+      *place_in_map (r, m) = r->offset;
   }
 }
 
@@ -195,7 +204,8 @@ directory_place (const struct directory *d, const struct cbw_geometry *g,
 
 void
 directory_add (struct directory *d, struct cbw_map *m, unsigned i,
-               unsigned snapshot, enum cbw_bitmap_kind kind, uint64_t offset)
+               enum cbw_bitmap_owner owner_kind, unsigned owner,
+               enum cbw_bitmap_kind kind, uint64_t offset)
 {
   struct cbw_bitmap_record *r = &d->records[i], *shared = map_record (m, i);
   const size_t start = offsetof (struct cbw_bitmap_record, kind);
@@ -203,8 +213,8 @@ directory_add (struct directory *d, struct cbw_map *m, unsigned i,
   *r = (struct cbw_bitmap_record) {
     .state = CBW_BITMAP_IN_USE,
     .kind = kind,
-    .owner_kind = CBW_OWNER_SNAPSHOT,
-    .owner = snapshot,
+    .owner_kind = owner_kind,
+    .owner = owner,
     .granularity = m->geometry.cluster_size,
     .offset = offset,
     .size = m->geometry.bitmap_size,
@@ -214,5 +224,5 @@ directory_add (struct directory *d, struct cbw_map *m, unsigned i,
           sizeof *r - start);
   atomic_store_explicit (&shared->state, CBW_BITMAP_IN_USE,
                          memory_order_release);
-  m->bitmaps[snapshot][kind] = offset;
+  *place_in_map (r, m) = offset;
 }

@@ -35,8 +35,8 @@ extern bool directory_problem (const struct directory *d, unsigned i,
                                const struct cbw_geometry *g,
                                uint64_t file_size, char *text, size_t len);
 
-/* Let map_bitmap (m) find the snapshots' bitmaps which the good records of
- * the copy tell of.
+/* Let map_bitmap and map_changed (m) find the bitmaps which the good records
+ * of the copy tell of.
  */
 extern void directory_find (const struct directory *d, uint64_t file_size,
                             struct cbw_map *m);
@@ -49,12 +49,12 @@ extern bool directory_place (const struct directory *d,
                              const struct cbw_geometry *g, unsigned *i,
                              uint64_t *offset);
 
-/* Add a bitmap of a snapshot as record i, to the copy and to the segment, and
- * let map_bitmap (m) find it.  The space is there and is cleared.  Only the
- * server calls this.
+/* Add a bitmap with a bit for each cluster, of a snapshot or a point, as record
+ * i, to the copy and to the segment, and let map_bitmap or map_changed (m) find
+ * it.  The space is there and is cleared.  Only the server calls this.
  */
 extern void directory_add (struct directory *d, struct cbw_map *m, unsigned i,
-                           unsigned snapshot, enum cbw_bitmap_kind kind,
-                           uint64_t offset);
+                           enum cbw_bitmap_owner owner_kind, unsigned owner,
+                           enum cbw_bitmap_kind kind, uint64_t offset);
 
 #endif /* CBW_DIRECTORY_H */

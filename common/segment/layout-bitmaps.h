@@ -25,9 +25,9 @@ enum cbw_bitmap_kind {
   CBW_BITMAP_MOVED = 3,         /* of a backup: taken from the target of a
                                  * newer snapshot, so not done */
   CBW_BITMAP_CHANGED = 4,       /* of a point: a guest may have changed it
-                                 * before the next point; not used yet */
+                                 * before the next point */
   CBW_BITMAP_HOT = 5,           /* of the disk: changed, and not known to be
-                                 * on stable storage; not used yet */
+                                 * on stable storage */
 };
 
 /* How many of them a snapshot has, or one that is a backup: the first ones. */

@@ -21,7 +21,9 @@
  * what they promise: so a bit that is set says that every server since then
  * has known it.
  */
-#define CBW_COMPAT_KNOWN UINT64_C (0)
+#define CBW_COMPAT_TRACKED UINT64_C (1) /* guests' changes are marked in the
+                                         * newest point (layout-points.h) */
+#define CBW_COMPAT_KNOWN CBW_COMPAT_TRACKED
 #define CBW_INCOMPAT_KNOWN UINT64_C (0)
 
 #define CBW_NR_CLIENTS 64

@@ -77,6 +77,7 @@ enum cbw_request_kind {
   CBW_REQUEST_DROP = 17,        /* drop one; struct cbw_control */
   CBW_REQUEST_BACKUP = 18,      /* as CREATE, and fill the target */
   CBW_REQUEST_JOB = 19,         /* control a backup; struct cbw_control */
+  CBW_REQUEST_CHECKPOINT = 20,  /* a point without data; struct cbw_control */
 };
 
 /* Requests of those who manage snapshots, not of those who read them. */
@@ -158,6 +159,10 @@ static_assert (sizeof (struct cbw_direct) <= CBW_SLOT_BUFFER_SIZE,
 #define CBW_CREATE_OWNED 2u     /* drop it when the creating client dies */
 #define CBW_CREATE_FLAGS (CBW_CREATE_FORCE | CBW_CREATE_OWNED)
 
+#define CBW_DROP_KEEP_POINT 1u  /* a snapshot's point stays, as a checkpoint;
+                                 * and that of a backup, if it is complete.
+                                 * Without it, a checkpoint is dropped, too */
+
 /* How long guests' changes may be held while those under way are drained,
  * in nanoseconds: unless a request says otherwise, and at most.
  */
@@ -171,21 +176,22 @@ enum cbw_job_action {
   CBW_JOB_SPEED = 3,
 };
 
-/* What CREATE, BACKUP, DROP and JOB carry in the slot's buffer.  A server
+/* What control requests carry in the slot's buffer.  A server
  * that takes over runs them again: the uuid, or the id in the slot, tells
  * it that it was done already.
  */
 struct cbw_control {
-  char name[CBW_NAME_MAX];      /* CREATE: NUL-terminated */
+  char name[CBW_NAME_MAX];      /* CREATE, CHECKPOINT: NUL-terminated */
   char target[CBW_TARGET_MAX];  /* CREATE: absolute path, or NBD server */
   char access[CBW_TARGET_MAX];  /* CREATE: absolute path, or "": all */
-  uint8_t uuid[16];             /* CREATE: of the new snapshot, random */
+  uint8_t uuid[16];             /* CREATE, CHECKPOINT: of what is new,
+                                 * random */
   struct cbw_options options;   /* CREATE */
-  uint32_t flags;               /* CREATE: CBW_CREATE_* */
+  uint32_t flags;               /* CREATE: CBW_CREATE_*; DROP: CBW_DROP_* */
   uint32_t action;              /* JOB: enum cbw_job_action */
   uint64_t speed;               /* BACKUP, JOB: bytes/s; 0: any */
-  uint64_t hold_ns;             /* CREATE, BACKUP, DROP: how long guests may
-                                 * be held; 0: CBW_HOLD_DEFAULT */
+  uint64_t hold_ns;             /* CREATE, BACKUP, CHECKPOINT, DROP: how long
+                                 * guests may be held; 0: CBW_HOLD_DEFAULT */
 
   uint64_t held_ns;             /* reply: how long guests' writes waited */
   char message[ERROR_MSG_MAX];  /* reply: if it failed, why */

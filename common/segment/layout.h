@@ -14,7 +14,7 @@
  *   buffers     64 x 256 KiB }              both write, by slot state
  *   snapshots   64 x 2 KiB                  filter writes
  *   directory   640 x 64                    filter writes
- *   points      256 x 256    a hole in the file: not used yet
+ *   points      256 x 256                   filter writes
  *   in flight   1024 x 32                   filter alone
  *   write-back  cells, and a cluster for each         filter alone
  *   bitmaps     where the directory says              filter writes
@@ -54,10 +54,11 @@ struct cbw_map {
   unsigned char *base;
   struct cbw_geometry geometry; /* our own, checked copy */
 
-  /* Where the snapshots' bitmaps are, bytes from the start; 0: there is none.
+  /* Where the bitmaps are, bytes from the start; 0: there is none.
    * Our own, too, from a checked copy of the directory (directory.h).
    */
   uint64_t bitmaps[CBW_NR_SNAPSHOTS][CBW_BACKUP_BITMAPS];
+  uint64_t changed[CBW_NR_POINTS]; /* of the points */
 };
 
 /* The geometry of a segment for a disk of disk_size bytes (0 to
@@ -167,6 +168,12 @@ map_snapshot_index (const struct cbw_map *m, const struct cbw_snapshot *entry)
   return (unsigned) (entry - map_snapshot (m, 0));
 }
 
+static inline struct cbw_point *
+map_point (const struct cbw_map *m, unsigned i)
+{
+  return (struct cbw_point *) (m->base + m->geometry.points_offset) + i;
+}
+
 static inline struct cbw_inflight *
 map_inflight (const struct cbw_map *m)
 {
@@ -214,6 +221,18 @@ map_bitmap (const struct cbw_map *m, unsigned i, enum cbw_bitmap_kind kind,
   return (struct bitmap) {
     .words = (void *) (m->base + m->bitmaps[i][kind]),
     .nbits = (size + g->cluster_size - 1) / g->cluster_size,
+  };
+}
+
+/* The changed bitmap of point i, when the disk had "size" bytes.  It is
+ * there: segment_allocate_changed has made it.
+ */
+static inline struct bitmap
+map_changed (const struct cbw_map *m, unsigned i, uint64_t size)
+{
+  return (struct bitmap) {
+    .words = (void *) (m->base + m->changed[i]),
+    .nbits = layout_clusters (&m->geometry, size),
   };
 }
 

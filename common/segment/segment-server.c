@@ -75,17 +75,6 @@ allocate (const struct segment *s, uint64_t offset, uint64_t size,
                      s->path, size / 1024, what);
 }
 
-/* Have space for all that this program may touch, but for the bitmaps: a store
- * where there is none would be a SIGBUS.  The points stay a hole.
- */
-static int
-allocate_regions (const struct segment *s, const struct cbw_geometry *g,
-                  struct error *e)
-{
-  return allocate (s, 0, g->points_offset, "the segment", e) == -1 ? -1 :
-    allocate (s, g->inflight_offset, g->bitmaps_offset - g->inflight_offset,
-              "the segment", e);
-}
 
 /* Take the bitmaps that there are, in a file of "size" bytes. */
 static int
@@ -232,7 +221,10 @@ segment_serve (struct segment *s, const char *path, uint64_t disk_size,
   if (segment_file_header (s->fd, path, &h, &size, e) == -1 ||
       layout_check (&h, size, path, e) == -1)
     goto fail;
-  if (allocate_regions (s, &h.geometry, e) == -1)
+  /* All that this program may touch, but for the bitmaps: a store where there
+   * is no space would be a SIGBUS.
+   */
+  if (allocate (s, 0, h.geometry.bitmaps_offset, "the segment", e) == -1)
     goto fail;
 
   s->mapped = segment_mapping (&h.geometry, size);
@@ -342,30 +334,52 @@ write_directory (struct segment *s, struct error *e)
   return 0;
 }
 
+/* Have a bitmap for the owner, cleared.  *known is its place, or 0.  The
+ * directory's lock is held.
+ */
+static int
+have_bitmap (struct segment *s, enum cbw_bitmap_owner owner_kind,
+             unsigned owner, enum cbw_bitmap_kind kind, uint64_t known,
+             struct error *e)
+{
+  const struct cbw_geometry *g = &s->map.geometry;
+  uint64_t offset = known;
+  unsigned record;
+
+  if (known == 0 && (!directory_place (s->directory, g, &record, &offset) ||
+                     offset > s->mapped - g->bitmap_size))
+    return error_set (e, ENOSPC, "%s: has no room for more bitmaps", s->path);
+  if (clear_bitmap (s, offset, e) == -1)
+    return -1;
+  if (known == 0) {
+    directory_add (s->directory, &s->map, record, owner_kind, owner, kind,
+                   offset);
+    s->directory_is_new = true;
+  }
+  return 0;
+}
+
 int
 segment_allocate_bitmaps (struct segment *s, unsigned i, unsigned nr,
                           struct error *e)
 {
-  const struct cbw_geometry *g = &s->map.geometry;
-  unsigned kind, record;
-  uint64_t offset;
-  bool is_new;
+  unsigned kind;
 
   LOCK_FOR_SCOPE (&directory_lock);
-  for (kind = 0; kind < nr; ++kind) {
-    offset = s->map.bitmaps[i][kind];
-    is_new = offset == 0;
-    if (is_new && (!directory_place (s->directory, g, &record, &offset) ||
-                   offset > s->mapped - g->bitmap_size))
-      return error_set (e, ENOSPC, "%s: has no room for more bitmaps",
-                        s->path);
-    if (clear_bitmap (s, offset, e) == -1)
+  for (kind = 0; kind < nr; ++kind)
+    if (have_bitmap (s, CBW_OWNER_SNAPSHOT, i, kind, s->map.bitmaps[i][kind],
+                     e) == -1)
       return -1;
-    if (is_new) {
-      directory_add (s->directory, &s->map, record, i, kind, offset);
-      s->directory_is_new = true;
-    }
-  }
+  return s->directory_is_new ? write_directory (s, e) : 0;
+}
+
+int
+segment_allocate_changed (struct segment *s, unsigned i, struct error *e)
+{
+  LOCK_FOR_SCOPE (&directory_lock);
+  if (have_bitmap (s, CBW_OWNER_POINT, i, CBW_BITMAP_CHANGED,
+                   s->map.changed[i], e) == -1)
+    return -1;
   return s->directory_is_new ? write_directory (s, e) : 0;
 }
 

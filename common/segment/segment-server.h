@@ -63,6 +63,10 @@ extern void segment_publish (struct segment *s);
 extern int segment_allocate_bitmaps (struct segment *s, unsigned i,
                                      unsigned nr, struct error *e);
 
+/* The same of the changed bitmap of point i. */
+extern int segment_allocate_changed (struct segment *s, unsigned i,
+                                     struct error *e);
+
 /* The server ends in good order: everything is written back, then the
  * clean flag.  Clients are woken.  -1 with the error set if it could not be
  * written back: then all is done but for the flag.

@@ -102,7 +102,7 @@ seg_cleanup (void)
   if (params->direct)
     direct_stop ();
   client.server_timeout_ns = 0; /* if the filter is gone, so be it */
-  if (own_id != 0 && control_drop_id (&client, own_id, 0, &e) == -1)
+  if (own_id != 0 && control_drop_id (&client, own_id, 0, 0, &e) == -1)
     nbdkit_debug ("%s", e.msg);
   client_detach (&client);
 }

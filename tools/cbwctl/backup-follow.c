@@ -275,7 +275,8 @@ end_follow (struct follow *f, enum seen seen, bool cancelled)
   if (f->tty)
     printf ("\n");
   if (seen != SEEN_GONE &&
-      control_drop_id (f->client, f->entry.id, 0, &e) == -1 &&
+      control_drop_id (f->client, f->entry.id,
+                       CBW_DROP_KEEP_POINT, 0, &e) == -1 &&
       !was_complete (f))
     return report_error (&e);
   if (was_complete (f))         /* perhaps in the last moment */

@@ -186,7 +186,7 @@ control (struct client *client, const struct request *rq,
     return control_job (client, id, CBW_JOB_RESUME, 0, e);
   case 'c':
     if (atomic_load (&backup->entry.job.state) != CBW_JOB_COMPLETE &&
-        control_drop_id (client, id, rq->s.hold_ns, e) == -1)
+        control_drop_id (client, id, 0, rq->s.hold_ns, e) == -1)
       return -1;
     if (backup_was_complete (client, backup)) /* perhaps just now */
       return error_set (e, EALREADY, "backup \"%s\" is complete",

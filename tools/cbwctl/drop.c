@@ -79,7 +79,7 @@ run (int argc, char **argv)
   if (!all_known (&client, n, argv + 1))
     status = EXIT_FAILED;
   for (i = 1; i <= n && status == EXIT_DONE; ++i)
-    if (control_drop (&client, argv[i], hold_ns, &e) == -1)
+    if (control_drop (&client, argv[i], 0, hold_ns, &e) == -1)
       status = report_error (&e);
     else
       printf ("Dropped snapshot \"%s\".\n", format_text (argv[i], text));
