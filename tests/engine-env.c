@@ -462,6 +462,24 @@ env_prepare (struct env *env, uint64_t size, enum cbw_snapshot_state state)
   return i;
 }
 
+int
+env_cut (struct engine *e, struct snapshot *snap, uint64_t *held_ns,
+         struct error *error)
+{
+  const struct engine_cut cut = { .snap = snap, .size = snap->view.size };
+
+  return engine_cut (e, &cut, 0, held_ns, error);
+}
+
+int
+env_commit (struct engine *e, uint64_t number, struct snapshot *snap,
+            uint64_t *held_ns, struct error *error)
+{
+  const struct engine_cut cut = { .snap = snap, .size = snap->view.size };
+
+  return engine_commit (e, number, &cut, held_ns, error);
+}
+
 unsigned
 env_adopt (struct env *env, uint64_t size, enum cbw_snapshot_state state)
 {
@@ -469,8 +487,7 @@ env_adopt (struct env *env, uint64_t size, enum cbw_snapshot_state state)
   uint64_t held_ns;
   struct error e;
 
-  CHECK (engine_add_snapshot (&env->engine, env->s[i].snap, 0, &held_ns,
-                              &e) == 0);
+  CHECK (env_cut (&env->engine, env->s[i].snap, &held_ns, &e) == 0);
   snapshot_unref (env->s[i].snap);
   return i;
 }
@@ -515,7 +532,8 @@ env_drop (struct env *env, unsigned i)
 {
   struct error e;
 
-  CHECK (drop_snapshot (&env->engine, &env->segment, ENV_ID (i), 0, &e) == 0);
+  CHECK (drop_snapshot (&env->engine, &env->segment, ENV_ID (i), false, 0,
+                        &e) == 0);
   while (!is_closed (env))
     usleep (50);
 }

@@ -112,6 +112,13 @@ extern void env_drain (struct env *env);
 /* How many clusters are in it. */
 extern uint64_t env_buffered (struct env *env);
 
+/* engine_cut and engine_commit of a snapshot alone. */
+extern int env_cut (struct engine *e, struct snapshot *snap,
+                    uint64_t *held_ns, struct error *error);
+extern int env_commit (struct engine *e, uint64_t number,
+                       struct snapshot *snap, uint64_t *held_ns,
+                       struct error *error);
+
 /* Take a snapshot of the first "size" bytes of the disk: as if it had
  * grown since.  Returns its index.
  */

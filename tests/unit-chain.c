@@ -711,9 +711,9 @@ test_drop_twice (void)
   env_drop (&env, 0);
   env_drop (&env, 0);
   env_drop (&env, 1);
-  CHECK (drop_snapshot (&env.engine, &env.segment, 0, 0, &e) == -1);
+  CHECK (drop_snapshot (&env.engine, &env.segment, 0, false, 0, &e) == -1);
   CHECK_ERROR (&e, ENOENT, "no snapshot");
-  CHECK (drop_snapshot (&env.engine, &env.segment, ENV_ID (2), 0, &e) == -1);
+  CHECK (drop_snapshot (&env.engine, &env.segment, ENV_ID (2), false, 0, &e) == -1);
   CHECK_ERROR (&e, ENOENT, "no snapshot");
   env_end (&env);
 }

@@ -350,7 +350,7 @@ drop_thread (void *opaque)
   struct error e;
 
   (void) opaque;
-  CHECK (drop_snapshot (&env.engine, &env.segment, ENV_ID (0), 0, &e) == 0);
+  CHECK (drop_snapshot (&env.engine, &env.segment, ENV_ID (0), false, 0, &e) == 0);
   return NULL;
 }
 

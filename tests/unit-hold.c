@@ -82,8 +82,7 @@ commit (uint64_t number, unsigned i, struct error *e)
   LOCK_FOR_SCOPE (&env.engine.control);
   uint64_t held_ns;
 
-  return engine_commit_snapshot (&env.engine, number, env.s[i].snap, &held_ns,
-                                 e);
+  return env_commit (&env.engine, number, env.s[i].snap, &held_ns, e);
 }
 
 /* The snapshot shows the disk as it is now. */
@@ -355,18 +354,17 @@ test_held_already (void)
   CHECK_ERROR (&e, EBUSY, "held for another snapshot");
   {
     LOCK_FOR_SCOPE (&env.engine.control);
-    CHECK_EQ (engine_add_snapshot (&env.engine, env.s[j].snap, 0, &held_ns,
-                                   &e), -1);
+    CHECK_EQ (env_cut (&env.engine, env.s[j].snap, &held_ns, &e), -1);
   }
   CHECK_ERROR (&e, EBUSY, "held for another snapshot");
-  CHECK_EQ (drop_snapshot (&env.engine, &env.segment, ENV_ID (0), 0, &e), -1);
+  CHECK_EQ (drop_snapshot (&env.engine, &env.segment, ENV_ID (0), false, 0, &e), -1);
   CHECK_ERROR (&e, EBUSY, "held for another snapshot");
   drop_orphans (&env.engine, &env.segment, NULL, NULL);
   release_complete (&env.engine, NS_PER_MS);
   CHECK_EQ (env_state (&env, 0), CBW_SNAPSHOT_LIVE);
   CHECK_EQ (env_state (&env, j), CBW_SNAPSHOT_RESERVED);
   commit_now (number, i);
-  CHECK_EQ (drop_snapshot (&env.engine, &env.segment, ENV_ID (0), 0, &e), 0);
+  CHECK_EQ (drop_snapshot (&env.engine, &env.segment, ENV_ID (0), false, 0, &e), 0);
   env.s[0].snap = NULL;
   end ();
 }
@@ -516,10 +514,8 @@ test_random (void)
         hold_end (hold, number);
       LOCK_FOR_SCOPE (&env.engine.control);
       if (lease != LONG)
-        engine_commit_snapshot (&env.engine, number, env.s[i].snap, &held_ns,
-                                &e);
-      else if (engine_commit_snapshot (&env.engine, number, env.s[i].snap,
-                                       &held_ns, &e) == 0) {
+        env_commit (&env.engine, number, env.s[i].snap, &held_ns, &e);
+      else if (env_commit (&env.engine, number, env.s[i].snap, &held_ns, &e) == 0) {
         ++taken;
         CHECK (env_view (&env, 0, SIZE) == 0);
       }

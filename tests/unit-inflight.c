@@ -89,7 +89,7 @@ end (void)
   struct error e;
 
   while (entry_find (&segment.map, NULL, &info))
-    CHECK (drop_snapshot (&engine, &segment, info.id, 0, &e) == 0);
+    CHECK (drop_snapshot (&engine, &segment, info.id, false, 0, &e) == 0);
   vanish ();
   env_end (&env);
   CHECK (unlink (segment_env.path) == 0);

@@ -108,7 +108,7 @@ drop (const char *name)
 {
   struct error e;
 
-  CHECK (drop_snapshot (&engine, &segment, find (name)->id, 0, &e) == 0);
+  CHECK (drop_snapshot (&engine, &segment, find (name)->id, false, 0, &e) == 0);
 }
 
 static void

@@ -44,6 +44,8 @@ const char params_help[] =
   "cbw-access=FILE         Only these areas may be read: lines OFFSET LENGTH\n"
   "                        (default: everything).\n"
   "cbw-threads=N           Service threads, 1 to 64 (default: 8).\n"
+  "cbw-track=on|off        Mark what guests change, for incremental backups\n"
+  "                        (default on).\n"
   "cbw-direct=auto|off     Let programs that read snapshots read the disk's file\n"
   "                        themselves, if it is known (default: auto).\n"
   "cbw-export=NAME         The export to protect (default: all are the disk).";
@@ -233,15 +235,15 @@ set_writeback (struct params *p, const char *value)
 }
 
 static int
-set_commands (struct params *p, const char *value)
+set_bool (bool *to, const char *key, const char *value)
 {
   const int on = nbdkit_parse_bool (value);
 
   if (on == -1) {               /* which said why, but not of what */
-    nbdkit_error ("cbw-commands=%s: must be on or off", value);
+    nbdkit_error ("%s=%s: must be on or off", key, value);
     return -1;
   }
-  p->commands = on;
+  *to = on;
   return 1;
 }
 
@@ -267,7 +269,9 @@ params_parse (struct params *p, const char *key, const char *value)
   if (strcmp (key, "cbw-target") == 0)
     return set_target (p, value);
   if (strcmp (key, "cbw-commands") == 0)
-    return set_commands (p, value);
+    return set_bool (&p->commands, key, value);
+  if (strcmp (key, "cbw-track") == 0)
+    return set_bool (&p->track, key, value);
   if (strcmp (key, "cbw-direct") == 0)
     return set_direct (p, value);
   if (strcmp (key, "cbw-snapshot") == 0)

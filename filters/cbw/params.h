@@ -21,11 +21,13 @@ struct params {
   uint64_t writeback;           /* bytes; 0: none */
   unsigned threads;
   bool commands;                /* clients may name commands as targets */
+  bool track;                   /* guests' changes are marked in points */
   bool direct;                  /* clients may read the disk's file, if it is
                                  * known */
 };
 
-#define PARAMS_INIT { .snapshot = "snapshot", .threads = 8, .direct = true }
+#define PARAMS_INIT { .snapshot = "snapshot", .threads = 8, .direct = true, \
+                      .track = true }
 
 /* Parse one key=value.  Returns 1 if it was ours, 0 if it is another
  * layer's, -1 on error (after nbdkit_error).

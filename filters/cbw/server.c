@@ -160,6 +160,18 @@ take_inflight (struct server *s, bool local, struct error *e)
   return suspects_preserve (&s->engine, e);
 }
 
+/* What a successor can rely on; written to disk by segment_begin. */
+static void
+keep_promises (const struct segment *segment, const struct params *p)
+{
+  struct cbw_header *h = map_header (&segment->map);
+
+  if (p->track)
+    h->compat |= CBW_COMPAT_TRACKED;
+  else
+    h->compat &= ~CBW_COMPAT_TRACKED;
+}
+
 /* Bring back what an earlier server left, and have the snapshot that is
  * asked for.
  */
@@ -177,6 +189,7 @@ prepare_snapshots (struct server *s, const struct params *p,
   if (p->target && (there = find_wanted (s, p, e)) == -1)
     return -1;
 
+  keep_promises (&s->segment, p);
   /* From here on clients are served from the segment, and guests change the
    * disk.  The buffer comes first: a new snapshot must find nothing in it.
    */
@@ -288,6 +301,8 @@ server_start (struct server *s, const struct params *p,
                      &map_header (&s->segment.map)->chain_generation);
   copier_attach (&s->engine.copier,
                  &map_header (&s->segment.map)->unchanged_claims);
+  points_attach (&s->engine.points, &s->segment, &s->engine.generation,
+                 p->track);
   s->engine.commands = (struct command_policy) {
     .allowed = p->commands, .target = p->target
   };

@@ -14,16 +14,15 @@
 #include "guest/cut.h"
 #include "guest/suspects.h"
 
-/* Is the snapshot as large as the disk that guests see? */
+/* Is the disk that guests see of the size that was found before? */
 static int
-check_size (struct disk *d, const struct snapshot *snap, struct error *e)
+check_size (struct disk *d, uint64_t found, struct error *e)
 {
   const uint64_t size = disk_size (d), seen = atomic_load (&d->seen);
 
-  if (size > snap->view.size)
+  if (size > found)
     return error_set (e, EAGAIN, "the disk has grown from %" PRIu64 " to %"
-                      PRIu64 " bytes just now; try again", snap->view.size,
-                      size);
+                      PRIu64 " bytes just now; try again", found, size);
   if (seen > size && d->backend == NULL)
     return error_set (e, EFBIG, "the disk has grown to %" PRIu64 " bytes, and "
                       "with cbw-export= only a client that reads or writes it "
@@ -37,7 +36,8 @@ check_size (struct disk *d, const struct snapshot *snap, struct error *e)
 }
 
 int
-cut_check (struct engine *e, struct snapshot *snap, struct error *error)
+cut_check (struct engine *e, struct snapshot *snap, uint64_t size,
+           struct error *error)
 {
   struct disk *d = e->source.disk;
 
@@ -45,7 +45,7 @@ cut_check (struct engine *e, struct snapshot *snap, struct error *error)
     return error_set (error, EINVAL, "this plugin gives each connection a disk "
                       "(or a cache) of its own, so a snapshot would not be of "
                       "the disk that a guest has; it cannot be protected");
-  if (d && check_size (d, snap, error) == -1)
+  if (d && check_size (d, size, error) == -1)
     return -1;
-  return suspects_copy (e, snap, error);
+  return snap ? suspects_copy (e, snap, error) : 0;
 }

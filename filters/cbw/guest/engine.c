@@ -13,6 +13,7 @@
 #include "below/patience.h"
 #include "guest/cut.h"
 #include "guest/engine.h"
+#include "guest/suspects.h"
 #include "snapshot/policy.h"
 #include "utils/clock.h"
 #include "utils/rounding.h"
@@ -75,6 +76,7 @@ engine_init (struct engine *e)
   writeback_init (&e->writeback, &e->chain);
   e->commands = (struct command_policy) { .allowed = false };
   inflight_init (&e->inflight);
+  points_init (&e->points);
 }
 
 void
@@ -124,6 +126,7 @@ engine_free (struct engine *e)
   copier_free (&e->copier);
   writeback_free (&e->writeback);
   inflight_destroy (&e->inflight);
+  points_destroy (&e->points);
   chain_head_destroy (&e->chain);
   closer_free (&e->closer);
   table_destroy (&e->table);
@@ -257,6 +260,8 @@ engine_guest_begin (struct engine *e, struct image *source,
   }
   if (since != 0)
     end_stall (e);
+  if (result != COPY_FAILED)
+    points_mark (&e->points, offset, count);
 
   /* W4: pairs with the fence in serve-read.c (R2).  A reader that gets from the
    * source what this change puts there also sees the done bits, the broken
@@ -312,29 +317,46 @@ set_chain (struct engine *e, struct chain *chain)
   chain_set (&e->chain, chain);                                     /* H4 */
 }
 
-int
-engine_commit_snapshot (struct engine *e, uint64_t number,
-                        struct snapshot *snap, uint64_t *held_ns,
-                        struct error *error)
+/* The moment itself: guests are held. */
+static void
+commit (struct engine *e, const struct engine_cut *cut, struct chain *chain,
+        bool is_new)
 {
-  const bool is_new = snapshot_state (snap) == CBW_SNAPSHOT_RESERVED;
-  struct chain *chain;
+  generation_begin (&e->generation);                                /* E1 */
+  if (cut->draft) {
+    points_commit (&e->points, cut->draft, cut->id, cut->size,
+                   cut->created_ns);
+    suspects_mark (e);                                              /* K5 */
+  }
+  if (cut->snap) {
+    cut->snap->generation = &e->generation;
+    set_chain (e, chain);
+    if (is_new)
+      snapshot_set_state (cut->snap, CBW_SNAPSHOT_LIVE);            /* E2 */
+  }
+  generation_end (&e->generation);                                  /* E3 */
+}
+
+int
+engine_commit (struct engine *e, uint64_t number,
+               const struct engine_cut *cut, uint64_t *held_ns,
+               struct error *error)
+{
+  const bool is_new = cut->snap == NULL ||
+    snapshot_state (cut->snap) == CBW_SNAPSHOT_RESERVED;
+  struct chain *chain = NULL;
 
   if (hold_check (&e->hold, number, error) == -1)
     return -1;
-  chain = chain_make (e->chain.current, NULL, snap);
-  if (chain == NULL)
-    error_set_errno (error, ENOMEM, "snapshot \"%s\"", snap->fixed.name);
-  else if ((!is_new || cut_check (e, snap, error) == 0) &&          /* H2 */
+  if (cut->snap)
+    chain = chain_make (e->chain.current, NULL, cut->snap);
+  if (cut->snap && chain == NULL)
+    error_set_errno (error, ENOMEM, "snapshot \"%s\"", cut->snap->fixed.name);
+  else if ((!is_new || cut_check (e, cut->snap, cut->size, error) == 0) && /* H2 */
            hold_commit (&e->hold, number, error) == 0) {
-    snap->generation = &e->generation;
-    generation_begin (&e->generation);                              /* E1 */
-    set_chain (e, chain);
-    if (is_new)
-      snapshot_set_state (snap, CBW_SNAPSHOT_LIVE);                 /* E2 */
-    LOG_WATCH (cut, "hold %" PRIu64 ": snapshot \"%s\" is in the chain",
-               number, snap->fixed.name);
-    generation_end (&e->generation);                                /* E3 */
+    commit (e, cut, chain, is_new);
+    LOG_WATCH (cut, "hold %" PRIu64 ": %s %" PRIu64 " is there", number,
+               cut->snap ? "snapshot" : "checkpoint", cut->id);
     *held_ns = hold_committed (&e->hold);
     return 0;
   }
@@ -344,15 +366,14 @@ engine_commit_snapshot (struct engine *e, uint64_t number,
 }
 
 int
-engine_add_snapshot (struct engine *e, struct snapshot *snap,
-                     uint64_t hold_ns, uint64_t *held_ns,
-                     struct error *error)
+engine_cut (struct engine *e, const struct engine_cut *cut, uint64_t hold_ns,
+            uint64_t *held_ns, struct error *error)
 {
   uint64_t number;
 
   if (hold_alone (e, hold_ns, &number, error) == -1)
     return -1;
-  return engine_commit_snapshot (e, number, snap, held_ns, error);
+  return engine_commit (e, number, cut, held_ns, error);
 }
 
 void
@@ -367,8 +388,9 @@ engine_lose_source (struct engine *e, uint64_t offset, const char *msg)
 
 int
 engine_drop_snapshot (struct engine *e, struct snapshot *snap,
-                      uint64_t hold_ns, struct snapshot **gone,
-                      size_t *nr_gone, struct error *error)
+                      bool keep_point, uint64_t hold_ns,
+                      struct snapshot **gone, size_t *nr_gone,
+                      struct error *error)
 {
   struct chain *old = e->chain.current, *chain;
   bool leaves[CBW_NR_SNAPSHOTS];
@@ -395,6 +417,8 @@ engine_drop_snapshot (struct engine *e, struct snapshot *snap,
     generation_begin (&e->generation);                              /* E1 */
     if (snap)
       snapshot_hide (snap);                                         /* E2 */
+    if (snap && !keep_point)
+      points_leave (&e->points, snap->view.id);
     /* Readers of a complete backup must read its image from now on. */
     for (i = 0; i < *nr_gone; ++i)
       atomic_store (&gone[i]->state, CBW_SNAPSHOT_HIDDEN);
@@ -407,4 +431,22 @@ engine_drop_snapshot (struct engine *e, struct snapshot *snap,
   while (*nr_gone > 0)
     snapshot_unref (gone[--*nr_gone]);
   return -1;
+}
+
+int
+engine_leave_point (struct engine *e, uint64_t id, uint64_t hold_ns,
+                    struct error *error)
+{
+  uint64_t number;
+
+  if (!points_is_newest (&e->points, id)) {
+    points_leave (&e->points, id);
+    return 0;
+  }
+  if (hold_alone (e, hold_ns, &number, error) == -1 ||
+      hold_commit (&e->hold, number, error) == -1)
+    return -1;
+  points_leave (&e->points, id);
+  hold_committed (&e->hold);
+  return 0;
 }

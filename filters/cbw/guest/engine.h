@@ -18,6 +18,7 @@
 #include "guest/gate.h"
 #include "guest/hold.h"
 #include "guest/inflight.h"
+#include "points/points.h"
 #include "snapshot/chain.h"
 #include "snapshot/closer.h"
 #include "snapshot/command-policy.h"
@@ -40,6 +41,7 @@ struct engine {
   struct writeback writeback;
   struct command_policy commands; /* set before snapshots come and go */
   struct inflight inflight;     /* what is under way in the source */
+  struct points points;         /* what has changed since when */
   struct source source;         /* for threads of the engine's own */
 };
 
@@ -97,24 +99,34 @@ extern void engine_guest_end (struct engine *e, struct guest_change *change,
 extern bool engine_guest_would_copy (struct engine *e, uint64_t offset,
                                      uint64_t count);
 
-/* From now on "snap" is the newest snapshot of the disk; the chain takes
+/* What comes with the moment: either may be missing. */
+struct engine_cut {
+  struct snapshot *snap;        /* NULL: a checkpoint */
+  const struct points_draft *draft; /* NULL: the snapshot has come before */
+  uint64_t id;                  /* of both */
+  uint64_t size;                /* of the disk, bytes */
+  uint64_t created_ns;          /* time of day */
+};
+
+/* From now on cut->snap is the newest snapshot of the disk; the chain takes
  * its own reference.  Its entry becomes LIVE, if it is still RESERVED,
- * with the guests' writes drained.  hold_ns as of hold_begin (hold.h);
- * *held_ns is how long guests were held.  0, or -1 with the error set: as
- * hold_begin, or as engine_commit_snapshot.  The caller holds e->control.
+ * with the guests' writes drained.  At the same moment the draft becomes the
+ * newest point.  hold_ns as of hold_begin (hold.h); *held_ns is how long
+ * guests were held.  0, or -1 with the error set: as hold_begin, or as
+ * engine_commit.  The caller holds e->control.
  */
-extern int engine_add_snapshot (struct engine *e, struct snapshot *snap,
-                                uint64_t hold_ns, uint64_t *held_ns,
-                                struct error *error);
+extern int engine_cut (struct engine *e, const struct engine_cut *cut,
+                       uint64_t hold_ns, uint64_t *held_ns,
+                       struct error *error);
 
 /* The same in the hold of that number, which any thread may have begun: it is
  * over when this returns.  0, or -1 with the error set, and nothing changed:
  * ESTALE if that hold was over before; ENOMEM; or what cut_check (cut.h)
  * gives.  The caller holds e->control.
  */
-extern int engine_commit_snapshot (struct engine *e, uint64_t number,
-                                   struct snapshot *snap, uint64_t *held_ns,
-                                   struct error *error);
+extern int engine_commit (struct engine *e, uint64_t number,
+                          const struct engine_cut *cut, uint64_t *held_ns,
+                          struct error *error);
 
 /* The source is not the disk that a guest has, as its write at offset has
  * shown: break all snapshots, for the reason given.
@@ -124,13 +136,22 @@ extern void engine_lose_source (struct engine *e, uint64_t offset,
 
 /* The snapshot is dropped: hidden, and taken off the chain if no other looks
  * through it, with those hidden ones for which that becomes so.  NULL: only
- * these, and backups that are complete.  What was taken off is put into
+ * these, and backups that are complete.  Unless "keep_point", its point leaves
+ * at the same moment (points_leave).  What was taken off is put into
  * gone[] (of CBW_NR_SNAPSHOTS), with a reference each for the caller; *nr_gone
  * is their number.  0, or -1 with the error set, and nothing changed: ENOMEM;
  * or as hold_begin.  The caller holds e->control.
  */
 extern int engine_drop_snapshot (struct engine *e, struct snapshot *snap,
-                                 uint64_t hold_ns, struct snapshot **gone,
-                                 size_t *nr_gone, struct error *error);
+                                 bool keep_point, uint64_t hold_ns,
+                                 struct snapshot **gone, size_t *nr_gone,
+                                 struct error *error);
+
+/* Point "id" is dropped; points_merge is still to be called.  0, or -1 with the
+ * error set, as of hold_begin, and nothing changed.  The caller holds
+ * e->control.
+ */
+extern int engine_leave_point (struct engine *e, uint64_t id,
+                               uint64_t hold_ns, struct error *error);
 
 #endif /* CBW_ENGINE_H */

@@ -151,3 +151,18 @@ suspects_preserve (struct engine *e, struct error *error)
   }
   return 0;
 }
+
+void
+suspects_mark (struct engine *e)
+{
+  struct inflight *f = &e->inflight;
+  size_t i;
+
+  if (atomic_load (&f->nr_suspects) == 0)
+    return;
+  LOCK_FOR_SCOPE (&f->lock);
+  inflight_collect (f);
+  for (i = 0; i < f->nr_ranges; ++i)
+    points_mark (&e->points, f->ranges[i].start,
+                 f->ranges[i].end - f->ranges[i].start);
+}

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /* What a snapshot needs of clusters where a change of an earlier time may yet
- * land in the source (inflight.h): its own copy, before anybody reads it.
+ * land in the source (inflight.h): its own copy, before anybody reads it.  And
+ * what a point needs: a mark.
  */
 
 #ifndef CBW_SUSPECTS_H
@@ -29,5 +30,10 @@ extern int suspects_copy (struct engine *e, struct snapshot *snap,
  * with the error set if a guest's change there would fail.
  */
 extern int suspects_preserve (struct engine *e, struct error *error);
+
+/* K5: mark all suspect clusters in the point that is the newest now.  The gate
+ * is closed.
+ */
+extern void suspects_mark (struct engine *e);
 
 #endif /* CBW_SUSPECTS_H */

@@ -112,17 +112,24 @@ prepare (struct engine *engine, struct snapshot *snap,
  */
 static int
 go_live (struct engine *engine, struct segment *segment, unsigned i,
-         struct snapshot *snap, uint64_t hold_ns, uint64_t *held_ns,
-         struct error *e)
+         struct snapshot *snap, const struct points_draft *draft,
+         uint64_t hold_ns, uint64_t *held_ns, struct error *e)
 {
+  struct engine_cut cut = {
+    .snap = snap, .draft = draft, .size = snap->view.size,
+  };
+
   LOCK_FOR_SCOPE (&engine->control);
-  snap->view.id = snap->fixed.id = table_new_id (&engine->table, i);
-  map_header (&segment->map)->next_snapshot_id = snap->view.id + 1;
-  snap->fixed.created_ns = now_realtime_ns ();
+  cut.id = table_new_id (&engine->table, i);
+  cut.created_ns = now_realtime_ns ();
+  map_header (&segment->map)->next_snapshot_id = cut.id + 1;
+  snap->view.id = snap->fixed.id = cut.id;
+  snap->fixed.created_ns = cut.created_ns;
   snapshot_write_fixed (snap);
-  if (engine_add_snapshot (engine, snap, hold_ns, held_ns, e) == -1)
+  if (engine_cut (engine, &cut, hold_ns, held_ns, e) == -1)
     return -1;
   table_used (&engine->table, i);
+  drop_replaced_point (engine, cut.id);
   return 0;
 }
 
@@ -131,6 +138,8 @@ create_snapshot (struct engine *engine, struct segment *segment,
                  const struct create_params *p, uint64_t size,
                  uint64_t *held_ns, struct error *e)
 {
+  const uint32_t flags = p->options.backup ? CBW_POINT_BACKUP : 0;
+  struct points_draft draft = { .wanted = false };
   struct cbw_snapshot fixed;
   struct snapshot *snap = NULL;
   bool created = false;
@@ -158,7 +167,8 @@ create_snapshot (struct engine *engine, struct segment *segment,
 
   reserve (engine, map_snapshot (&segment->map, i), &fixed, p);
   if (segment_allocate_bitmaps (segment, i, layout_bitmaps (&p->options),
-                                e) == -1)
+                                e) == -1 ||
+      draft_point (engine, p->name, p->uuid, flags, &draft, e) == -1)
     goto undo;
   snap = snapshot_new (&segment->map, i, &fixed);
   if (snap == NULL) {
@@ -166,7 +176,8 @@ create_snapshot (struct engine *engine, struct segment *segment,
     goto undo;
   }
   if (prepare (engine, snap, p, &created, e) == -1 ||
-      go_live (engine, segment, i, snap, p->hold_ns, held_ns, e) == -1)
+      go_live (engine, segment, i, snap, &draft, p->hold_ns, held_ns,
+               e) == -1)
     goto undo;
   snap->closer = &engine->closer;
   /* Live already: without threads to fill it, it waits for a restart. */
@@ -176,6 +187,7 @@ create_snapshot (struct engine *engine, struct segment *segment,
   return 0;
 
  undo:
+  points_undo (&engine->points, &draft);
   if (created)
     target_undo (&snap->fixed, snap->target);
   if (snap && snap->view.id != 0) {

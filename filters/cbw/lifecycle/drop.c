@@ -29,22 +29,24 @@ struct gone {
   size_t nr;
 };
 
-/* Take snap (NULL: none), and what else nobody needs, off the chain.  0, or -1
- * with the error set.  engine->control is held.
+/* Take snap (NULL: none), and what else nobody needs, off the chain; and its
+ * point, unless that is to stay.  0, or -1 with the error set.
+ * engine->control is held.
  *
  * The results of complete backups are kept, but never that of snap: it is
  * being dropped, and may become complete at any moment meanwhile.
  */
 static int
-leave_chain (struct engine *engine, struct snapshot *snap, uint64_t hold_ns,
-             struct gone *left, struct error *e)
+leave_chain (struct engine *engine, struct snapshot *snap, bool keep_point,
+             uint64_t hold_ns, struct gone *left, struct error *e)
 {
   struct snapshot *gone[CBW_NR_SNAPSHOTS];
   const uint64_t id = snap ? snap->view.id : 0;
   size_t nr_gone, i;
 
   left->nr = 0;
-  if (engine_drop_snapshot (engine, snap, hold_ns, gone, &nr_gone, e) == -1)
+  if (engine_drop_snapshot (engine, snap, keep_point, hold_ns, gone, &nr_gone,
+                            e) == -1)
     return -1;
   if (snap && chain_find (engine->chain.current, id) >= 0) {
     table_hide (&engine->table, id);
@@ -57,6 +59,8 @@ leave_chain (struct engine *engine, struct snapshot *snap, uint64_t hold_ns,
                      gone[i]->view.id != id && snapshot_is_complete (gone[i]) &&
                      table_keeps (&engine->table, gone[i]->view.id));
   fill_wake (&engine->fill);
+  if (snap && !keep_point)
+    points_merge (&engine->points, id);
   return 0;
 }
 
@@ -68,34 +72,59 @@ tidy_current (struct engine *engine, uint64_t timeout_ns)
   closer_tidy (&engine->closer, chain, timeout_ns);
 }
 
+/* Drop what is in the chain.  engine->control is held. */
+static int
+drop_from_chain (struct engine *engine, struct snapshot *snap, bool keep_point,
+                 uint64_t hold_ns, struct gone *left, struct error *e)
+{
+  const uint64_t id = snap->view.id;
+
+  if (leave_chain (engine, snap, keep_point, hold_ns, left, e) == 0)
+    return 0;
+  if (!snapshot_is_complete (snap))
+    return -1;
+  /* It is no snapshot any more: it leaves when the gate closes. */
+  table_do_not_keep (&engine->table, id);
+  snapshot_hide (snap);         /* so that the next server forgets it, too */
+  return keep_point ? 0 : drop_point (engine, id, hold_ns, e);
+}
+
+/* It is in the chain no more, or has never been.  engine->control is held. */
+static int
+drop_rest (struct engine *engine, struct segment *segment, uint64_t id,
+           bool keep_point, uint64_t hold_ns, struct error *e)
+{
+  if (!table_forget (&engine->table, id) && !table_had (&engine->table, id))
+    return error_set (e, ENOENT, "%s: there is no snapshot or checkpoint with "
+                      "id %" PRIu64, segment->path, id);
+  return keep_point ? 0 : drop_point (engine, id, hold_ns, e);
+}
+
 int
 drop_snapshot (struct engine *engine, struct segment *segment, uint64_t id,
-               uint64_t hold_ns, struct error *e)
+               bool keep_point, uint64_t hold_ns, struct error *e)
 {
   const uint64_t until = now_monotonic_ns () + END_WAIT;
   struct gone left = { .ids = { id }, .nr = 1 };
   struct snapshot *snap;
   size_t n;
-  int i;
+  int i, r;
 
   {
     LOCK_FOR_SCOPE (&engine->control);
     i = chain_find (engine->chain.current, id);
     snap = i >= 0 ? engine->chain.current->snaps[i] : NULL;
     if (snap && snapshot_state (snap) != CBW_SNAPSHOT_HIDDEN) {
-      if (leave_chain (engine, snap, hold_ns, &left, e) == -1) {
-        if (!snapshot_is_complete (snap))
-          return -1;
-        /* It is no snapshot any more: it leaves when the gate closes. */
-        table_do_not_keep (&engine->table, id);
-        snapshot_hide (snap);   /* so that the next server forgets it, too */
-      }
+      /* An image that is not whole is of no use to anybody. */
+      keep_point = keep_point &&
+        (!snapshot_is_backup (snap) || snapshot_is_complete (snap));
+      r = drop_from_chain (engine, snap, keep_point, hold_ns, &left, e);
     }
-    else if (!table_forget (&engine->table, id) &&
-             !table_had (&engine->table, id)) /* else dropped before */
-      return error_set (e, ENOENT, "%s: there is no snapshot with id %" PRIu64,
-                        segment->path, id);
+    else
+      r = drop_rest (engine, segment, id, keep_point, hold_ns, e);
   }
+  if (r == -1)
+    return -1;
   tidy_current (engine, END_WAIT);
   for (n = 0; n < left.nr; ++n)
     table_wait_ended (&engine->table, left.ids[n], time_left (until));
@@ -111,7 +140,7 @@ release_complete (struct engine *engine, uint64_t hold_ns)
 
   {
     LOCK_FOR_SCOPE (&engine->control);
-    r = leave_chain (engine, NULL, hold_ns, &left, &e);             /* F8 */
+    r = leave_chain (engine, NULL, true, hold_ns, &left, &e);             /* F8 */
   }
   if (r == -1)
     log_debug ("cbw: %s", e.msg); /* again in a moment */
@@ -179,7 +208,7 @@ drop_orphans (struct engine *engine, struct segment *segment,
     while ((snap = find_orphan (engine, segment, alive, opaque)) != NULL) {
       log_debug ("cbw: dropping snapshot \"%s\": its owner is gone",
                  snap->fixed.name);
-      if (leave_chain (engine, snap, QUIET_HOLD, &left, &e) == -1) {
+      if (leave_chain (engine, snap, false, QUIET_HOLD, &left, &e) == -1) {
         log_debug ("cbw: %s", e.msg); /* the same */
         break;
       }

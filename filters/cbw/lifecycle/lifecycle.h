@@ -59,11 +59,44 @@ extern int discard_clusters (struct engine *engine, uint64_t id,
 
 /* Drop snapshot "id": its readers get ESHUTDOWN, and the space that no
  * older snapshot needs is given back.  The target of a backup that is
- * complete stays.  Success too if it has been dropped before.  hold_ns as in
+ * complete stays.  With "keep_point" its point stays, as a checkpoint, but not
+ * that of a backup that is not complete.  Without it, a checkpoint of that id
+ * is dropped, too.  Success too if it has been dropped before.  hold_ns as in
  * struct create_params.  0, or -1 with the error set.
  */
 extern int drop_snapshot (struct engine *engine, struct segment *segment,
-                          uint64_t id, uint64_t hold_ns, struct error *e);
+                          uint64_t id, bool keep_point, uint64_t hold_ns,
+                          struct error *e);
+
+/* ---- Points (checkpoint.c) ---- */
+
+/* Make a checkpoint of the disk, of "size" bytes.  hold_ns and *held_ns as in
+ * create_snapshot.  Success too if the very checkpoint (by uuid) exists.  0, or
+ * -1 with the error set: EEXIST (the name is taken), EOPNOTSUPP (changes are
+ * not tracked), and as create_snapshot.
+ */
+extern int create_checkpoint (struct engine *engine, struct segment *segment,
+                              const char *name, const uint8_t uuid[16],
+                              uint64_t size, uint64_t hold_ns,
+                              uint64_t *held_ns, struct error *e);
+
+/* Reserve a place for a point as points_reserve does, after those that may go
+ * have made room.
+ */
+extern int draft_point (struct engine *engine, const char *name,
+                        const uint8_t uuid[16], uint32_t flags,
+                        struct points_draft *draft, struct error *e);
+
+/* Drop point "id", if there is such a point.  0, or -1 with the error set as of
+ * hold_begin, and nothing changed.  The caller holds engine->control.
+ */
+extern int drop_point (struct engine *engine, uint64_t id, uint64_t hold_ns,
+                       struct error *e);
+
+/* The new point "id" has the name of a backup's point: drop that.  The caller
+ * holds engine->control.
+ */
+extern void drop_replaced_point (struct engine *engine, uint64_t id);
 
 /* How long the answer to a request waits for the space to be given back. */
 #define END_WAIT (5 * NS_PER_SEC)

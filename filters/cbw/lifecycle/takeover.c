@@ -24,6 +24,7 @@ struct found {
   struct cbw_snapshot copies[CBW_NR_SNAPSHOTS];
   struct cbw_snapshot *in_use[CBW_NR_SNAPSHOTS]; /* of them, oldest first */
   size_t nr;
+  struct points_found points;
 };
 
 static enum cbw_snapshot_state
@@ -176,6 +177,18 @@ is_replaced (const struct found *found, size_t j)
   return false;
 }
 
+/* The reservation is undone; if its point was made already, that goes, too. */
+static void
+undo_point (struct points *points, const uint8_t uuid[16])
+{
+  const uint64_t id = points_find_uuid (points, uuid);
+
+  if (id != 0) {
+    points_leave (points, id);
+    points_merge (points, id);
+  }
+}
+
 /* Clear away what is of no use, take note of the results of backups, and
  * leave the others in found->in_use.
  */
@@ -192,6 +205,7 @@ collect (struct engine *engine, const struct cbw_map *m, struct found *found)
       LOG_WATCH (takeover, "entry %u: \"%s\" was being made", i,
                  found->copies[i].name);
       undo_reservation (&found->copies[i]);
+      undo_point (&engine->points, found->copies[i].uuid);
       atomic_store (&map_snapshot (m, i)->state, CBW_SNAPSHOT_EMPTY);
     }
   for (j = 0; j < found->nr; ++j) {
@@ -364,12 +378,38 @@ take_over_chain (struct engine *engine, const struct cbw_map *m,
     snap = snapshot_new (m, index_of (found, copy), copy);
     if (snap == NULL)
       return error_set_errno (e, ENOMEM, "snapshot \"%s\"", copy->name);
-    r = engine_add_snapshot (engine, snap, 0, &held_ns, e);
+    r = engine_cut (engine, &(struct engine_cut) { .snap = snap, .id = copy->id },
+                    0, &held_ns, e);
     snapshot_unref (snap);      /* the chain has its own reference */
     if (r == -1)
       return -1;
     snap->closer = &engine->closer;
   }
+  return 0;
+}
+
+/* Did the host go down before the last server had ended in order? */
+static bool
+was_unclean_reboot (const struct cbw_header *h)
+{
+  uint8_t boot_id[16];
+
+  segment_boot_id (boot_id);
+  return h->clean != 1 && memcmp (boot_id, h->boot_id, sizeof boot_id) != 0;
+}
+
+/* Why can no point be believed any more?  0: there is no reason. */
+static uint32_t
+doubt_points (const struct engine *engine, const struct cbw_header *h,
+              const struct points_found *points, uint64_t disk_size)
+{
+  if (was_unclean_reboot (h))
+    return CBW_POINT_REBOOT;
+  if (!engine->points.track || !(h->compat & CBW_COMPAT_TRACKED))
+    return CBW_POINT_UNTRACKED;
+  /* It was larger in the meantime; sizes never fall by themselves. */
+  if (points->nr > 0 && points->list[points->nr - 1].size > disk_size)
+    return CBW_POINT_SOURCE;
   return 0;
 }
 
@@ -380,28 +420,27 @@ takeover_snapshots (struct engine *engine, struct segment *segment,
   CLEANUP_FREE struct found *found = calloc (1, sizeof *found);
   const struct cbw_map *m = &segment->map;
   const struct cbw_header *h = map_header (m);
-  uint8_t boot_id[16];
 
   if (found == NULL)
     return error_set_errno (e, ENOMEM, "%s", segment->path);
   /* First look, then touch. */
   if (find_snapshots (segment, &engine->commands, disk_size, found, e) == -1 ||
-      check_policies (&engine->writeback, found, e) == -1)
+      check_policies (&engine->writeback, found, e) == -1 ||
+      points_look (segment, h->next_snapshot_id, &found->points, e) == -1)
     return -1;
 
   LOCK_FOR_SCOPE (&engine->control);
   if (engine->table.next_id < h->next_snapshot_id)
     engine->table.next_id = h->next_snapshot_id;
   generation_bump (&engine->generation);                        /* E5 */
+  points_inherit (&engine->points, &found->points,
+                  doubt_points (engine, h, &found->points, disk_size));
   collect (engine, m, found);
   if (take_over_chain (engine, m, found, e) == -1)
     return -1;
-  segment_boot_id (boot_id);
   if (engine->chain.current &&
       take_over_targets (segment, &engine->writeback, engine->chain.current,
-                         h->clean == 1, h->clean != 1 &&
-                         memcmp (boot_id, h->boot_id, sizeof boot_id) != 0,
-                         e) == -1)
+                         h->clean == 1, was_unclean_reboot (h), e) == -1)
     return -1;
   closer_tidy (&engine->closer, engine->chain.current, 0);
   return 0;

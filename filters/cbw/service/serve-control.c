@@ -108,6 +108,9 @@ check_hold (const struct cbw_control *rq, struct error *e)
   return 0;
 }
 
+/* How often a snapshot is begun of a disk that grows meanwhile. */
+#define CREATE_TRIES 3
+
 /* Take a snapshot of the whole disk, which may have grown, and may grow while
  * that is prepared.
  */
@@ -116,7 +119,7 @@ create_whole (struct engine *engine, struct segment *segment,
               const struct source *source, const struct create_params *p,
               uint64_t *held_ns, struct error *e)
 {
-  unsigned tries = 3;
+  unsigned tries = CREATE_TRIES;
   int r;
 
   do {
@@ -172,6 +175,48 @@ serve_create (struct engine *engine, struct segment *segment,
                 &rq, buf);
 }
 
+/* The same of a checkpoint. */
+static int
+checkpoint (struct engine *engine, struct segment *segment,
+            const struct source *source, struct cbw_control *rq,
+            struct error *e)
+{
+  unsigned tries = CREATE_TRIES;
+  int r;
+
+  if (entry_check_name (rq->name, e) == -1 || check_hold (rq, e) == -1)
+    return -1;
+  do {
+    if (disk_look (source->disk, e) == -1)
+      return -1;
+    r = create_checkpoint (engine, segment, rq->name, rq->uuid,
+                           disk_size (source->disk), rq->hold_ns,
+                           &rq->held_ns, e);
+  } while (r == -1 && e->num == EAGAIN && --tries > 0);
+  return r;
+}
+
+int
+serve_checkpoint (struct engine *engine, struct segment *segment,
+                  const struct source *source, void *buf)
+{
+  struct cbw_control rq = copy_request (buf);
+  struct error e;
+
+  return reply (checkpoint (engine, segment, source, &rq, &e), &e, &rq, buf);
+}
+
+static int
+drop (struct engine *engine, struct segment *segment, uint64_t id,
+      const struct cbw_control *rq, struct error *e)
+{
+  if (rq->flags & ~CBW_DROP_KEEP_POINT)
+    return error_set (e, EINVAL, "unknown flags 0x%" PRIx32, rq->flags);
+  return check_hold (rq, e) == -1 ? -1 :
+    drop_snapshot (engine, segment, id, rq->flags & CBW_DROP_KEEP_POINT,
+                   rq->hold_ns, e);
+}
+
 int
 serve_drop (struct engine *engine, struct segment *segment, uint64_t id,
             void *buf)
@@ -179,9 +224,7 @@ serve_drop (struct engine *engine, struct segment *segment, uint64_t id,
   struct cbw_control rq = copy_request (buf);
   struct error e;
 
-  return reply (check_hold (&rq, &e) == -1 ? -1 :
-                drop_snapshot (engine, segment, id, rq.hold_ns, &e), &e, &rq,
-                buf);
+  return reply (drop (engine, segment, id, &rq, &e), &e, &rq, buf);
 }
 
 static int

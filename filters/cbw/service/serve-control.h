@@ -20,6 +20,8 @@
 extern int serve_create (struct engine *engine, struct segment *segment,
                          const struct source *source, uint32_t owner,
                          bool backup, void *buf);
+extern int serve_checkpoint (struct engine *engine, struct segment *segment,
+                             const struct source *source, void *buf);
 extern int serve_drop (struct engine *engine, struct segment *segment,
                        uint64_t id, void *buf);
 

@@ -69,6 +69,8 @@ run_control (struct service *s, const struct request *rq, void *buf)
   case CBW_REQUEST_BACKUP:
     return serve_create (s->engine, s->segment, &s->source, rq->owner,
                          rq->kind == CBW_REQUEST_BACKUP, buf);
+  case CBW_REQUEST_CHECKPOINT:
+    return serve_checkpoint (s->engine, s->segment, &s->source, buf);
   case CBW_REQUEST_DROP:
     return serve_drop (s->engine, s->segment, rq->snapshot, buf);
   case CBW_REQUEST_JOB:

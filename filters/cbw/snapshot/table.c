@@ -191,6 +191,26 @@ table_new_id (struct table *t, unsigned i)
   return t->entries[i].id = t->next_id++;
 }
 
+uint64_t
+table_next_id (struct table *t)
+{
+  LOCK_FOR_SCOPE (&t->lock);
+  return t->next_id++;
+}
+
+bool
+table_has_name (struct table *t, const char *name)
+{
+  const struct table_entry *entry;
+
+  LOCK_FOR_SCOPE (&t->lock);
+  for (entry = t->entries; entry < t->entries + CBW_NR_SNAPSHOTS; ++entry)
+    if ((entry->use == TABLE_MAKING || entry->use == TABLE_USED) &&
+        !entry->hidden && strcmp (entry->name, name) == 0)
+      return true;
+  return false;
+}
+
 void
 table_used (struct table *t, unsigned i)
 {

@@ -79,6 +79,12 @@ extern enum table_reserved table_reserve (struct table *t, const char *path,
 /* The snapshot of entry i is about to go live: its id, from now on. */
 extern uint64_t table_new_id (struct table *t, unsigned i);
 
+/* The id of something that is no snapshot, but in the order of their ids. */
+extern uint64_t table_next_id (struct table *t);
+
+/* Is there a snapshot of that name, or one being made? */
+extern bool table_has_name (struct table *t, const char *name);
+
 /* It is live.  A result with its name, or in its place, is forgotten. */
 extern void table_used (struct table *t, unsigned i);
 
