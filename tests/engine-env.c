@@ -23,7 +23,7 @@ struct nbdkit_extents {
 };
 
 int cbw_debug_copy, cbw_debug_claims, cbw_debug_cut, cbw_debug_end,
-  cbw_debug_backup, cbw_debug_takeover;
+  cbw_debug_backup, cbw_debug_takeover, cbw_debug_cool_ms;
 
 void
 nbdkit_error (const char *fmt, ...)

@@ -205,8 +205,9 @@ for name in snapshot third; do
     "$ask" "$shm" $name >reply
     expect_in reply "error Operation not supported"
 done
-# A snapshot adds 2 when its entry is reserved, and 2 when it is live.
-[ "$(segment get "$shm" chain_generation)" = $(( before + 6 )) ] ||
+# A snapshot adds 2 when its entry is reserved, 2 for its point, and 2 when it
+# is live.
+[ "$(segment get "$shm" chain_generation)" = $(( before + 8 )) ] ||
     fail "clients that know of the file are not told"
 stop_server disk
 rm second third

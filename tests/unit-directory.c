@@ -34,7 +34,8 @@ add (unsigned snapshot, enum cbw_bitmap_kind kind)
   uint64_t offset;
   unsigned i;
 
-  CHECK (directory_place (&dir, &map.geometry, &i, &offset));
+  CHECK (directory_place (&dir, &map.geometry, CBW_BITMAP_DONE, &i,
+                          &offset));
   directory_add (&dir, &map, i, CBW_OWNER_SNAPSHOT, snapshot, kind, offset);
   return offset;
 }
@@ -178,7 +179,7 @@ test_unknown (void)
   first = map.geometry.bitmaps_offset;
   *r = (struct cbw_bitmap_record) {
     .state = CBW_BITMAP_IN_USE, .kind = 77, .owner_kind = 9, .owner = 1234567,
-    .granularity = CBW_HOT_REGION_MIN, .offset = first + CBW_PAGE,
+    .granularity = CBW_HOT_REGION, .offset = first + CBW_PAGE,
     .size = CBW_PAGE,
   };
   resum (r);
@@ -201,7 +202,8 @@ test_full (void)
   start ();
   for (i = 0; i < CBW_NR_BITMAPS; ++i)
     atomic_store (&dir.records[i].state, CBW_BITMAP_IN_USE);
-  CHECK (!directory_place (&dir, &map.geometry, &i, &offset));
+  CHECK (!directory_place (&dir, &map.geometry, CBW_BITMAP_DONE, &i,
+                          &offset));
   end ();
 }
 

@@ -56,6 +56,8 @@ serve (bool was_local, bool local)
   segment_env_serve (&segment, SIZE, CS);
   engine_init (&engine);
   table_attach (&engine.table, map_snapshot (&segment.map, 0));
+  points_attach (&engine.points, &segment, &engine.generation, true,
+                 false);
   engine_set_source (&engine, &env.source);
   if (!segment.fresh)
     CHECK (takeover_snapshots (&engine, &segment, SIZE, &e) == 0);

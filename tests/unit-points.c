@@ -38,7 +38,8 @@ serve (void)
   engine_init (&engine);
   table_attach (&engine.table, map_snapshot (&segment.map, 0));
   generation_attach (&engine.generation, &h->chain_generation);
-  points_attach (&engine.points, &segment, &engine.generation, track);
+  points_attach (&engine.points, &segment, &engine.generation, track,
+                 false);
   if (!segment.fresh)
     CHECK (takeover_snapshots (&engine, &segment, env.disk.fake.size,
                                &e) == 0);

@@ -236,8 +236,8 @@ test_directory (void)
   const struct cbw_geometry *g = &s.map.geometry;
   const off_t at = (off_t) g->directory_offset;
   struct cbw_bitmap_record r = {
-    .state = CBW_BITMAP_IN_USE, .kind = CBW_BITMAP_HOT,
-    .owner_kind = CBW_OWNER_DISK, .granularity = CBW_HOT_REGION_MIN,
+    .state = CBW_BITMAP_IN_USE, .kind = 100,
+    .owner_kind = CBW_OWNER_DISK, .granularity = CBW_HOT_REGION,
     .offset = layout_file_size (g, 3), .size = CBW_PAGE,
   };
   struct error e;

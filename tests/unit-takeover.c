@@ -45,6 +45,8 @@ serve (void)
   segment_env_serve (&segment, SIZE, CS);
   engine_init (&engine);
   table_attach (&engine.table, map_snapshot (&segment.map, 0));
+  points_attach (&engine.points, &segment, &engine.generation, true,
+                 false);
   generation_attach (&engine.generation,
                      &map_header (&segment.map)->chain_generation);
   if (!segment.fresh)
@@ -375,6 +377,8 @@ test_grown_disk (void)
   segment_env_serve (&segment, SIZE, CS);
   engine_init (&engine);
   table_attach (&engine.table, map_snapshot (&segment.map, 0));
+  points_attach (&engine.points, &segment, &engine.generation, true,
+                 false);
   CHECK (takeover_snapshots (&engine, &segment, SIZE + CS + 16, &e) == -1);
   CHECK_ERROR (&e, EINVAL, "has only");
   vanish ();
@@ -581,6 +585,8 @@ test_damaged (void)
     segment_env_serve (&segment, SIZE, CS);
     engine_init (&engine);
     table_attach (&engine.table, map_snapshot (&segment.map, 0));
+    points_attach (&engine.points, &segment, &engine.generation, true,
+                 false);
     CHECK (takeover_snapshots (&engine, &segment, SIZE, &e) == -1);
     CHECK_ERROR (&e, EBADMSG, "is damaged");
     CHECK (there ("a"));
@@ -664,6 +670,8 @@ test_damaged_job (void)
     segment_env_serve (&segment, SIZE, CS);
     engine_init (&engine);
     table_attach (&engine.table, map_snapshot (&segment.map, 0));
+    points_attach (&engine.points, &segment, &engine.generation, true,
+                 false);
     CHECK (takeover_snapshots (&engine, &segment, SIZE, &e) == -1);
     CHECK_ERROR (&e, EBADMSG, "is damaged");
     CHECK (unlink (target ("a")) == 0);

@@ -68,20 +68,47 @@ is_in_file (const struct cbw_bitmap_record *r, const struct cbw_geometry *g,
     r->size > 0 && r->size <= file_size - r->offset;
 }
 
-/* Is it one of the bitmaps that have a bit for each cluster? */
-static bool
-is_of_clusters (const struct cbw_bitmap_record *r)
+/* Where a bitmap that this program uses belongs in the map; NULL if it is
+ * another's.  The owner is in range.
+ */
+static uint64_t *
+place_in_map (uint32_t owner_kind, uint32_t owner, uint32_t kind,
+              struct cbw_map *m)
 {
-  return r->owner_kind == CBW_OWNER_SNAPSHOT ? r->kind < CBW_BACKUP_BITMAPS :
-    r->owner_kind == CBW_OWNER_POINT && r->kind == CBW_BITMAP_CHANGED;
+  switch (owner_kind) {
+  case CBW_OWNER_SNAPSHOT:
+    return kind < CBW_BACKUP_BITMAPS ? &m->bitmaps[owner][kind] : NULL;
+  case CBW_OWNER_POINT:
+    return kind == CBW_BITMAP_CHANGED ? &m->changed[owner] : NULL;
+  case CBW_OWNER_DISK:
+    return kind == CBW_BITMAP_HOT ? &m->hot : NULL;
+  default:
+    return NULL;
+  }
 }
 
-/* Such a one's place in the map. */
-static uint64_t *
-place_in_map (const struct cbw_bitmap_record *r, struct cbw_map *m)
+/* How large such a one is, and what a bit of it stands for. */
+static uint64_t
+size_of (uint32_t kind, const struct cbw_geometry *g)
 {
-  return r->owner_kind == CBW_OWNER_SNAPSHOT ?
-    &m->bitmaps[r->owner][r->kind] : &m->changed[r->owner];
+  return kind == CBW_BITMAP_HOT ? layout_hot_size (g) : g->bitmap_size;
+}
+
+static uint64_t
+granularity_of (uint32_t kind, const struct cbw_geometry *g)
+{
+  return kind == CBW_BITMAP_HOT ? layout_hot_region (g) : g->cluster_size;
+}
+
+/* If it is a bitmap that this program uses, has it the right form? */
+static bool
+has_form (const struct cbw_bitmap_record *r, const struct cbw_geometry *g)
+{
+  struct cbw_map any;
+
+  return place_in_map (r->owner_kind, r->owner, r->kind, &any) == NULL ||
+    (r->granularity == granularity_of (r->kind, g) &&
+     r->size == size_of (r->kind, g));
 }
 
 static bool
@@ -135,8 +162,7 @@ directory_problem (const struct directory *d, unsigned i,
     return true;
   }
   if (!has_owner (r, g) || !is_power_of_2 (r->granularity) ||
-      (is_of_clusters (r) && (r->granularity != g->cluster_size ||
-                              r->size != g->bitmap_size))) {
+      !has_form (r, g)) {
     snprintf (text, len, "a bitmap of kind %" PRIu32 " of owner %" PRIu32
               " (kind %" PRIu32 ") cannot have %" PRIu64 " bytes, and a bit "
               "for each %" PRIu64 " bytes of the disk", r->kind, r->owner,
@@ -160,13 +186,17 @@ directory_find (const struct directory *d, uint64_t file_size,
 {
   const struct cbw_bitmap_record *r;
   char text[DIRECTORY_TEXT_MAX];
+  uint64_t *place;
   unsigned i;
 
   for (i = 0; i < CBW_NR_BITMAPS; ++i) {
     r = &d->records[i];
-    if (in_use (r) && is_of_clusters (r) &&
-        !directory_problem (d, i, &m->geometry, file_size, text, sizeof text))
-      *place_in_map (r, m) = r->offset;
+    if (!in_use (r) ||
+        directory_problem (d, i, &m->geometry, file_size, text, sizeof text))
+      continue;
+    place = place_in_map (r->owner_kind, r->owner, r->kind, m);
+    if (place)
+      *place = r->offset;
   }
 }
 
@@ -185,10 +215,10 @@ find_overlap (const struct directory *d,
 
 bool
 directory_place (const struct directory *d, const struct cbw_geometry *g,
-                 unsigned *i, uint64_t *offset)
+                 enum cbw_bitmap_kind kind, unsigned *i, uint64_t *offset)
 {
   struct cbw_bitmap_record place = {
-    .offset = g->bitmaps_offset, .size = g->bitmap_size
+    .offset = g->bitmaps_offset, .size = size_of (kind, g)
   };
   const struct cbw_bitmap_record *r;
 
@@ -215,14 +245,14 @@ directory_add (struct directory *d, struct cbw_map *m, unsigned i,
     .kind = kind,
     .owner_kind = owner_kind,
     .owner = owner,
-    .granularity = m->geometry.cluster_size,
+    .granularity = granularity_of (kind, &m->geometry),
     .offset = offset,
-    .size = m->geometry.bitmap_size,
+    .size = size_of (kind, &m->geometry),
   };
   r->sum = sum_of (r);
   memcpy ((char *) shared + start, (const char *) r + start,
           sizeof *r - start);
   atomic_store_explicit (&shared->state, CBW_BITMAP_IN_USE,
                          memory_order_release);
-  *place_in_map (r, m) = offset;
+  *place_in_map (owner_kind, owner, kind, m) = offset;
 }

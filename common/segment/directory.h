@@ -35,23 +35,24 @@ extern bool directory_problem (const struct directory *d, unsigned i,
                                const struct cbw_geometry *g,
                                uint64_t file_size, char *text, size_t len);
 
-/* Let map_bitmap and map_changed (m) find the bitmaps which the good records
- * of the copy tell of.
+/* Let map_bitmap and its like find the bitmaps which the good records of the
+ * copy tell of.
  */
 extern void directory_find (const struct directory *d, uint64_t file_size,
                             struct cbw_map *m);
 
-/* A bitmap of bitmap_size bytes is to be added: find a record for it, *i, and
- * the first place where nothing lies, *offset.  "d" is good as a whole.
- * Returns false if no record is free.
+/* A bitmap of that kind is to be added: find a record for it, *i, and the first
+ * place where nothing lies, *offset.  "d" is good as a whole.  Returns false if
+ * no record is free.
  */
 extern bool directory_place (const struct directory *d,
-                             const struct cbw_geometry *g, unsigned *i,
+                             const struct cbw_geometry *g,
+                             enum cbw_bitmap_kind kind, unsigned *i,
                              uint64_t *offset);
 
-/* Add a bitmap with a bit for each cluster, of a snapshot or a point, as record
- * i, to the copy and to the segment, and let map_bitmap or map_changed (m) find
- * it.  The space is there and is cleared.  Only the server calls this.
+/* Add a bitmap, of a kind and owner that this program uses, as record i, to
+ * the copy and to the segment, and let map_bitmap or its like find it.  The
+ * space is there and is cleared.  Only the server calls this.
  */
 extern void directory_add (struct directory *d, struct cbw_map *m, unsigned i,
                            enum cbw_bitmap_owner owner_kind, unsigned owner,

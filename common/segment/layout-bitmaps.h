@@ -34,8 +34,13 @@ enum cbw_bitmap_kind {
 #define CBW_SNAPSHOT_BITMAPS 3
 #define CBW_BACKUP_BITMAPS 4
 
-/* A bit of a HOT bitmap stands for so many bytes at least. */
-#define CBW_HOT_REGION_MIN (UINT64_C (64) << 20)
+/* A bit of the HOT bitmap stands for a region of the disk: of 64 MiB; for
+ * small disks of less, so that there are this many; for large ones of more, so
+ * that there are no more than that many.
+ */
+#define CBW_HOT_REGION (UINT64_C (64) << 20)
+#define CBW_HOT_REGIONS_MIN 64
+#define CBW_HOT_REGIONS_MAX (UINT64_C (1) << 20)
 
 enum cbw_bitmap_owner {
   CBW_OWNER_DISK = 0,

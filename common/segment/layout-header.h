@@ -94,11 +94,11 @@ enum cbw_server_state {
 #define CBW_ALIVE_DIED UINT32_C (0x40000000)
 
 /* Which file the source was when a server last ended in order, and how it
- * was then.  Nobody uses it yet.
+ * was then.
  */
 enum cbw_source_kind {
   CBW_SOURCE_UNKNOWN = 0,       /* nothing is recorded */
-  CBW_SOURCE_FILE = 1,          /* a local file or block device */
+  CBW_SOURCE_FILE = 1,          /* a local regular file */
 };
 
 struct cbw_source_identity {
@@ -141,10 +141,17 @@ struct cbw_header {
   uint32_t clean;               /* 1: the last server ended in order */
   uint32_t source_local;        /* 1: a write to the source ends with the
                                  * server's process (plugin.h) */
+  uint32_t durable;             /* 1: points, and what is hot, are on stable
+                                 * storage, see docs/correctness.md, 27 */
 
   /* Only the filter, which holds its control lock. */
   _Alignas (CBW_CACHE_LINE)
   uint64_t next_snapshot_id;    /* ids are never used twice; 0 is none */
+
+  /* The id of the point that was the newest when the last flush of the source
+   * began that succeeded; 0: there was none.  It only grows.
+   */
+  _Atomic (uint64_t) flushed_point;
 
   /* How many service threads sleep.  A client that submits rings the
    * doorbell only if this is not 0 (the argument is in slots.h).

@@ -40,6 +40,7 @@ enum cbw_point_reason {
   CBW_POINT_SOURCE = 2,         /* the disk was changed while not served */
   CBW_POINT_UNTRACKED = 3,      /* it was served by a filter that does not
                                  * mark changes */
+  CBW_POINT_SEGMENT = 4,        /* the segment could not be written to disk */
 };
 
 #define CBW_POINT_BACKUP 1u     /* it is of a backup; when that has left the

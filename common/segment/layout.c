@@ -98,6 +98,33 @@ old_version (uint32_t version)
   }
 }
 
+uint64_t
+layout_hot_region (const struct cbw_geometry *g)
+{
+  uint64_t size = g->cluster_size;
+
+  while (size < CBW_HOT_REGION ? g->disk_size / size > CBW_HOT_REGIONS_MIN :
+         g->disk_size / size >= CBW_HOT_REGIONS_MAX)
+    size *= 2;
+  return size;
+}
+
+uint64_t
+layout_hot_regions (const struct cbw_geometry *g)
+{
+  const uint64_t region = layout_hot_region (g);
+
+  return (g->bitmap_size * 8 + region / g->cluster_size - 1) /
+    (region / g->cluster_size);
+}
+
+uint64_t
+layout_hot_size (const struct cbw_geometry *g)
+{
+  return (bitmap_bytes (layout_hot_regions (g)) + CBW_PAGE - 1) / CBW_PAGE *
+    CBW_PAGE;
+}
+
 static int
 check_version (const struct cbw_header *h, const char *path, struct error *e)
 {

@@ -59,6 +59,7 @@ struct cbw_map {
    */
   uint64_t bitmaps[CBW_NR_SNAPSHOTS][CBW_BACKUP_BITMAPS];
   uint64_t changed[CBW_NR_POINTS]; /* of the points */
+  uint64_t hot;                 /* of the disk */
 };
 
 /* The geometry of a segment for a disk of disk_size bytes (0 to
@@ -233,6 +234,27 @@ map_changed (const struct cbw_map *m, unsigned i, uint64_t size)
   return (struct bitmap) {
     .words = (void *) (m->base + m->changed[i]),
     .nbits = layout_clusters (&m->geometry, size),
+  };
+}
+
+/* Bytes that a bit of the hot bitmap stands for: a power of two, a cluster at
+ * least.
+ */
+extern uint64_t layout_hot_region (const struct cbw_geometry *g);
+
+/* How many regions there can be, as far as the other bitmaps have room; and
+ * how many bytes, whole pages, a bitmap of them takes.
+ */
+extern uint64_t layout_hot_regions (const struct cbw_geometry *g);
+extern uint64_t layout_hot_size (const struct cbw_geometry *g);
+
+/* It is there: segment_allocate_hot has made it. */
+static inline struct bitmap
+map_hot (const struct cbw_map *m)
+{
+  return (struct bitmap) {
+    .words = (void *) (m->base + m->hot),
+    .nbits = layout_hot_regions (&m->geometry),
   };
 }
 

@@ -95,6 +95,8 @@ point_reason (enum cbw_point_reason reason)
     return "the disk was changed while it was not served";
   case CBW_POINT_UNTRACKED:
     return "the disk was served by a filter that does not mark changes";
+  case CBW_POINT_SEGMENT:
+    return "the segment could not be written to disk";
   }
   return "for a reason that this version does not know";
 }

@@ -64,18 +64,6 @@ segment_probe (const char *path, struct error *e)
   return liveness_server (fd) ? error_busy (path, &h, e) : 0;
 }
 
-static int
-allocate (const struct segment *s, uint64_t offset, uint64_t size,
-          const char *what, struct error *e)
-{
-  const int r = posix_fallocate (s->fd, (off_t) offset, (off_t) size);
-
-  return r == 0 ? 0 :
-    error_set_errno (e, r, "%s: cannot allocate %" PRIu64 " KiB for %s",
-                     s->path, size / 1024, what);
-}
-
-
 /* Take the bitmaps that there are, in a file of "size" bytes. */
 static int
 take_bitmaps (struct segment *s, uint64_t size, struct error *e)
@@ -94,7 +82,7 @@ take_bitmaps (struct segment *s, uint64_t size, struct error *e)
                         s->path, i, text);
   for (i = 0; i < CBW_NR_BITMAPS; ++i) /* it may be a sparse copy */
     if (atomic_load (&d->records[i].state) == CBW_BITMAP_IN_USE &&
-        allocate (s, d->records[i].offset, d->records[i].size, "bitmaps",
+        segment_allocate (s, d->records[i].offset, d->records[i].size, "bitmaps",
                   e) == -1)
       return -1;
   directory_find (d, size, &s->map);
@@ -224,7 +212,7 @@ segment_serve (struct segment *s, const char *path, uint64_t disk_size,
   /* All that this program may touch, but for the bitmaps: a store where there
    * is no space would be a SIGBUS.
    */
-  if (allocate (s, 0, h.geometry.bitmaps_offset, "the segment", e) == -1)
+  if (segment_allocate (s, 0, h.geometry.bitmaps_offset, "the segment", e) == -1)
     goto fail;
 
   s->mapped = segment_mapping (&h.geometry, size);
@@ -294,117 +282,36 @@ segment_publish (struct segment *s)
   slots_wake_all (&s->map);
 }
 
-/* Have space for a bitmap at "offset", with zeroes. */
-static int
-clear_bitmap (struct segment *s, uint64_t offset, struct error *e)
-{
-  const uint64_t size = s->map.geometry.bitmap_size;
-  struct stat st;
-
-  if (fstat (s->fd, &st) == -1)
-    return error_set_errno (e, errno, "%s: fstat", s->path);
-  if (allocate (s, offset, size, "bitmaps", e) == -1)
-    return -1;
-  if (offset < (uint64_t) st.st_size) /* what is new is clear */
-    memset (s->map.base + offset, 0, size);
-  return 0;
-}
-
-/* Around additions to the directory: snapshots are made side by side.  A
- * leaf.
- */
-static pthread_mutex_t directory_lock = PTHREAD_MUTEX_INITIALIZER;
-
-/* Write the directory to disk, if the segment has one.  An entry says that it
- * is complete on stable storage (snapshot_complete), and must not be found
- * there without its bitmaps after a crash of the host.
- */
-static int
-write_directory (struct segment *s, struct error *e)
-{
-  const struct cbw_geometry *g = &s->map.geometry;
-
-  if (!segment_is_volatile (s) &&
-      msync (s->map.base + g->directory_offset,
-             CBW_NR_BITMAPS * sizeof (struct cbw_bitmap_record),
-             MS_SYNC) == -1)
-    return error_set_errno (e, errno, "%s: the bitmap directory cannot be "
-                            "written back", s->path);
-  s->directory_is_new = false;
-  return 0;
-}
-
-/* Have a bitmap for the owner, cleared.  *known is its place, or 0.  The
- * directory's lock is held.
- */
-static int
-have_bitmap (struct segment *s, enum cbw_bitmap_owner owner_kind,
-             unsigned owner, enum cbw_bitmap_kind kind, uint64_t known,
-             struct error *e)
-{
-  const struct cbw_geometry *g = &s->map.geometry;
-  uint64_t offset = known;
-  unsigned record;
-
-  if (known == 0 && (!directory_place (s->directory, g, &record, &offset) ||
-                     offset > s->mapped - g->bitmap_size))
-    return error_set (e, ENOSPC, "%s: has no room for more bitmaps", s->path);
-  if (clear_bitmap (s, offset, e) == -1)
-    return -1;
-  if (known == 0) {
-    directory_add (s->directory, &s->map, record, owner_kind, owner, kind,
-                   offset);
-    s->directory_is_new = true;
-  }
-  return 0;
-}
-
-int
-segment_allocate_bitmaps (struct segment *s, unsigned i, unsigned nr,
-                          struct error *e)
-{
-  unsigned kind;
-
-  LOCK_FOR_SCOPE (&directory_lock);
-  for (kind = 0; kind < nr; ++kind)
-    if (have_bitmap (s, CBW_OWNER_SNAPSHOT, i, kind, s->map.bitmaps[i][kind],
-                     e) == -1)
-      return -1;
-  return s->directory_is_new ? write_directory (s, e) : 0;
-}
-
-int
-segment_allocate_changed (struct segment *s, unsigned i, struct error *e)
-{
-  LOCK_FOR_SCOPE (&directory_lock);
-  if (have_bitmap (s, CBW_OWNER_POINT, i, CBW_BITMAP_CHANGED,
-                   s->map.changed[i], e) == -1)
-    return -1;
-  return s->directory_is_new ? write_directory (s, e) : 0;
-}
-
 /* All that the file has: not what is mapped behind its end. */
-static int
-write_back (struct segment *s)
+int
+segment_write_back (struct segment *s)
 {
   struct stat st;
 
   if (segment_is_volatile (s))
     return 0;
   if (fstat (s->fd, &st) == -1)
-    return -1;
+    return errno;
   return msync (s->map.base, min_u64 ((uint64_t) st.st_size, s->mapped),
-                MS_SYNC);
+                MS_SYNC) == -1 ? errno : 0;
+}
+
+int
+segment_sync_hot (struct segment *s)
+{
+  return msync (s->map.base + s->map.hot,
+                layout_hot_size (&s->map.geometry), MS_SYNC) == -1 ? errno : 0;
 }
 
 int
 segment_stop (struct segment *s, struct error *e)
 {
   struct cbw_header *h = map_header (&s->map);
+  const int err = segment_write_back (s);
   int r = 0;
 
-  if (write_back (s) == -1)
-    r = error_set_errno (e, errno, "%s: cannot be written back, so its "
+  if (err != 0)
+    r = error_set_errno (e, err, "%s: cannot be written back, so its "
                          "snapshots are lost if this host goes down",
                          s->path);
   else

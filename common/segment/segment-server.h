@@ -56,6 +56,13 @@ extern int segment_begin (struct segment *s, struct error *e);
  */
 extern void segment_publish (struct segment *s);
 
+/* Have space for a part of the file, so that no access can raise SIGBUS;
+ * "what" it is for is said in the message.  0, or -1 with the error set.
+ */
+extern int segment_allocate (const struct segment *s, uint64_t offset,
+                             uint64_t size, const char *what,
+                             struct error *e);
+
 /* Allocate the first "nr" kinds of bitmaps of snapshot entry i, cleared; once
  * it has some, they stay where they are.  Space is really there afterwards,
  * so that no access can raise SIGBUS.
@@ -66,6 +73,15 @@ extern int segment_allocate_bitmaps (struct segment *s, unsigned i,
 /* The same of the changed bitmap of point i. */
 extern int segment_allocate_changed (struct segment *s, unsigned i,
                                      struct error *e);
+
+/* Have the hot bitmap; what there is of one stays as it is. */
+extern int segment_allocate_hot (struct segment *s, struct error *e);
+
+/* Bring the hot bitmap, or all of the segment, to stable storage; a segment in
+ * memory has none.  Returns 0 or an errno.
+ */
+extern int segment_sync_hot (struct segment *s);
+extern int segment_write_back (struct segment *s);
 
 /* The server ends in good order: everything is written back, then the
  * clean flag.  Clients are woken.  -1 with the error set if it could not be

@@ -85,6 +85,7 @@ segment_find_bitmaps (struct segment *s, unsigned i, unsigned nr)
     return false;
   memset (s->map.bitmaps, 0, sizeof s->map.bitmaps);
   memset (s->map.changed, 0, sizeof s->map.changed);
+  s->map.hot = 0;
   directory_copy (&s->map, d);
   directory_find (d, min_u64 ((uint64_t) st.st_size, s->mapped), &s->map);
   return segment_has_bitmaps (s, i, nr);
@@ -94,7 +95,8 @@ size_t
 segment_mapping (const struct cbw_geometry *g, uint64_t file_size)
 {
   return file_size +
-    (CBW_NR_SNAPSHOTS * CBW_BACKUP_BITMAPS + CBW_NR_POINTS) * g->bitmap_size;
+    (CBW_NR_SNAPSHOTS * CBW_BACKUP_BITMAPS + CBW_NR_POINTS) * g->bitmap_size +
+    layout_hot_size (g);
 }
 
 bool

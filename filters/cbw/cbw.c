@@ -141,7 +141,7 @@ cbw_after_fork (nbdkit_backend *backend)
     disk_has_no_file (&disk, "cbw-export= reads it through a connection");
     return 0;
   }
-  if (disk_open (&disk, params.direct) == -1) {
+  if (disk_open (&disk, params.direct || params.track, params.direct) == -1) {
     nbdkit_error ("cbw: cannot open the disk to be protected "
                   "(a plugin with several exports needs cbw-export=NAME)");
     return -1;

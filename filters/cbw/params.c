@@ -45,7 +45,9 @@ const char params_help[] =
   "                        (default: everything).\n"
   "cbw-threads=N           Service threads, 1 to 64 (default: 8).\n"
   "cbw-track=on|off        Mark what guests change, for incremental backups\n"
-  "                        (default on).\n"
+  "                        (default: on).\n"
+  "cbw-durable=on|off      Keep that on disk, for when the host goes down\n"
+  "                        (default: off; needs a segment on a disk).\n"
   "cbw-direct=auto|off     Let programs that read snapshots read the disk's file\n"
   "                        themselves, if it is known (default: auto).\n"
   "cbw-export=NAME         The export to protect (default: all are the disk).";
@@ -272,6 +274,8 @@ params_parse (struct params *p, const char *key, const char *value)
     return set_bool (&p->commands, key, value);
   if (strcmp (key, "cbw-track") == 0)
     return set_bool (&p->track, key, value);
+  if (strcmp (key, "cbw-durable") == 0)
+    return set_bool (&p->durable, key, value);
   if (strcmp (key, "cbw-direct") == 0)
     return set_direct (p, value);
   if (strcmp (key, "cbw-snapshot") == 0)
@@ -315,6 +319,11 @@ params_complete (const struct params *p)
   if (p->target && strlen (p->target) >= CBW_TARGET_MAX) {
     nbdkit_error ("cbw-target: it is longer than %d bytes",
                   CBW_TARGET_MAX - 1);
+    return -1;
+  }
+  if (p->durable && !p->track) {
+    nbdkit_error ("cbw-durable=on does not go with cbw-track=off: there is "
+                  "nothing to keep");
     return -1;
   }
   if (p->writeback && !policy_allows_writeback (&p->options)) {

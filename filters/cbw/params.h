@@ -22,6 +22,7 @@ struct params {
   unsigned threads;
   bool commands;                /* clients may name commands as targets */
   bool track;                   /* guests' changes are marked in points */
+  bool durable;                 /* what is marked survives the host */
   bool direct;                  /* clients may read the disk's file, if it is
                                  * known */
 };

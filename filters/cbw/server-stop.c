@@ -15,7 +15,9 @@
 
 #include <nbdkit-filter.h>
 
+#include "below/identity.h"
 #include "image/nbd/nbd.h"
+#include "lifecycle/cool.h"
 #include "lifecycle/flush.h"
 #include "segment/segment-server.h"
 #include "segment/slots.h"
@@ -57,6 +59,23 @@ leave_threads (struct server *s)
   engine_leave (&s->engine);
 }
 
+/* The disk, if somebody relies on it to be on stable storage. */
+static struct image *
+disk_to_flush (struct engine *engine)
+{
+  return engine->hot.on || points_newest (&engine->points) != 0 ?
+    &engine->source.image : NULL;
+}
+
+/* Nothing is hot any more, and this is how the disk was. */
+static void
+leave_points (struct server *s)
+{
+  cool_stop (&s->engine);
+  map_header (&s->segment.map)->source =
+    identity_of (&s->service.source.disk->file);
+}
+
 void
 server_stop (struct server *s)
 {
@@ -78,7 +97,7 @@ server_join (struct server *s, uint64_t until)
    */
   written = engine_join (&s->engine, now + patience * 3 / 5);
   read = service_join (&s->service, now + patience * 3 / 5);
-  flush = flush_start (&s->engine.chain);
+  flush = flush_start (&s->engine.chain, disk_to_flush (&s->engine));
   if (!flush_join (flush, until - patience / 8) || !read || !written)
     give_up_targets (&s->engine);
   ended = service_join (&s->service, until);
@@ -107,6 +126,8 @@ server_free (struct server *s)
   alive_stop (&s->alive);
   alive_join (&s->alive, UINT64_MAX);
   alive_free (&s->alive);
+  if (s->in_order)
+    leave_points (s);
   /* The opener may be in the plugin's open still. */
   disk_on_file_lost (s->service.source.disk, NULL, NULL);
   service_free (&s->service);

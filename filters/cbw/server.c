@@ -21,6 +21,7 @@
 #include "guest/suspects.h"
 #include "image/nbd/nbd.h"
 #include "lifecycle/access.h"
+#include "lifecycle/cool.h"
 #include "lifecycle/lifecycle.h"
 #include "segment/segment-server.h"
 #include "segment/entry.h"
@@ -170,6 +171,7 @@ keep_promises (const struct segment *segment, const struct params *p)
     h->compat |= CBW_COMPAT_TRACKED;
   else
     h->compat &= ~CBW_COMPAT_TRACKED;
+  h->durable = p->durable;
 }
 
 /* Bring back what an earlier server left, and have the snapshot that is
@@ -189,6 +191,7 @@ prepare_snapshots (struct server *s, const struct params *p,
   if (p->target && (there = find_wanted (s, p, e)) == -1)
     return -1;
 
+  cool_start (&s->engine, takeover_lost (&s->segment));
   keep_promises (&s->segment, p);
   /* From here on clients are served from the segment, and guests change the
    * disk.  The buffer comes first: a new snapshot must find nothing in it.
@@ -232,8 +235,16 @@ serve_segment (struct server *s, const struct params *p,
     return error_set (e, EINVAL, "cbw-writeback=%" PRIu64 ": must have room "
                       "for %d clusters, of %" PRIu32 " bytes each",
                       p->writeback, CBW_CELLS_MIN, cs);
-  return segment_serve (&s->segment, p->shm, info->size, cs,
-                        (uint32_t) (p->writeback / cs), e);
+  if (segment_serve (&s->segment, p->shm, info->size, cs,
+                     (uint32_t) (p->writeback / cs), e) == -1)
+    return -1;
+  if (!p->durable || !segment_is_volatile (&s->segment))
+    return 0;
+  error_set (e, EINVAL, "%s: is in memory, which the host forgets when it goes "
+             "down; with cbw-durable=on give cbw-shm= a file on a disk",
+             p->shm);
+  segment_close (&s->segment, s->segment.fresh);
+  return -1;
 }
 
 /* The server does not start: wait for the threads that it has already.
@@ -302,11 +313,14 @@ server_start (struct server *s, const struct params *p,
   copier_attach (&s->engine.copier,
                  &map_header (&s->segment.map)->unchanged_claims);
   points_attach (&s->engine.points, &s->segment, &s->engine.generation,
-                 p->track);
+                 p->track, p->durable);
   s->engine.commands = (struct command_policy) {
     .allowed = p->commands, .target = p->target
   };
-  if (writeback_attach (&s->engine.writeback, &s->segment.map,
+  if ((p->track &&
+       hot_attach (&s->engine.hot, &s->segment, &s->engine.points, p->durable,
+                   info->local, &e) == -1) ||
+      writeback_attach (&s->engine.writeback, &s->segment.map,
                         p->writeback != 0, &e) == -1 ||
       prepare_snapshots (s, p, info, &e) == -1) {
     nbdkit_error ("cbw: %s", e.msg);

@@ -105,7 +105,8 @@ context_use (struct disk *d, struct disk_context *c, uint64_t size)
 void
 disk_has_no_file (struct disk *d, const char *why)
 {
-  nbdkit_debug ("cbw: clients may not read the disk themselves: %s", why);
+  nbdkit_debug (d->file.kept ? "cbw: the disk's file is not known: %s" :
+                "cbw: clients may not read the disk themselves: %s", why);
   LOCK_FOR_SCOPE (&d->lock);
   if (atomic_exchange (&d->file.known, false) && d->file_lost)
     d->file_lost (d->file_lost_opaque);
@@ -139,11 +140,12 @@ find_file (struct disk *d, const struct source_info *info,
     return;
   }
   source_file_path (&d->file, path, sizeof path);
-  nbdkit_debug ("cbw: clients may read %s themselves", path);
+  if (!d->file.kept)
+    nbdkit_debug ("cbw: clients may read %s themselves", path);
 }
 
 int
-disk_open (struct disk *d, bool find)
+disk_open (struct disk *d, bool find, bool direct)
 {
   CLEANUP_DESCRIPTORS struct descriptors before;
   struct disk_context *c;
@@ -154,10 +156,12 @@ disk_open (struct disk *d, bool find)
   if (c == NULL)
     return -1;
   context_use (d, c, info.size);
+  d->file.kept = !direct;
+  if (!direct)
+    nbdkit_debug ("cbw: clients may not read the disk themselves: "
+                  "cbw-direct=off");
   if (find)
     find_file (d, &info, &before);
-  else
-    disk_has_no_file (d, "cbw-direct=off");
   return 0;
 }
 

@@ -86,9 +86,9 @@ extern void disk_init (struct disk *d, nbdkit_backend *backend,
                        pthread_mutex_t *serial);
 
 /* Open the first context; for .after_fork.  With "find_file", find out which
- * file the disk is.  0, or -1 after nbdkit_error.
+ * file the disk is; without "direct" no client is to read that.  0, or -1 after nbdkit_error.
  */
-extern int disk_open (struct disk *d, bool find_file);
+extern int disk_open (struct disk *d, bool find_file, bool direct);
 
 /* Which file the disk is, is not known, for the reason given: say so in the
  * log.

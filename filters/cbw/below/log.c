@@ -16,6 +16,7 @@ NBDKIT_DLL_PUBLIC int cbw_debug_cut;
 NBDKIT_DLL_PUBLIC int cbw_debug_end;
 NBDKIT_DLL_PUBLIC int cbw_debug_backup;
 NBDKIT_DLL_PUBLIC int cbw_debug_takeover;
+NBDKIT_DLL_PUBLIC int cbw_debug_cool_ms;
 
 void
 log_error (const char *fmt, ...)

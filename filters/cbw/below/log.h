@@ -15,6 +15,8 @@
  *   cbw.takeover  what a server finds in a segment, and does with it
  *
  * A flag that is off costs one load.
+ *
+ * cbw.cool_ms is for tests: how often regions get cold, in ms.
  */
 
 #ifndef CBW_LOG_H
@@ -27,7 +29,7 @@ extern void log_debug (const char *fmt, ...)
   __attribute__ ((format (printf, 1, 2)));
 
 extern int cbw_debug_copy, cbw_debug_claims, cbw_debug_cut, cbw_debug_end,
-  cbw_debug_backup, cbw_debug_takeover;
+  cbw_debug_backup, cbw_debug_takeover, cbw_debug_cool_ms;
 
 #define LOG_WATCH(flag, ...)                    \
   do {                                          \

@@ -25,6 +25,7 @@
 
 struct source_file {
   _Atomic (bool) known;         /* once it is false again it stays so */
+  bool kept;                    /* no client is to read it, all the same */
   /* The rest does not change while it is known. */
   int fd;                       /* the plugin's, open as long as the disk is */
   dev_t device, rdev;

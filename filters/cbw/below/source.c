@@ -41,6 +41,8 @@ source_describe (nbdkit_next *next, struct source_info *info)
   if (r == -1)
     return -1;
   info->can_cache = r != NBDKIT_CACHE_NONE;
+  if (next->can_flush (next) == -1)
+    return -1;
   info->local = false;
   return 0;
 }
@@ -148,7 +150,35 @@ source_extents (struct image *image, uint64_t offset, uint64_t end,
   return 0;
 }
 
+int
+source_flush (const struct source *s, void **through, struct error *e)
+{
+  nbdkit_next *next = context (s, 0);
+  SOURCE_LOCK_FOR_SCOPE (s);
+  int err = 0;
+
+  *through = next;
+  if (next->can_flush (next) != 1)
+    return error_set (e, EOPNOTSUPP, "the disk cannot be flushed: its plugin "
+                      "has no flush");
+  if (next->flush (next, 0, &err) == 0)
+    return 0;
+  return error_set_errno (e, err ? err : EIO, "the disk cannot be flushed");
+}
+
+static int
+flush_image (struct image *image, struct error *e)
+{
+  void *through;
+
+  if (source_flush ((const struct source *) image, &through, e) == 0 ||
+      e->num == EOPNOTSUPP)
+    return 0;
+  return -1;
+}
+
 static const struct image_ops source_ops = {
+  .flush = flush_image,
   .pread = source_pread,
   .extent = source_extent,
   .extents = source_extents,

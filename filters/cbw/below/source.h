@@ -58,6 +58,13 @@ struct source_info {
  */
 extern int source_describe (nbdkit_next *next, struct source_info *info);
 
+/* Flush the disk: what guests' changes that have ended have done comes to stable
+ * storage.  0, or -1 with the error set: EOPNOTSUPP if the plugin cannot.
+ * *through tells its context from others.
+ */
+extern int source_flush (const struct source *s, void **through,
+                         struct error *e);
+
 /* Prefetch.  Returns 0 or an errno. */
 extern int source_cache (const struct source *s, uint32_t count,
                          uint64_t offset);

@@ -77,6 +77,7 @@ engine_init (struct engine *e)
   e->commands = (struct command_policy) { .allowed = false };
   inflight_init (&e->inflight);
   points_init (&e->points);
+  hot_init (&e->hot);
 }
 
 void
@@ -126,6 +127,7 @@ engine_free (struct engine *e)
   copier_free (&e->copier);
   writeback_free (&e->writeback);
   inflight_destroy (&e->inflight);
+  hot_destroy (&e->hot);
   points_destroy (&e->points);
   chain_head_destroy (&e->chain);
   closer_free (&e->closer);
@@ -260,8 +262,10 @@ engine_guest_begin (struct engine *e, struct image *source,
   }
   if (since != 0)
     end_stall (e);
-  if (result != COPY_FAILED)
+  if (result != COPY_FAILED) {
     points_mark (&e->points, offset, count);
+    hot_touch (&e->hot, offset, count);
+  }
 
   /* W4: pairs with the fence in serve-read.c (R2).  A reader that gets from the
    * source what this change puts there also sees the done bits, the broken

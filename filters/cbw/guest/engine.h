@@ -18,6 +18,7 @@
 #include "guest/gate.h"
 #include "guest/hold.h"
 #include "guest/inflight.h"
+#include "points/hot.h"
 #include "points/points.h"
 #include "snapshot/chain.h"
 #include "snapshot/closer.h"
@@ -42,6 +43,7 @@ struct engine {
   struct command_policy commands; /* set before snapshots come and go */
   struct inflight inflight;     /* what is under way in the source */
   struct points points;         /* what has changed since when */
+  struct hot hot;               /* what may be lost */
   struct source source;         /* for threads of the engine's own */
 };
 

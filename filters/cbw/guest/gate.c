@@ -163,3 +163,20 @@ gate_keep (struct gate *g)
   g->until = UINT64_MAX;
   return true;
 }
+
+bool
+gate_quiesce (struct gate *g, uint64_t timeout_ns)
+{
+  const uint64_t until = now_monotonic_ns () + timeout_ns;
+  const struct timespec pause = { .tv_nsec = 100000 };
+  unsigned i;
+
+  /* A stripe that is empty at one moment has none of those any more. */
+  for (i = 0; i < GATE_STRIPES; ++i)
+    while ((uint32_t) atomic_load (&g->stripes[i].word) > 0) {      /* T4 */
+      if (time_left (until) == 0)
+        return false;
+      nanosleep (&pause, NULL);
+    }
+  return true;
+}

@@ -59,6 +59,11 @@ extern bool gate_close (struct gate *g, uint64_t timeout_ns,
                         uint64_t lease_ns);
 extern void gate_open (struct gate *g);
 
+/* Wait until each who is inside now has left, while others enter and leave, but
+ * no longer than timeout_ns.  Returns whether they have.
+ */
+extern bool gate_quiesce (struct gate *g, uint64_t timeout_ns);
+
 /* Is the gate closed, and its lease not over? */
 extern bool gate_is_closed (struct gate *g);
 

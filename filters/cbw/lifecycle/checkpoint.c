@@ -8,6 +8,7 @@
 
 #include <errno.h>
 
+#include "lifecycle/cool.h"
 #include "lifecycle/lifecycle.h"
 #include "utils/cleanup.h"
 #include "utils/clock.h"
@@ -98,8 +99,10 @@ create_checkpoint (struct engine *engine, struct segment *segment,
                       "another name", segment->path, name);
   if (draft_point (engine, name, uuid, 0, &draft, e) == -1)
     return -1;
-  if (cut (engine, segment, &draft, size, hold_ns, held_ns, e) == 0)
-    return 0;
-  points_undo (&engine->points, &draft);
-  return -1;
+  if (cut (engine, segment, &draft, size, hold_ns, held_ns, e) == -1) {
+    points_undo (&engine->points, &draft);
+    return -1;
+  }
+  cool_confirm (engine);
+  return 0;
 }

@@ -12,6 +12,7 @@
 
 #include "below/log.h"
 #include "lifecycle/access.h"
+#include "lifecycle/cool.h"
 #include "lifecycle/lifecycle.h"
 #include "segment/segment-server.h"
 #include "segment/entry.h"
@@ -180,6 +181,7 @@ create_snapshot (struct engine *engine, struct segment *segment,
                e) == -1)
     goto undo;
   snap->closer = &engine->closer;
+  cool_confirm (engine);
   /* Live already: without threads to fill it, it waits for a restart. */
   if (fill_add (&engine->fill, snap, &ignored) == -1)
     log_error ("cbw: %s", ignored.msg);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
-/* Flushing all targets at the end: a thread for each, as one that hangs must
+/* Flushing all targets, and the disk, at the end: a thread for each, as one that hangs must
  * not keep the others from being flushed.  See flush.h.
  */
 
@@ -26,7 +26,7 @@ struct flush_job {
 struct flush {
   struct thread_group threads;
   struct chain *chain;          /* a reference, or NULL */
-  size_t len;                   /* of it */
+  size_t len;                   /* of it, and the disk's if it is wanted */
   _Atomic (size_t) next;        /* the job to be taken next */
   struct flush_job jobs[];      /* as the snapshots of the chain */
 };
@@ -46,10 +46,11 @@ flush_thread (void *opaque)
 }
 
 struct flush *
-flush_start (struct chain_head *head)
+flush_start (struct chain_head *head, struct image *disk)
 {
   struct chain *chain = chain_get (head);
-  const size_t len = chain ? chain->len : 0;
+  const size_t nr = chain ? chain->len : 0;
+  const size_t len = nr + (disk != NULL);
   struct flush *f = calloc (1, sizeof *f + len * sizeof f->jobs[0]);
   size_t i;
 
@@ -60,9 +61,11 @@ flush_start (struct chain_head *head)
   }
   f->chain = chain;
   f->len = len;
-  for (i = 0; i < len; ++i)
+  for (i = 0; i < nr; ++i)
     /* What is in the write-back buffer is in the segment. */
     f->jobs[i].target = chain->snaps[i]->target;
+  if (disk)
+    f->jobs[nr].target = disk;
   thread_group_init (&f->threads, flush_thread, f);
   /* If there are fewer threads each has more to do. */
   thread_group_start (&f->threads, (unsigned) len);
@@ -75,13 +78,34 @@ flush_join (struct flush *f, uint64_t until)
   return f == NULL || thread_group_join (&f->threads, until);
 }
 
+/* The job of the disk, which is behind those of the chain. */
+static bool
+is_disk (const struct flush *f, size_t i)
+{
+  return i == (f->chain ? f->chain->len : 0);
+}
+
+static bool
+disk_is_flushed (const struct flush_job *job)
+{
+  if (atomic_load (&job->done) && job->r == 0)
+    return true;
+  log_error ("cbw: %s; if this host goes down, its snapshots and checkpoints "
+             "are lost", atomic_load (&job->done) ? job->e.msg :
+             "the disk has not been flushed in time");
+  return false;
+}
+
 /* Is it known what has become of job i? */
 static bool
 is_known (const struct flush *f, size_t i)
 {
   const struct flush_job *job = &f->jobs[i];
-  const char *name = f->chain->snaps[i]->fixed.name;
+  const char *name;
 
+  if (is_disk (f, i))
+    return disk_is_flushed (job);
+  name = f->chain->snaps[i]->fixed.name;
   if (!atomic_load (&job->done)) {
     log_error ("cbw: snapshot \"%s\": its target has not been flushed in "
                "time, and may not be whole if this host goes down", name);

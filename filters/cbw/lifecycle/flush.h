@@ -13,10 +13,11 @@
 struct flush;
 
 /* Begin to bring what the targets of the current chain have been given to
- * stable storage, all at once.  NULL (after log_error) if there is no memory;
+ * stable storage, all at once; and "disk", if it is not NULL.  NULL (after log_error) if there is no memory;
  * the functions below take that for a flush of which nothing is known.
  */
-extern struct flush *flush_start (struct chain_head *head);
+extern struct flush *flush_start (struct chain_head *head,
+                                  struct image *disk);
 
 /* As in threads.h; the threads end by themselves. */
 extern bool flush_join (struct flush *f, uint64_t until);

@@ -142,6 +142,9 @@ extern void check_targets (struct engine *engine);
 extern int takeover_snapshots (struct engine *engine, struct segment *segment,
                                uint64_t disk_size, struct error *e);
 
+/* Before that: may what the last server left hot be lost?  (cool.h) */
+extern bool takeover_lost (const struct segment *segment);
+
 /* Let the backups among them continue; segment_begin has been called.  0, or
  * -1 with the error set.
  */

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "below/identity.h"
 #include "below/log.h"
 #include "lifecycle/lifecycle.h"
 #include "segment/entry.h"
@@ -390,7 +391,7 @@ take_over_chain (struct engine *engine, const struct cbw_map *m,
 
 /* Did the host go down before the last server had ended in order? */
 static bool
-was_unclean_reboot (const struct cbw_header *h)
+host_went_down (const struct cbw_header *h)
 {
   uint8_t boot_id[16];
 
@@ -398,19 +399,45 @@ was_unclean_reboot (const struct cbw_header *h)
   return h->clean != 1 && memcmp (boot_id, h->boot_id, sizeof boot_id) != 0;
 }
 
+bool
+takeover_lost (const struct segment *segment)
+{
+  const struct cbw_header *h = map_header (&segment->map);
+
+  return !segment->fresh && (host_went_down (h) || h->source_local != 1);
+}
+
 /* Why can no point be believed any more?  0: there is no reason. */
 static uint32_t
 doubt_points (const struct engine *engine, const struct cbw_header *h,
               const struct points_found *points, uint64_t disk_size)
 {
-  if (was_unclean_reboot (h))
+  const struct disk *disk = engine->source.disk;
+
+  if (host_went_down (h) && h->durable != 1)
     return CBW_POINT_REBOOT;
   if (!engine->points.track || !(h->compat & CBW_COMPAT_TRACKED))
     return CBW_POINT_UNTRACKED;
   /* It was larger in the meantime; sizes never fall by themselves. */
   if (points->nr > 0 && points->list[points->nr - 1].size > disk_size)
     return CBW_POINT_SOURCE;
+  if (disk && h->clean == 1 && identity_differs (&h->source, &disk->file))
+    return CBW_POINT_SOURCE;
   return 0;
+}
+
+/* Take up the points, and what was hot. */
+static void
+take_over_points (struct engine *engine, const struct cbw_header *h,
+                  const struct points_found *points, uint64_t disk_size)
+{
+  const uint64_t last =
+    points_inherit (&engine->points, points,
+                    doubt_points (engine, h, points, disk_size));
+
+  /* The header may not have come to disk. */
+  if (engine->table.next_id <= last)
+    engine->table.next_id = last + 1;
 }
 
 int
@@ -426,21 +453,20 @@ takeover_snapshots (struct engine *engine, struct segment *segment,
   /* First look, then touch. */
   if (find_snapshots (segment, &engine->commands, disk_size, found, e) == -1 ||
       check_policies (&engine->writeback, found, e) == -1 ||
-      points_look (segment, h->next_snapshot_id, &found->points, e) == -1)
+      points_look (segment, host_went_down (h), &found->points, e) == -1)
     return -1;
 
   LOCK_FOR_SCOPE (&engine->control);
   if (engine->table.next_id < h->next_snapshot_id)
     engine->table.next_id = h->next_snapshot_id;
   generation_bump (&engine->generation);                        /* E5 */
-  points_inherit (&engine->points, &found->points,
-                  doubt_points (engine, h, &found->points, disk_size));
+  take_over_points (engine, h, &found->points, disk_size);
   collect (engine, m, found);
   if (take_over_chain (engine, m, found, e) == -1)
     return -1;
   if (engine->chain.current &&
       take_over_targets (segment, &engine->writeback, engine->chain.current,
-                         h->clean == 1, was_unclean_reboot (h), e) == -1)
+                         h->clean == 1, host_went_down (h), e) == -1)
     return -1;
   closer_tidy (&engine->closer, engine->chain.current, 0);
   return 0;

@@ -29,10 +29,12 @@ points_destroy (struct points *p)
 
 void
 points_attach (struct points *p, struct segment *segment,
-               struct generation *generation, bool track)
+               struct generation *generation, bool track,
+               bool durable)
 {
   p->segment = segment;
   p->track = track;
+  p->durable = durable;
   p->generation = generation;
   p->cluster_size = segment->map.geometry.cluster_size;
 }
@@ -322,15 +324,83 @@ points_merge (struct points *p, uint64_t id)
   }
   /* Without the lock: engine->control keeps both where they are. */
   add_bits (&to, &from);                                            /* J3 */
+  points_persist (p);
   LOCK_FOR_SCOPE (&p->lock);
   set_state (p, entry, CBW_POINT_EMPTY);                            /* J4 */
   entry->use = POINTS_FREE;
 }
 
+void
+points_mark_from (struct points *p, uint64_t id, uint64_t offset,
+                  uint64_t count)
+{
+  const uint64_t start = offset / p->cluster_size;
+  const uint64_t end = (offset + count + p->cluster_size - 1) /
+    p->cluster_size;
+  const struct points_entry *entry, *first;
+  struct bitmap bits;
+
+  LOCK_FOR_SCOPE (&p->lock);
+  first = find_before (p, id + 1);
+  for (entry = p->entries; entry < p->entries + CBW_NR_POINTS; ++entry) {
+    if (!is_made (entry) || (first && entry->id < first->id))
+      continue;
+    bits = changed_of (p, entry);
+    if (start < min_u64 (end, bits.nbits))
+      bitmap_set (&bits, start, min_u64 (end, bits.nbits));
+  }
+}
+
+uint64_t
+points_newest (struct points *p)
+{
+  const struct points_entry *entry;
+
+  LOCK_FOR_SCOPE (&p->lock);
+  entry = find_before (p, UINT64_MAX);
+  return entry ? entry->id : 0;
+}
+
+/* The lock is held. */
+static void
+invalidate (struct points *p, const struct points_entry *entry,
+            uint32_t reason)
+{
+  log_error ("cbw: changes since \"%s\" are not known any more: %s",
+             entry->name, point_reason (reason));
+  shared (p, entry)->reason = reason;
+  set_state (p, entry, CBW_POINT_INVALID);
+}
+
+void
+points_doubt (struct points *p, uint32_t reason)
+{
+  const struct points_entry *entry;
+
+  LOCK_FOR_SCOPE (&p->lock);
+  for (entry = p->entries; entry < p->entries + CBW_NR_POINTS; ++entry)
+    if (entry->use == POINTS_USED &&
+        atomic_load (&shared (p, entry)->state) == CBW_POINT_VALID)
+      invalidate (p, entry, reason);
+}
+
+bool
+points_persist (struct points *p)
+{
+  const int r = p->durable ? segment_write_back (p->segment) : 0;
+
+  if (r == 0)
+    return true;
+  errno = r;
+  log_error ("cbw: %s: cannot be written to disk: %m", p->segment->path);
+  points_doubt (p, CBW_POINT_SEGMENT);
+  return false;
+}
+
 /* ---- At a takeover ---- */
 
 int
-points_look (const struct segment *segment, uint64_t next_id,
+points_look (const struct segment *segment, bool torn,
              struct points_found *found, struct error *e)
 {
   struct point copy;
@@ -339,13 +409,12 @@ points_look (const struct segment *segment, uint64_t next_id,
 
   found->nr = point_list (&segment->map, found->list);
   for (i = 0; i < CBW_NR_POINTS; ++i)
-    if (point_copy (&segment->map, i, &copy) == POINT_DAMAGED)
+    if (point_copy (&segment->map, i, &copy) == POINT_DAMAGED && !torn)
       return error_set (e, EBADMSG, "%s: is corrupt: entry %u of its table of "
                         "points is damaged; remove the segment to start anew",
                         segment->path, i);
   for (j = 0; j < found->nr; ++j)
-    if (found->list[j].id >= next_id ||
-        (j > 0 && (found->list[j].id == found->list[j - 1].id ||
+    if ((j > 0 && (found->list[j].id == found->list[j - 1].id ||
                    found->list[j].size < found->list[j - 1].size)) ||
         segment->map.changed[found->list[j].index] == 0)
       return error_set (e, EBADMSG, "%s: is corrupt: the point \"%s\" does not "
@@ -367,15 +436,22 @@ adopt (struct points *p, const struct point *copy, uint32_t doubt)
   memcpy (entry->name, copy->name, sizeof entry->name);
   LOG_WATCH (takeover, "point \"%s\" (id %" PRIu64 "), state %d", copy->name,
              copy->id, (int) copy->state);
-  if (copy->state != CBW_POINT_VALID || doubt == 0)
-    return;
-  log_error ("cbw: changes since \"%s\" are not known any more: %s",
-             copy->name, point_reason (doubt));
-  shared (p, entry)->reason = doubt;
-  set_state (p, entry, CBW_POINT_INVALID);
+  if (copy->state == CBW_POINT_VALID && doubt != 0)
+    invalidate (p, entry, doubt);
 }
 
-void
+/* What was damaged is free for another. */
+static void
+clear_others (struct points *p)
+{
+  const struct points_entry *entry;
+
+  for (entry = p->entries; entry < p->entries + CBW_NR_POINTS; ++entry)
+    if (entry->use == POINTS_FREE)
+      set_state (p, entry, CBW_POINT_EMPTY);
+}
+
+uint64_t
 points_inherit (struct points *p, const struct points_found *found,
                 uint32_t doubt)
 {
@@ -383,6 +459,7 @@ points_inherit (struct points *p, const struct points_found *found,
 
   for (j = 0; j < found->nr; ++j)
     adopt (p, &found->list[j], doubt);
+  clear_others (p);
   /* The oldest first: what is before it is no such one then. */
   for (j = 0; j < found->nr; ++j)
     if (found->list[j].state == CBW_POINT_MERGING)
@@ -390,4 +467,5 @@ points_inherit (struct points *p, const struct points_found *found,
   LOCK_FOR_SCOPE (&p->lock);
   if (p->track)
     set_newest (p, find_before (p, UINT64_MAX));
+  return found->nr > 0 ? found->list[found->nr - 1].id : 0;
 }

@@ -42,6 +42,7 @@ struct points_entry {
 struct points {
   struct segment *segment;      /* NULL: there are no points */
   bool track;                   /* guests' changes are marked */
+  bool durable;                 /* points are kept on stable storage */
   struct generation *generation;
   uint32_t cluster_size;
   struct bitmap newest;         /* of the newest point; no words: there is
@@ -65,7 +66,8 @@ extern void points_destroy (struct points *p);
  * of which none is valid any more.
  */
 extern void points_attach (struct points *p, struct segment *segment,
-                           struct generation *generation, bool track);
+                           struct generation *generation, bool track,
+                           bool durable);
 
 /* M1: a guest is about to change [offset, offset+count).  Inside the gate. */
 static inline void
@@ -132,6 +134,23 @@ extern void points_leave (struct points *p, uint64_t id);
  */
 extern void points_merge (struct points *p, uint64_t id);
 
+/* Mark a range in the point that was the newest when "id" was, and in all newer
+ * ones.  The caller holds engine->control.
+ */
+extern void points_mark_from (struct points *p, uint64_t id, uint64_t offset,
+                              uint64_t count);
+
+/* The id of the newest point, or 0. */
+extern uint64_t points_newest (struct points *p);
+
+/* No point can be believed any more, for that reason (enum cbw_point_reason). */
+extern void points_doubt (struct points *p, uint32_t reason);
+
+/* If durable, bring points and bitmaps to stable storage.  If that fails no
+ * point can be believed any more.  Returns whether it is there.
+ */
+extern bool points_persist (struct points *p);
+
 /* ---- At a takeover, when there are no guests ---- */
 
 /* What an earlier server has left, each point read but once. */
@@ -140,17 +159,19 @@ struct points_found {
   size_t nr;
 };
 
-/* Read and check the table; nothing is changed.  "next_id" is the id that a new
- * snapshot would get.  0, or -1 with the error EBADMSG.
+/* Read and check the table; nothing is changed.  Of a host that went down
+ * uncleanly ("torn") a damaged entry is left out: it was being made.  0, or -1
+ * with the error EBADMSG.
  */
-extern int points_look (const struct segment *segment, uint64_t next_id,
+extern int points_look (const struct segment *segment, bool torn,
                         struct points_found *found, struct error *e);
 
 /* Take them up, and finish what an earlier server has begun to merge.  "doubt"
  * is the reason (enum cbw_point_reason) why none can be believed any more, or
- * 0.
+ * 0.  Returns the largest id, or 0.
  */
-extern void points_inherit (struct points *p,
-                            const struct points_found *found, uint32_t doubt);
+extern uint64_t points_inherit (struct points *p,
+                                const struct points_found *found,
+                                uint32_t doubt);
 
 #endif /* CBW_POINTS_H */

@@ -103,7 +103,7 @@ serve_direct (struct engine *e, const struct cbw_map *m,
 
   if (k == -1)
     return ESHUTDOWN;
-  if (disk == NULL || !source_file_is_known (&disk->file) ||
+  if (disk == NULL || disk->file.kept || !source_file_is_known (&disk->file) ||
       snapshot_is_backup (chain->snaps[k]))
     return ENOTSUP;
   r = view_end (&chain->views, (size_t) k);

@@ -10,6 +10,7 @@
 #include <inttypes.h>
 
 #include "below/log.h"
+#include "lifecycle/cool.h"
 #include "lifecycle/lifecycle.h"
 #include "segment/liveness.h"
 #include "service/service.h"
@@ -20,6 +21,9 @@
 
 /* How often dead clients and lost targets are looked for. */
 #define REAP_INTERVAL (500 * NS_PER_MS)
+
+/* How often regions that guests do not change any more get cold. */
+#define COOL_INTERVAL (2 * NS_PER_SEC)
 
 static bool
 client_alive (void *opaque, unsigned client)
@@ -44,6 +48,12 @@ look_for_leavers (struct service *s)
 }
 
 static void
+cool (struct service *s)
+{
+  cool_round (s->engine);
+}
+
+static void
 duty_task (struct crew_task *task, void *owner)
 {
   struct duty *d = (struct duty *) task;
@@ -56,16 +66,25 @@ duty_task (struct crew_task *task, void *owner)
 }
 
 static void
-reap (struct service *s)
+do_duties (struct service *s, uint64_t now)
 {
   struct duty *d;
-  unsigned n;
 
-  for (d = s->duties; d < s->duties + NR_DUTIES; ++d)
+  for (d = s->duties; d < s->duties + NR_DUTIES; ++d) {
+    if (now < d->next)
+      continue;
+    d->next = now + d->interval;
     if (!atomic_exchange (&d->busy, true) &&
         crew_run (&s->crew, &d->task) != 0)
       atomic_store (&d->busy, false); /* no thread: next time */
-  n = slots_reap (&s->segment->map, client_alive, s);
+  }
+}
+
+static void
+reap (struct service *s)
+{
+  const unsigned n = slots_reap (&s->segment->map, client_alive, s);
+
   if (n > 0) {
     atomic_fetch_add_explicit (&map_header (&s->segment->map)->reaped, n,
                                memory_order_relaxed);
@@ -133,6 +152,7 @@ watch_look (struct service *s)
     log_debug ("cbw: took %u slots back from clients that do not look at "
                "the reply", n);
   }
+  do_duties (s, now);
   if (now >= s->next_reap) {
     s->next_reap = now + REAP_INTERVAL;
     reap (s);
@@ -160,7 +180,12 @@ void
 watch_init (struct service *s)
 {
   static void (*const run[NR_DUTIES]) (struct service *) = {
-    look_at_targets, look_for_leavers
+    look_at_targets, look_for_leavers, cool
+  };
+  const uint64_t intervals[NR_DUTIES] = {
+    REAP_INTERVAL, REAP_INTERVAL,
+    cbw_debug_cool_ms ? (uint64_t) cbw_debug_cool_ms * NS_PER_MS :
+    COOL_INTERVAL
   };
   unsigned i;
 
@@ -168,7 +193,9 @@ watch_init (struct service *s)
   cond_init (&s->watch_wake);
   thread_group_init (&s->watch, watch_thread, s);
   for (i = 0; i < NR_DUTIES; ++i)
-    s->duties[i] = (struct duty) { .task.run = duty_task, .run = run[i] };
+    s->duties[i] = (struct duty) {
+      .task.run = duty_task, .run = run[i], .interval = intervals[i]
+    };
 }
 
 int

@@ -56,10 +56,11 @@ struct control_task {
 struct duty {
   struct crew_task task;        /* first */
   void (*run) (struct service *s);
+  uint64_t interval, next;      /* ns; the watch's */
   _Atomic (bool) busy;          /* it is being done */
 };
 
-#define NR_DUTIES 2
+#define NR_DUTIES 3
 
 struct service {
   struct engine *engine;

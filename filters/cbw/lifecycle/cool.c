@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+/* The cooler: see cool.h.  The temperatures are in points/hot.c. */
+
+#include <config.h>
+
+#include <errno.h>
+#include <inttypes.h>
+
+#include "below/log.h"
+#include "lifecycle/cool.h"
+#include "utils/cleanup.h"
+#include "utils/clock.h"
+
+/* How long a round waits for changes that are under way. */
+#define QUIESCE NS_PER_SEC
+
+static struct cbw_header *
+header (const struct engine *e)
+{
+  return map_header (&e->hot.segment->map);
+}
+
+/* The points up to this one were the newest before the flush began. */
+static void
+raise_flushed_point (struct engine *e, uint64_t id)
+{
+  _Atomic (uint64_t) *flushed = &header (e)->flushed_point;
+  uint64_t old = atomic_load (flushed);
+
+  while (old < id && !atomic_compare_exchange_weak (flushed, &old, id))
+    ;
+}
+
+/* What is hot may be lost. */
+static void
+mark_hot (struct engine *e, const char *why)
+{
+  uint64_t nr;
+
+  LOCK_FOR_SCOPE (&e->control);
+  nr = hot_mark (&e->hot, &e->points,
+                 atomic_load (&header (e)->flushed_point));
+  points_persist (&e->points);
+  if (nr > 0)
+    log_error ("cbw: %s: %" PRIu64 " regions of %" PRIu64 " MiB count as "
+               "changed", why, nr, e->hot.region >> 20);
+}
+
+/* T5, and T8 if it fails.  Returns whether it has succeeded. */
+static bool
+flush_source (struct engine *e)
+{
+  const uint64_t newest = points_newest (&e->points);
+  void *through, *before;
+  struct error error;
+
+  if (source_flush (&e->source, &through, &error) == -1) {          /* T5 */
+    if (error.num != EOPNOTSUPP)
+      mark_hot (e, error.msg);
+    return false;
+  }
+  /* Another connection may be to a server that was started since. */
+  before = atomic_exchange (&e->hot.through, through);
+  if (before && before != through && !e->hot.local) {
+    mark_hot (e, "the disk is reached over a new connection");
+    return false;
+  }
+  raise_flushed_point (e, newest);
+  return true;
+}
+
+void
+cool_start (struct engine *e, bool lost)
+{
+  if (e->hot.bits.words == NULL)
+    return;
+  if (lost)
+    mark_hot (e, "an earlier server has not ended in order");
+  if (!e->hot.on)
+    hot_set_all (&e->hot, false); /* the kernel has it all */
+  else
+    hot_set_all (&e->hot, !flush_source (e));
+  points_persist (&e->points);
+}
+
+void
+cool_round (struct engine *e)
+{
+  if (!e->hot.on || hot_begin_round (&e->hot) == 0 ||
+      !gate_quiesce (&e->gate, QUIESCE) || !flush_source (e) ||
+      !points_persist (&e->points))                                 /* T6 */
+    return;
+  hot_end_round (&e->hot);
+}
+
+void
+cool_confirm (struct engine *e)
+{
+  if (e->hot.on && !e->hot.local)
+    flush_source (e);
+  points_persist (&e->points);
+}
+
+void
+cool_stop (struct engine *e)
+{
+  if (e->hot.bits.words == NULL)
+    return;
+  raise_flushed_point (e, points_newest (&e->points));
+  hot_set_all (&e->hot, false);
+}
