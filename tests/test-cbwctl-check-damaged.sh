@@ -28,7 +28,8 @@ snapshots, directory, _, _, cells, bitmaps, size = struct.unpack ("<7Q", f.read 
 def poke (offset, data):
     f.seek (offset); f.write (data)
 def entry (i): return snapshots + 2048 * i
-def bitmap (i, kind): return bitmaps + (3 * i + kind) * size
+def bitmap (i, kind): # each is followed by that of its point
+    return bitmaps + (4 * i + kind) * size
 def fnv (data):
     s = 0xcbf29ce484222325
     for b in data:

@@ -30,8 +30,8 @@ struct image_extent {
   uint32_t type;                /* IMAGE_HOLE, IMAGE_ZERO */
 };
 
-/* The disk has the first three, and no others; all else has all but extents,
- * and perhaps verify.
+/* The disk has the first three, and flush; all else has all but extents, and
+ * perhaps verify.
  */
 struct image_ops {
   /* Read (pwrite: write) count bytes at offset, all of them or failure.
@@ -258,6 +258,38 @@ extern int image_raw_move (struct image *image, const char *to,
  */
 extern int image_raw_publish (struct image *image, const char *to,
                               bool replace, struct error *e);
+
+/* What a file says of itself, in an extended attribute: it is the image of the
+ * disk at a point (docs/correctness.md, section 28).
+ */
+struct image_mark {
+  enum {
+    IMAGE_MARK_NONE,            /* nothing, or what is not true any more */
+    IMAGE_MARK_WHOLE,           /* it is the image of that point */
+    IMAGE_MARK_ON_ITS_WAY,      /* it has been, and is being brought up to
+                                 * date */
+  } kind;
+  uint8_t uuid[16];             /* of the point */
+};
+
+/* Read the mark of the file at "path".  No file, or one without a mark, or one
+ * that was changed since, is IMAGE_MARK_NONE.
+ */
+extern int image_raw_read_mark (const char *path, struct image_mark *mark,
+                                struct error *e);
+
+/* Mark the image's file, on stable storage.  A whole one has been flushed. */
+extern int image_raw_mark (struct image *image, const struct image_mark *mark,
+                           struct error *e);
+
+/* Open a file that is to be brought up to date.  It becomes "size" bytes long,
+ * and is marked as on its way from the point with the uuid, on stable storage.
+ * It must be one that this program may have made, and stays locked.  NULL with
+ * the error set; the file may have its new mark by then.
+ */
+extern struct image *image_raw_update (const char *path, uint64_t size,
+                                       const uint8_t uuid[16],
+                                       struct image_id *id, struct error *e);
 
 /* The names in the directory of "path" are on stable storage. */
 extern int image_raw_sync_directory (const char *path, struct error *e);

@@ -58,7 +58,7 @@ control_create (struct client *c, const struct control_snapshot *s,
 {
   struct cbw_control rq = {
     .flags = s->flags, .options = s->options, .speed = s->speed,
-    .hold_ns = s->hold_ns
+    .hold_ns = s->hold_ns, .since = s->since
   };
 
   if (entry_check_name (s->name, e) == -1 ||

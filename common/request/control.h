@@ -23,6 +23,8 @@ struct control_snapshot {
   struct cbw_options options;   /* with "backup", it is one */
   uint64_t speed;               /* of a backup: bytes/s; 0: any */
   uint32_t flags;               /* CBW_CREATE_* */
+  uint64_t since;               /* with CBW_CREATE_SINCE: see struct
+                                 * cbw_control */
   uint64_t hold_ns;             /* how long guests may be held; 0: the
                                  * server's default */
 };

@@ -157,7 +157,12 @@ static_assert (sizeof (struct cbw_direct) <= CBW_SLOT_BUFFER_SIZE,
 
 #define CBW_CREATE_FORCE 1u     /* overwrite a target that holds data */
 #define CBW_CREATE_OWNED 2u     /* drop it when the creating client dies */
-#define CBW_CREATE_FLAGS (CBW_CREATE_FORCE | CBW_CREATE_OWNED)
+#define CBW_CREATE_SINCE 4u     /* BACKUP: of what has changed since a point,
+                                 * into an image that holds the rest */
+#define CBW_CREATE_FLAGS \
+  (CBW_CREATE_FORCE | CBW_CREATE_OWNED | CBW_CREATE_SINCE)
+#define CBW_SINCE_AUTO UINT64_MAX /* the newest point whose image it is, or if
+                                   * there is none, all */
 
 #define CBW_DROP_KEEP_POINT 1u  /* a snapshot's point stays, as a checkpoint;
                                  * and that of a backup, if it is complete.
@@ -195,7 +200,10 @@ struct cbw_control {
 
   uint64_t held_ns;             /* reply: how long guests' writes waited */
   char message[ERROR_MSG_MAX];  /* reply: if it failed, why */
+
+  uint64_t since;               /* BACKUP, with CBW_CREATE_SINCE: id of the
+                                 * point, or CBW_SINCE_AUTO */
 };
-static_assert (sizeof (struct cbw_control) == 3216, "cbw_control");
+static_assert (sizeof (struct cbw_control) == 3224, "cbw_control");
 
 #endif /* CBW_LAYOUT_REQUEST_H */

@@ -48,6 +48,8 @@ enum cbw_broken_reason {
 #define CBW_TARGET_REPLACE 2u   /* a file: replaces an older one, when whole */
 #define CBW_TARGET_PARTIAL 4u   /* a file: has another name until it is whole,
                                  * see entry_target */
+#define CBW_TARGET_UPDATE 8u    /* it held an older image, and is the user's: it
+                                 * is never emptied or removed */
 
 /* What a copy that fails does. */
 enum cbw_on_error {
@@ -125,6 +127,22 @@ struct cbw_job {
 };
 static_assert (sizeof (struct cbw_job) == 128, "cbw_job");
 
+/* Of a backup: the older image that its target held, if it did.  All but
+ * "begun" is fixed before LIVE.
+ */
+struct cbw_increment {
+  uint64_t since;               /* id of the point; 0: it is a full one */
+  _Atomic (uint64_t) changed_bytes; /* the size of the delta; before "begun" */
+  _Atomic (uint32_t) begun;     /* 1: what had not changed is settled */
+  uint32_t reserved;
+  uint8_t uuid[16];             /* of the point */
+  char name[CBW_NAME_MAX];      /* of the point, NUL-terminated */
+  char reason[160];             /* why it is a full one, though the user let the
+                                 * server choose; NUL-terminated, or "" */
+  uint8_t reserved2[120];
+};
+static_assert (sizeof (struct cbw_increment) == 384, "cbw_increment");
+
 struct cbw_snapshot {
   /* Written in state RESERVED, then fixed; sum covers them. */
   uint64_t id;                  /* larger means newer */
@@ -175,7 +193,7 @@ struct cbw_snapshot {
   _Alignas (CBW_CACHE_LINE)
   struct cbw_job job;
 
-  uint8_t reserved3[384];
+  struct cbw_increment increment;
 };
 static_assert (sizeof (struct cbw_snapshot) == 2048, "cbw_snapshot");
 static_assert (offsetof (struct cbw_snapshot, sum) == 1192, "cbw_snapshot");

@@ -23,6 +23,7 @@
 #include "lifecycle/access.h"
 #include "lifecycle/cool.h"
 #include "lifecycle/lifecycle.h"
+#include "lifecycle/takeover-points.h"
 #include "segment/segment-server.h"
 #include "segment/entry.h"
 #include "server.h"

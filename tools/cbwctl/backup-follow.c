@@ -188,6 +188,21 @@ is_locked (const char *path)
   return fd >= 0 && ofdlock_held (fd, 0, 0) == 1;
 }
 
+/* What is written, and why not less. */
+static void
+tell_increment (const struct cbw_increment *i)
+{
+  char name[FORMAT_TEXT_MAX], size[FORMAT_MAX];
+
+  if (i->since != 0)
+    printf ("Writing what has changed since \"%s\": %s.\n",
+            format_text (i->name, name),
+            format_size (atomic_load (&((struct cbw_increment *) i)->
+                                      changed_bytes), size));
+  else if (i->reason[0])
+    printf ("A full backup: %s.\n", format_text (i->reason, name));
+}
+
 static void
 print_json (struct follow *f, const char *result)
 {
@@ -201,6 +216,7 @@ print_json (struct follow *f, const char *result)
   if (f->entry.job.errors)
     json_object_object_add (o, "error", json_text
                             (backup_error (&f->entry, text, sizeof text)));
+  json_increment (o, &f->entry.increment);
   json_object_object_add (t, "filename", json_text (f->entry.target));
   json_object_object_add (o, "target", t);
   json_object_object_add (o, "len", json_object_new_uint64 (f->entry.size));
@@ -316,6 +332,8 @@ backup_follow (struct client *client, const struct backup *backup, bool json)
 
   alarm (0);                    /* to wait is what it is for */
   term_catch_signals ();
+  if (!json)
+    tell_increment (&f.entry.increment);
   while ((seen = look_at_entry (&f)) == SEEN_RUNNING && !cancelled) {
     draw (&f);
     tell_stopped (&f);

@@ -15,11 +15,13 @@
 #include "format.h"
 #include "request/control.h"
 #include "segment/entry.h"
+#include "segment/point.h"
 #include "utils/cleanup.h"
 #include "utils/parse.h"
 
 static const char help[] =
-  "Usage: cbwctl backup SEGMENT [NAME] --to=FILE|URI [OPTIONS]\n"
+  "Usage: cbwctl backup SEGMENT [NAME] --to=FILE|URI [--since=POINT|auto]\n"
+  "                                    [OPTIONS]\n"
   "       cbwctl backup SEGMENT [NAME] [--json]\n"
   "       cbwctl backup SEGMENT [NAME] --pause | --resume | --cancel |\n"
   "                                    --speed=SIZE\n"
@@ -34,8 +36,12 @@ static const char help[] =
   "  --to=URI, --to='[ COMMAND... ]'\n"
   "                 the image: an export of an NBD server, or of one that\n"
   "                 is started for the backup\n"
+  "  --since=POINT  only what has changed since that snapshot or checkpoint, into\n"
+  "                 an image which holds the disk as it was then; with auto,\n"
+  "                 since the one whose image it is, or if there is none, all\n"
   "  --force        replace a file that exists, when the image is whole;\n"
-  "                 overwrite the data of an export\n"
+  "                 overwrite the data of an export; with --since, do not ask\n"
+  "                 whether it is the right image\n"
   "  --speed=SIZE   bytes a second, at most (default: 0, no limit); without\n"
   "                 --to, for a backup that is under way\n"
   "  --on-source-error=report|ignore|stop|enospc\n"
@@ -64,6 +70,7 @@ static const char help[] =
 
 static const struct option options[] = {
   { "to", required_argument, NULL, 't' },
+  { "since", required_argument, NULL, 'i' },
   { "force", no_argument, NULL, 'f' },
   { "speed", required_argument, NULL, 'v' },
   { "on-source-error", required_argument, NULL, 'S' },
@@ -83,6 +90,7 @@ static const struct option options[] = {
 /* The command line. */
 struct request {
   struct control_snapshot s;    /* target: as the user gave it, or NULL */
+  const char *since;            /* a name, "auto", or NULL */
   bool starting;                /* options that go with --to were given */
   bool has_speed, detach, json;
   char action;                  /* 'p', 'r', 'c', or 0 */
@@ -155,6 +163,30 @@ find_backup (const struct client *client, const char *name,
                client->segment.path);
 }
 
+/* From which point on is it to be? */
+static int
+find_since (const struct client *client, const char *name,
+            struct control_snapshot *s, struct error *e)
+{
+  struct point point;
+
+  if (name == NULL)
+    return 0;
+  s->flags |= CBW_CREATE_SINCE;
+  s->since = CBW_SINCE_AUTO;
+  if (strcmp (name, "auto") == 0)
+    return 0;
+  if (!point_find (&client->segment.map, name, &point))
+    return error_set (e, ENOENT, "%s: there is no snapshot or checkpoint "
+                      "\"%s\"", client->segment.path, name);
+  if (point.state != CBW_POINT_VALID)
+    return error_set (e, ESTALE, "%s: changes since \"%s\" are not known any "
+                      "more: %s; make a full backup", client->segment.path,
+                      name, point_reason (point.reason));
+  s->since = point.id;
+  return 0;
+}
+
 static int
 start_backup (struct client *client, const struct request *rq,
               const char *name, struct backup *backup, struct error *e)
@@ -163,7 +195,7 @@ start_backup (struct client *client, const struct request *rq,
   CLEANUP_FREE char *target = absolute_path ("--to", s.target, true, e);
   uint64_t held_ns;
 
-  if (target == NULL)
+  if (target == NULL || find_since (client, rq->since, &s, e) == -1)
     return -1;
   s.name = name ? name : "backup";
   s.target = target;
@@ -241,9 +273,10 @@ parse_options (int argc, char **argv, struct request *rq)
   int c;
 
   while ((c = next_option (cmd, argc, argv, options)) != -1) {
-    rq->starting = rq->starting || strchr ("fSTelsd", c);
+    rq->starting = rq->starting || strchr ("fiSTelsd", c);
     switch (c) {
     case 't': s->target = optarg; break;
+    case 'i': rq->since = optarg; break;
     case 'f': s->flags |= CBW_CREATE_FORCE; break;
     case 'v':
       s->speed = parse_speed (optarg);

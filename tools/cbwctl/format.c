@@ -138,3 +138,20 @@ json_print_line (struct json_object *object)
   puts (json_object_to_json_string_ext (object, JSON_C_TO_STRING_SPACED |
                                         JSON_C_TO_STRING_NOSLASHESCAPE));
 }
+
+void
+json_increment (struct json_object *o, const struct cbw_increment *i)
+{
+  const uint64_t bytes =
+    atomic_load (&((struct cbw_increment *) i)->changed_bytes);
+
+  json_object_object_add (o, "mode", json_object_new_string
+                          (i->since ? "incremental" : "full"));
+  if (i->since) {
+    json_object_object_add (o, "since", json_text (i->name));
+    json_object_object_add (o, "changed-bytes",
+                            json_object_new_uint64 (bytes));
+  }
+  if (i->reason[0])
+    json_object_object_add (o, "reason", json_text (i->reason));
+}

@@ -16,6 +16,8 @@
 
 #include <json-c/json.h>
 
+#include "segment/layout.h"
+
 #define FORMAT_MAX 64           /* is enough for every buffer but text's */
 #define FORMAT_TEXT_MAX 4096    /* and this for any text of a segment */
 
@@ -34,6 +36,13 @@ extern const char *format_date (uint64_t ns, char buf[FORMAT_MAX]);
 /* part of whole: "12.3 %" */
 extern const char *format_percent (uint64_t part, uint64_t whole,
                                    char buf[FORMAT_MAX]);
+
+/* Add to the object whether a backup is a full one ("mode"), since when
+ * ("since"), how much that is ("changed-bytes"), and why it is a full one though
+ * the server could choose ("reason").
+ */
+extern void json_increment (struct json_object *o,
+                            const struct cbw_increment *i);
 
 /* The text, safe to print. */
 extern const char *format_text (const char *text, char buf[FORMAT_TEXT_MAX]);

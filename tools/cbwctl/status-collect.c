@@ -120,6 +120,7 @@ collect_snapshot (struct cbw_snapshot *entry, unsigned i, struct status *s)
     .error_ns = entry->error_ns,
     .options = entry->options,
     .job = entry->job,
+    .increment = entry->increment,
     .stalled_until_ns = atomic_load (&entry->stalled_until_ns),
   };
   entry_info (entry, i, &snap->info);

@@ -136,6 +136,7 @@ json_job (const struct status *s, const struct status_snapshot *snap)
   add_uint (o, "offset", status_settled (snap) == snap->clusters ?
             snap->info.size : status_settled (snap) *
             s->geometry.cluster_size);
+  json_increment (o, &snap->increment);
   add_uint (o, "speed", job->speed);
   if (status_left_ns (s, snap))
     add_uint (o, "left-ns", status_left_ns (s, snap));

@@ -27,6 +27,7 @@ struct status_snapshot {
   uint64_t error_ns;            /* if something has failed: when */
   struct cbw_options options;
   struct cbw_job job;
+  struct cbw_increment increment;
   uint64_t stalled_until_ns;    /* time of day; 0: no guest's write waits */
   char target[ENTRY_TARGET_MAX];
   bool target_is_file;          /* else an NBD server: then nothing of this */

@@ -123,10 +123,9 @@ explain_open (const char *path, struct error *e)
                           "%s: cannot open the target", path);
 }
 
-/* Open the path once more; it must still be the same file. */
-static int
-open_again (const char *path, int mode, const struct stat *st,
-            struct error *e)
+int
+raw_open_again (const char *path, int mode, const struct stat *st,
+                struct error *e)
 {
   const int fd = open (path, mode | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
   struct stat again;
@@ -175,6 +174,14 @@ check_not_in_use (int fd, raw_lease_function *lease, const char *path,
     return e->num == EBUSY ? -1 : 0;
   raw_release (fd);
   return 0;
+}
+
+int
+raw_claim (int fd, const char *path, const struct stat *st, struct error *e)
+{
+  return check_ours (st, path, e) == -1 ||
+    check_not_in_use (fd, raw_lease, path, e) == -1 ||
+    lock (fd, path, e) == -1 ? -1 : 0;
 }
 
 /* Is there room for the first copies?  Without, the snapshot would break
@@ -245,7 +252,7 @@ image_raw_create (const char *path, uint64_t size, struct image_id *id,
   if (fd == -1)
     return NULL;
   if (prepare_new (fd, path, size, &st, e) == 0 &&
-      (flush_fd = open_again (path, O_RDONLY, &st, e)) >= 0)
+      (flush_fd = raw_open_again (path, O_RDONLY, &st, e)) >= 0)
     raw = raw_image_new (&fd, &flush_fd, path, size, e);
   if (raw == NULL) {
     if (*created)
@@ -337,7 +344,7 @@ image_raw_open (const char *path, uint64_t size, const struct image_id *id,
   r = check_identity (flush_fd, path, size, id, &st, e);
   if (r != IMAGE_RAW_OPENED)
     return r;
-  fd = open_again (path, O_RDWR, &st, e);
+  fd = raw_open_again (path, O_RDWR, &st, e);
   raw = fd >= 0 && lock (fd, path, e) == 0 ?
     raw_image_new (&fd, &flush_fd, path, size, e) : NULL;
   if (raw == NULL)

@@ -245,6 +245,37 @@ raw_punch (struct image *image, uint64_t offset, uint64_t count,
   return 0;
 }
 
+/* Where the file system cannot punch, write. */
+static int
+write_zeroes (struct raw_image *raw, uint64_t offset, uint64_t count,
+              struct error *e)
+{
+  CLEANUP_FREE char *zeroes = calloc (1, PUNCH_SIZE);
+  uint64_t n;
+
+  if (zeroes == NULL)
+    return error_set_errno (e, ENOMEM, "%s", raw_path (raw));
+  for (; count > 0; count -= n, offset += n) {
+    n = min_u64 (count, PUNCH_SIZE);
+    if (raw_pwrite (&raw->image, zeroes, n, offset, e) == -1)
+      return -1;
+  }
+  return 0;
+}
+
+int
+raw_zero (struct image *image, uint64_t offset, uint64_t count,
+          struct error *e)
+{
+  struct raw_image *raw = (struct raw_image *) image;
+
+  if (check_not_lost (raw, e) == -1)
+    return -1;
+  if (raw_punch (image, offset, count, e) == 0)
+    return 0;
+  return e->num == EOPNOTSUPP ? write_zeroes (raw, offset, count, e) : -1;
+}
+
 static int
 check_name (struct raw_image *raw, struct error *e)
 {
@@ -316,6 +347,7 @@ const struct image_ops raw_ops = {
   .pwrite = raw_pwrite,
   .extent = raw_extent,
   .verify = raw_verify,
+  .zero = raw_zero,
   .punch = raw_punch,
   .check = raw_check,
   .flush = raw_flush,

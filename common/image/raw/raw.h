@@ -5,6 +5,7 @@
  *   raw.c         reads and writes it, and looks for lost write-back
  *   raw-file.c    makes and opens it
  *   raw-rename.c  renames, replaces and removes it
+ *   raw-update.c  opens one that holds an older image; what a file says it is
  *   raw-reader.c  opens one that another process writes
  */
 
@@ -80,12 +81,24 @@ extern void raw_close (struct image *image);
  */
 extern bool raw_is_coherent (int fd);
 
+/* Open the path once more; it must still be the file of *st. */
+extern int raw_open_again (const char *path, int mode, const struct stat *st,
+                           struct error *e);
+
+/* Check that an open file is one that this program may have made, and that
+ * nobody else uses it; and lock it, while it is open.  *st is of it.
+ */
+extern int raw_claim (int fd, const char *path, const struct stat *st,
+                      struct error *e);
+
 /* Operations of raw_ops; see image.h. */
 extern int raw_pread (struct image *image, void *buf, size_t count,
                       uint64_t offset, struct error *e);
 extern int raw_extent (struct image *image, uint64_t offset, uint64_t end,
                        uint64_t *next, bool *data, struct error *e);
 extern int raw_verify (struct image *image, struct error *e);
+extern int raw_zero (struct image *image, uint64_t offset, uint64_t count,
+                     struct error *e);
 
 /* Does the file have data at offset, and up to where is that so?  UINT64_MAX:
  * up to its end, or that is not known.

@@ -200,6 +200,17 @@ find_unsettled (const void *of, uint64_t start, uint64_t end,
   return true;
 }
 
+/* The first claim from request->start on. */
+static bool
+claim_unsettled (struct settle *s, struct claim_request *request,
+                 struct claim *mine)
+{
+  if (claim_first (&s->copier->claims, request, mine) != CLAIM_MINE) /* F1 */
+    return false;
+  request->start = mine->need.end;
+  return true;
+}
+
 enum transfer_result
 settle_range (struct settle *s, uint64_t start, uint64_t end, bool hole,
               struct error *e)
@@ -209,18 +220,53 @@ settle_range (struct settle *s, uint64_t start, uint64_t end, bool hole,
     .max = UINT64_MAX, .others = CLAIM_SKIP,
   };
   enum transfer_result r = TRANSFER_DONE;
-  struct claims *claims = &s->copier->claims;
   struct claim mine;
   struct chain *chain;
 
   s->bytes = 0;
-  while (r == TRANSFER_DONE &&
-         claim_first (claims, &request, &mine) == CLAIM_MINE) {     /* F1 */
-    request.start = mine.need.end;
+  while (r == TRANSFER_DONE && claim_unsettled (s, &request, &mine)) {
     chain = chain_get (s->chain);                                   /* F2 */
     r = settle_claimed (s, chain, &mine, hole, e);
-    claim_release (claims, &mine);                                  /* F3 */
+    claim_release (&s->copier->claims, &mine);                      /* F3 */
     chain_put (chain);          /* which may close images: that takes time */
   }
   return r;
+}
+
+/* Of what is claimed. */
+static void
+settle_claimed_held (struct settle *s, const struct chain *chain,
+                     const struct claim *mine)
+{
+  struct transfer t = { .snap = s->snap };
+  struct holder_run run;
+  uint64_t c;
+
+  if (chain_find (chain, s->snap->view.id) == -1)
+    return;
+  for (c = mine->need.start; c < mine->need.end; c = run.end) {
+    run = first_run (s, chain, c, mine->need.end);
+    t.start = run.start;
+    t.end = run.end;
+    if (run.holder != run.k)
+      set_settled (s, &run, &t, mine);                              /* Y3 */
+  }
+}
+
+void
+settle_held (struct settle *s, uint64_t start, uint64_t end)
+{
+  struct claim_request request = {
+    .find = find_unsettled, .of = s, .start = start, .end = end,
+    .max = UINT64_MAX, .others = CLAIM_SKIP,
+  };
+  struct chain *chain;
+  struct claim mine;
+
+  while (claim_unsettled (s, &request, &mine)) {
+    chain = chain_get (s->chain);                                   /* F2 */
+    settle_claimed_held (s, chain, &mine);
+    claim_release (&s->copier->claims, &mine);                      /* F3 */
+    chain_put (chain);
+  }
 }

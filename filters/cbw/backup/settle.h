@@ -56,4 +56,10 @@ extern enum transfer_result settle_range (struct settle *s, uint64_t start,
                                           uint64_t end, bool hole,
                                           struct error *e);
 
+/* The target holds the snapshot's data of [start, end) already, any length: say
+ * so of what is not settled.  What a guest has claimed is left out, as it is
+ * being copied.
+ */
+extern void settle_held (struct settle *s, uint64_t start, uint64_t end);
+
 #endif /* CBW_SETTLE_H */

@@ -359,8 +359,9 @@ engine_commit (struct engine *e, uint64_t number,
   else if ((!is_new || cut_check (e, cut->snap, cut->size, error) == 0) && /* H2 */
            hold_commit (&e->hold, number, error) == 0) {
     commit (e, cut, chain, is_new);
-    LOG_WATCH (cut, "hold %" PRIu64 ": %s %" PRIu64 " is there", number,
-               cut->snap ? "snapshot" : "checkpoint", cut->id);
+    if (cut->snap)
+      LOG_WATCH (cut, "hold %" PRIu64 ": snapshot \"%s\" is in the chain",
+                 number, cut->snap->fixed.name);
     *held_ns = hold_committed (&e->hold);
     return 0;
   }

@@ -13,6 +13,7 @@
 #include "below/log.h"
 #include "lifecycle/access.h"
 #include "lifecycle/cool.h"
+#include "lifecycle/increment.h"
 #include "lifecycle/lifecycle.h"
 #include "segment/segment-server.h"
 #include "segment/entry.h"
@@ -69,6 +70,7 @@ reserve (struct engine *engine, struct cbw_snapshot *entry,
   memset (entry, 0, sizeof *entry);
   fixed->sum = entry_sum (fixed);
   memcpy (entry, fixed, offsetof (struct cbw_snapshot, state));
+  memcpy (&entry->increment, &fixed->increment, sizeof entry->increment);
   if (p->options.backup) {
     entry->job.kind = CBW_JOB_BACKUP;
     atomic_store (&entry->job.speed, p->speed);
@@ -99,10 +101,7 @@ prepare (struct engine *engine, struct snapshot *snap,
   /* What can fail for another reason comes before the target. */
   if (set_access (snap, p->access, e) == -1)
     return -1;
-  snap->target = target_make (&snap->fixed, snap->entry->target_words,
-                              snap->view.cluster_size,
-                              p->flags & CBW_CREATE_FORCE, created, e);
-  if (snap->target == NULL)
+  if (increment_target (engine, p, snap, created, e) == -1)
     return -1;
   snapshot_write_fixed (snap);
   return writeback_set_store (&engine->writeback, snap, false, e);
@@ -130,7 +129,9 @@ go_live (struct engine *engine, struct segment *segment, unsigned i,
   if (engine_cut (engine, &cut, hold_ns, held_ns, e) == -1)
     return -1;
   table_used (&engine->table, i);
-  drop_replaced_point (engine, cut.id);
+  /* From that of an older backup this one may count (drop.c). */
+  if (!snapshot_is_backup (snap))
+    drop_replaced_point (engine, cut.id);
   return 0;
 }
 
@@ -158,6 +159,8 @@ create_snapshot (struct engine *engine, struct segment *segment,
                       "and cannot fail with it; use on-error=break-snapshot",
                       segment->path);
   describe (&fixed, p, size);
+  if (increment_choose (engine, p, &fixed, e) == -1)
+    return -1;
   /* Their names may be used again. */
   release_complete (engine, p->hold_ns);
   switch (table_reserve (&engine->table, segment->path, &fixed, &i, e)) {
@@ -182,6 +185,12 @@ create_snapshot (struct engine *engine, struct segment *segment,
     goto undo;
   snap->closer = &engine->closer;
   cool_confirm (engine);
+  if (increment_begin (engine, snap, !(p->flags & CBW_CREATE_FORCE), e) == -1) {
+    id = snap->view.id;
+    snapshot_unref (snap);
+    drop_snapshot (engine, segment, id, false, p->hold_ns, &ignored);
+    return -1;
+  }
   /* Live already: without threads to fill it, it waits for a restart. */
   if (fill_add (&engine->fill, snap, &ignored) == -1)
     log_error ("cbw: %s", ignored.msg);

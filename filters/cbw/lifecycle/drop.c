@@ -52,8 +52,11 @@ leave_chain (struct engine *engine, struct snapshot *snap, bool keep_point,
     table_hide (&engine->table, id);
     target_move_aside (&snap->fixed, snap->target);
   }
-  for (i = 0; i < nr_gone; ++i)
+  for (i = 0; i < nr_gone; ++i) {
     left->ids[left->nr++] = gone[i]->view.id;
+    if (snapshot_is_complete (gone[i]))
+      drop_replaced_point (engine, gone[i]->view.id);
+  }
   for (i = 0; i < nr_gone; ++i)
     retire_snapshot (engine, gone[i],
                      gone[i]->view.id != id && snapshot_is_complete (gone[i]) &&

@@ -31,7 +31,8 @@ struct create_params {
   const char *access;           /* path of the access file, or NULL */
   struct cbw_options options;
   uint64_t speed;               /* of a backup, bytes/s; 0: any */
-  uint32_t flags;               /* CBW_CREATE_FORCE */
+  uint32_t flags;               /* CBW_CREATE_FORCE, CBW_CREATE_SINCE */
+  uint64_t since;               /* with the latter: id, or CBW_SINCE_AUTO */
   uint32_t owner;               /* client's tag, or 0 */
   uint64_t hold_ns;             /* how long guests may be held; 0:
                                  * CBW_HOLD_DEFAULT */
@@ -93,8 +94,8 @@ extern int draft_point (struct engine *engine, const char *name,
 extern int drop_point (struct engine *engine, uint64_t id, uint64_t hold_ns,
                        struct error *e);
 
-/* The new point "id" has the name of a backup's point: drop that.  The caller
- * holds engine->control.
+/* Point "id" may have the name of an older backup's point: drop that.  Of a
+ * backup that is done when it is complete.  The caller holds engine->control.
  */
 extern void drop_replaced_point (struct engine *engine, uint64_t id);
 
@@ -141,9 +142,6 @@ extern void check_targets (struct engine *engine);
  */
 extern int takeover_snapshots (struct engine *engine, struct segment *segment,
                                uint64_t disk_size, struct error *e);
-
-/* Before that: may what the last server left hot be lost?  (cool.h) */
-extern bool takeover_lost (const struct segment *segment);
 
 /* Let the backups among them continue; segment_begin has been called.  0, or
  * -1 with the error set.

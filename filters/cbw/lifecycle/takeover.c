@@ -9,9 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "below/identity.h"
 #include "below/log.h"
+#include "lifecycle/increment.h"
 #include "lifecycle/lifecycle.h"
+#include "lifecycle/takeover-points.h"
 #include "segment/entry.h"
 #include "snapshot/accounting.h"
 #include "snapshot/policy.h"
@@ -65,7 +66,8 @@ static bool
 is_terminated (const struct cbw_snapshot *copy)
 {
   return memchr (copy->name, '\0', sizeof copy->name) != NULL &&
-    memchr (copy->target, '\0', sizeof copy->target) != NULL;
+    memchr (copy->target, '\0', sizeof copy->target) != NULL &&
+    memchr (copy->increment.name, '\0', sizeof copy->increment.name) != NULL;
 }
 
 static int
@@ -178,18 +180,6 @@ is_replaced (const struct found *found, size_t j)
   return false;
 }
 
-/* The reservation is undone; if its point was made already, that goes, too. */
-static void
-undo_point (struct points *points, const uint8_t uuid[16])
-{
-  const uint64_t id = points_find_uuid (points, uuid);
-
-  if (id != 0) {
-    points_leave (points, id);
-    points_merge (points, id);
-  }
-}
-
 /* Clear away what is of no use, take note of the results of backups, and
  * leave the others in found->in_use.
  */
@@ -206,7 +196,7 @@ collect (struct engine *engine, const struct cbw_map *m, struct found *found)
       LOG_WATCH (takeover, "entry %u: \"%s\" was being made", i,
                  found->copies[i].name);
       undo_reservation (&found->copies[i]);
-      undo_point (&engine->points, found->copies[i].uuid);
+      takeover_undo_point (&engine->points, found->copies[i].uuid);
       atomic_store (&map_snapshot (m, i)->state, CBW_SNAPSHOT_EMPTY);
     }
   for (j = 0; j < found->nr; ++j) {
@@ -343,6 +333,23 @@ take_over_targets (const struct segment *segment, struct writeback *writeback,
   return 0;
 }
 
+/* An increment whose server died before it could begin. */
+static void
+begin_increments (struct engine *engine)
+{
+  CLEANUP_CHAIN_PUT struct chain *chain = chain_get (&engine->chain);
+  struct snapshot *snap;
+  struct error e;
+  size_t i;
+
+  for (i = 0; chain && i < chain->len; ++i) {
+    snap = chain->snaps[i];
+    if (snapshot_state (snap) == CBW_SNAPSHOT_LIVE &&
+        increment_begin (engine, snap, true, &e) == -1)
+      snapshot_break (snap, CBW_BROKEN_COPY, e.num, 0, e.msg);
+  }
+}
+
 int
 takeover_backups (struct engine *engine, struct error *e)
 {
@@ -350,6 +357,7 @@ takeover_backups (struct engine *engine, struct error *e)
   struct snapshot *snap;
   size_t i;
 
+  begin_increments (engine);
   LOCK_FOR_SCOPE (&engine->control);
   chain = engine->chain.current;
   for (i = 0; chain && i < chain->len; ++i) {
@@ -362,6 +370,7 @@ takeover_backups (struct engine *engine, struct error *e)
   }
   return 0;
 }
+
 
 /* Bring back those that were found, into the chain. */
 static int
@@ -389,57 +398,6 @@ take_over_chain (struct engine *engine, const struct cbw_map *m,
   return 0;
 }
 
-/* Did the host go down before the last server had ended in order? */
-static bool
-host_went_down (const struct cbw_header *h)
-{
-  uint8_t boot_id[16];
-
-  segment_boot_id (boot_id);
-  return h->clean != 1 && memcmp (boot_id, h->boot_id, sizeof boot_id) != 0;
-}
-
-bool
-takeover_lost (const struct segment *segment)
-{
-  const struct cbw_header *h = map_header (&segment->map);
-
-  return !segment->fresh && (host_went_down (h) || h->source_local != 1);
-}
-
-/* Why can no point be believed any more?  0: there is no reason. */
-static uint32_t
-doubt_points (const struct engine *engine, const struct cbw_header *h,
-              const struct points_found *points, uint64_t disk_size)
-{
-  const struct disk *disk = engine->source.disk;
-
-  if (host_went_down (h) && h->durable != 1)
-    return CBW_POINT_REBOOT;
-  if (!engine->points.track || !(h->compat & CBW_COMPAT_TRACKED))
-    return CBW_POINT_UNTRACKED;
-  /* It was larger in the meantime; sizes never fall by themselves. */
-  if (points->nr > 0 && points->list[points->nr - 1].size > disk_size)
-    return CBW_POINT_SOURCE;
-  if (disk && h->clean == 1 && identity_differs (&h->source, &disk->file))
-    return CBW_POINT_SOURCE;
-  return 0;
-}
-
-/* Take up the points, and what was hot. */
-static void
-take_over_points (struct engine *engine, const struct cbw_header *h,
-                  const struct points_found *points, uint64_t disk_size)
-{
-  const uint64_t last =
-    points_inherit (&engine->points, points,
-                    doubt_points (engine, h, points, disk_size));
-
-  /* The header may not have come to disk. */
-  if (engine->table.next_id <= last)
-    engine->table.next_id = last + 1;
-}
-
 int
 takeover_snapshots (struct engine *engine, struct segment *segment,
                     uint64_t disk_size, struct error *e)
@@ -453,20 +411,20 @@ takeover_snapshots (struct engine *engine, struct segment *segment,
   /* First look, then touch. */
   if (find_snapshots (segment, &engine->commands, disk_size, found, e) == -1 ||
       check_policies (&engine->writeback, found, e) == -1 ||
-      points_look (segment, host_went_down (h), &found->points, e) == -1)
+      points_look (segment, takeover_host_went_down (h), &found->points, e) == -1)
     return -1;
 
   LOCK_FOR_SCOPE (&engine->control);
   if (engine->table.next_id < h->next_snapshot_id)
     engine->table.next_id = h->next_snapshot_id;
   generation_bump (&engine->generation);                        /* E5 */
-  take_over_points (engine, h, &found->points, disk_size);
+  takeover_points (engine, h, &found->points, disk_size);
   collect (engine, m, found);
   if (take_over_chain (engine, m, found, e) == -1)
     return -1;
   if (engine->chain.current &&
       take_over_targets (segment, &engine->writeback, engine->chain.current,
-                         h->clean == 1, host_went_down (h), e) == -1)
+                         h->clean == 1, takeover_host_went_down (h), e) == -1)
     return -1;
   closer_tidy (&engine->closer, engine->chain.current, 0);
   return 0;

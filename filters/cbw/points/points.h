@@ -32,6 +32,7 @@ enum points_use { POINTS_FREE, POINTS_MAKING, POINTS_USED, POINTS_MERGING };
 
 struct points_entry {
   enum points_use use;
+  bool valid;                   /* deltas may begin there */
   uint64_t id;                  /* 0 while it is being made */
   uint64_t size;                /* of the disk at that moment, bytes */
   uint32_t flags;               /* CBW_POINT_* */
@@ -107,6 +108,24 @@ extern void points_commit (struct points *p, const struct points_draft *draft,
  */
 extern bool points_has (struct points *p, uint64_t id);
 extern uint64_t points_find_uuid (struct points *p, const uint8_t uuid[16]);
+
+/* Copy what is known of point "id", or of the one with the uuid; of the newest
+ * valid one that is older than "id".  False if there is none.
+ */
+extern bool points_find (struct points *p, uint64_t id,
+                         struct points_entry *copy);
+extern bool points_find_image (struct points *p, const uint8_t uuid[16],
+                               struct points_entry *copy);
+extern bool points_find_older (struct points *p, uint64_t id,
+                               struct points_entry *copy);
+
+/* Set the bits of what has changed from point "from" on, up to "to" (not
+ * included): those of the disk when it had "size" bytes.  "bits" is cleared
+ * memory of the caller's.  The caller holds engine->control, so that points
+ * stay.  ENOENT if there is no point "from".
+ */
+extern int points_changes (struct points *p, uint64_t from, uint64_t to,
+                           uint64_t size, const struct bitmap *bits);
 
 /* Is it the newest?  Then points_leave needs the gate closed. */
 extern bool points_is_newest (struct points *p, uint64_t id);

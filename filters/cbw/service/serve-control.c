@@ -75,6 +75,9 @@ check_options (const struct cbw_control *rq, bool backup, struct error *e)
 
   if (rq->flags & ~CBW_CREATE_FLAGS)
     return error_set (e, EINVAL, "unknown flags 0x%" PRIx32, rq->flags);
+  if (!backup && (rq->flags & CBW_CREATE_SINCE))
+    return error_set (e, EINVAL, "a snapshot that is no backup has no older "
+                      "image");
   if (o->reserved != 0 || o->backup > backup)
     return error_set (e, EINVAL, "unknown options of a %s",
                       backup ? "backup" : "snapshot");
@@ -143,6 +146,7 @@ create (struct engine *engine, struct segment *segment,
     .options = rq->options,
     .speed = rq->speed,
     .flags = rq->flags,
+    .since = rq->since,
     .hold_ns = rq->hold_ns,
     .owner = rq->flags & CBW_CREATE_OWNED ? owner : 0,
   };

@@ -97,16 +97,12 @@ make_file (struct cbw_snapshot *fixed, bool force, bool *created,
   return image;
 }
 
-/* Can the export be the target?  Sets the flag that says if all of it
- * reads as zeroes.
- */
+/* As large as the disk, with blocks no larger than a cluster? */
 static int
-check_export (struct cbw_snapshot *fixed, _Atomic (uint64_t) *words,
-              struct image *image, uint64_t size, uint32_t cluster_size,
-              bool force, struct error *e)
+check_fits (const struct cbw_snapshot *fixed, struct image *image,
+            uint64_t size, uint32_t cluster_size, struct error *e)
 {
   const uint32_t block = image_nbd_block_size (image);
-  int content;
 
   if (cluster_size % block != 0)
     return error_set (e, EINVAL, "%s: the server's minimum block size of %"
@@ -117,6 +113,21 @@ check_export (struct cbw_snapshot *fixed, _Atomic (uint64_t) *words,
     return error_set (e, ENOSPC, "%s: the export has %" PRIu64 " bytes, and "
                       "the disk has %" PRIu64 "; a target must be as large",
                       fixed->target, size, round_up (fixed->size, block));
+  return 0;
+}
+
+/* Can the export be the target?  Sets the flag that says if all of it
+ * reads as zeroes.
+ */
+static int
+check_export (struct cbw_snapshot *fixed, _Atomic (uint64_t) *words,
+              struct image *image, uint64_t size, uint32_t cluster_size,
+              bool force, struct error *e)
+{
+  int content;
+
+  if (check_fits (fixed, image, size, cluster_size, e) == -1)
+    return -1;
   content = image_nbd_content (image, fixed->size, e);
   if (content == -1)
     return -1;
@@ -158,6 +169,51 @@ target_make (struct cbw_snapshot *fixed, _Atomic (uint64_t) *words,
   if (fixed->target_kind == CBW_TARGET_NBD)
     return make_export (fixed, words, cluster_size, force, e);
   return make_file (fixed, force, created, e);
+}
+
+static struct image *
+update_export (struct cbw_snapshot *fixed, _Atomic (uint64_t) *words,
+               uint32_t cluster_size, struct error *e)
+{
+  struct image *image;
+  uint64_t size;
+
+  image = image_nbd_open (fixed->target, 0, &size, e);
+  if (image == NULL)
+    return NULL;
+  if (check_fits (fixed, image, size, cluster_size, e) == -1) {
+    image->ops->close (image);
+    return NULL;
+  }
+  image_nbd_remember (image, words);
+  return image;
+}
+
+static struct image *
+update_file (struct cbw_snapshot *fixed, const uint8_t uuid[16],
+             struct error *e)
+{
+  struct image_id id;
+  struct image *image = image_raw_update (fixed->target, fixed->size, uuid,
+                                          &id, e);
+
+  if (image) {
+    fixed->target_device = id.device;
+    fixed->target_inode = id.inode;
+  }
+  return image;
+}
+
+struct image *
+target_make_update (struct cbw_snapshot *fixed, _Atomic (uint64_t) *words,
+                    uint32_t cluster_size, const uint8_t uuid[16],
+                    struct error *e)
+{
+  fixed->target_flags = CBW_TARGET_UPDATE;
+  fixed->target_created = 0;
+  return fixed->target_kind == CBW_TARGET_NBD ?
+    update_export (fixed, words, cluster_size, e) :
+    update_file (fixed, uuid, e);
 }
 
 /* What is not removed is left to the user.  It is, if it is another file. */
@@ -242,6 +298,8 @@ target_reopen (const struct cbw_snapshot *fixed, _Atomic (uint64_t) *words,
   case IMAGE_RAW_OPENED:
     break;
   }
+  if (fixed->target_flags & CBW_TARGET_UPDATE)
+    (*image)->reads_zero = false;
   if (state == CBW_SNAPSHOT_HIDDEN)
     target_move_aside (fixed, *image); /* the last server had no time to */
   return TARGET_OPENED;
@@ -268,8 +326,22 @@ int
 target_publish (const struct cbw_snapshot *fixed, struct image *image,
                 struct error *e)
 {
+  struct image_mark mark = { .kind = IMAGE_MARK_WHOLE };
+  struct error why;
+
   image = file_of (image);
-  if (image == NULL || !(fixed->target_flags & CBW_TARGET_PARTIAL))
+  if (image == NULL)
+    return 0;
+  memcpy (mark.uuid, fixed->uuid, sizeof mark.uuid);
+  /* Where there are no extended attributes an image is as good without. */
+  if (image_raw_mark (image, &mark, &why) == -1) {                  /* Y4 */
+    log_debug ("cbw: %s", why.msg);
+    if (fixed->target_flags & CBW_TARGET_UPDATE || why.num == EIO) {
+      *e = why;
+      return -1;
+    }
+  }
+  if (!(fixed->target_flags & CBW_TARGET_PARTIAL))
     return 0;
   return image_raw_publish (image, fixed->target,
                             fixed->target_flags & CBW_TARGET_REPLACE, e);
@@ -291,6 +363,8 @@ target_discard (const struct cbw_snapshot *fixed, struct image *image)
   char path[ENTRY_TARGET_MAX];
   struct error e;
 
+  if (fixed->target_flags & CBW_TARGET_UPDATE)
+    return;                     /* it is the user's */
   if (fixed->target_kind == CBW_TARGET_NBD) {
     /* Without an image there is nobody to be told. */
     if (image && !image_is_missing (image) &&

@@ -33,6 +33,16 @@ extern struct image *target_make (struct cbw_snapshot *fixed,
                                   uint32_t cluster_size, bool force,
                                   bool *created, struct error *e);
 
+/* The same of a target that holds an older image: that of the point with the
+ * uuid, as the caller has found.  It is marked as on its way, if it is a file,
+ * and stays the user's, whatever comes.
+ */
+extern struct image *target_make_update (struct cbw_snapshot *fixed,
+                                         _Atomic (uint64_t) *words,
+                                         uint32_t cluster_size,
+                                         const uint8_t uuid[16],
+                                         struct error *e);
+
 /* What target_make created is not needed after all; the image is still
  * open.
  */

@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+/* Comparing an export with the disk: see increment-compare.h.
+ *
+ * A cluster is compared only if it has not changed between the point and now,
+ * after it was read: then the disk still has what it had at the point.
+ */
+
+#include <config.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lifecycle/increment-compare.h"
+#include "utils/cleanup.h"
+
+/* How many clusters are compared of those that the point before would have
+ * otherwise, and of all.
+ */
+#define COMPARE_RECENT 64
+#define COMPARE_ALL 64
+
+struct comparison {
+  struct engine *engine;
+  const struct snapshot *snap;
+  const struct bitmap *changed; /* up to the backup */
+  unsigned char *disk, *image;  /* a cluster each */
+};
+
+/* Has the cluster changed since the backup's moment, for all that is known?  It
+ * is marked before the change.
+ */
+static int
+has_changed (const struct comparison *c, uint64_t cluster, bool *yes,
+             struct error *e)
+{
+  struct bitmap bits = { .nbits = c->changed->nbits };
+  int r;
+
+  bits.words = calloc (1, bitmap_bytes (bits.nbits) + 8);
+  if (bits.words == NULL)
+    return error_set_errno (e, ENOMEM, "comparing an export");
+  {
+    LOCK_FOR_SCOPE (&c->engine->control);
+    r = points_changes (&c->engine->points, c->snap->view.id, UINT64_MAX,
+                        c->snap->view.size, &bits);
+  }
+  *yes = r != 0 || bitmap_test (&bits, cluster);
+  free ((void *) bits.words);
+  return 0;
+}
+
+static int
+compare_cluster (const struct comparison *c, uint64_t cluster,
+                 struct error *e)
+{
+  struct image *disk = &c->engine->source.image, *image = c->snap->target;
+  const uint64_t offset = cluster * c->snap->view.cluster_size;
+  const uint64_t n = snapshot_bytes (c->snap, cluster, cluster + 1);
+  bool yes = false;
+
+  if (disk->ops->pread (disk, c->disk, n, offset, e) == -1 ||
+      image->ops->pread (image, c->image, n, offset, e) == -1)
+    return -1;
+  if (memcmp (c->disk, c->image, n) == 0)
+    return 0;
+  if (has_changed (c, cluster, &yes, e) == -1)
+    return -1;
+  if (yes)
+    return 0;
+  return error_set (e, EINVAL, "%s: does not hold the image of \"%s\": at "
+                    "offset %" PRIu64 " it differs from the disk, which has "
+                    "not changed there; make a full backup into an empty one, "
+                    "or if you are sure, use --force", c->snap->fixed.target,
+                    c->snap->fixed.increment.name, offset);
+}
+
+/* The next cluster from "start" on, and before "end", to be compared: one that
+ * has not changed, and is in "among" if that is not NULL.
+ */
+static uint64_t
+next_cluster (const struct comparison *c, const struct bitmap *among,
+              uint64_t start, uint64_t end)
+{
+  for (; start < end; ++start) {
+    start = bitmap_next_clear (c->changed, start, end);
+    if (among == NULL || start == end || bitmap_test (among, start))
+      return start;
+    start = bitmap_next_set (among, start, end);
+    if (start < end && !bitmap_test (c->changed, start))
+      return start;
+  }
+  return end;
+}
+
+/* Up to "nr" clusters, all over the disk. */
+static int
+compare_some (const struct comparison *c, const struct bitmap *among,
+              unsigned nr, struct error *e)
+{
+  const uint64_t n = c->changed->nbits;
+  uint64_t start, end, cluster;
+  unsigned i;
+
+  for (i = 0; i < nr; ++i) {
+    start = n / nr * i;
+    end = i + 1 == nr ? n : n / nr * (i + 1);
+    cluster = next_cluster (c, among, start, end);
+    if (cluster < end && compare_cluster (c, cluster, e) == -1)
+      return -1;
+  }
+  return 0;
+}
+
+/* What changed between the point before and this one. */
+static int
+compare_recent (const struct comparison *c, struct error *e)
+{
+  const uint64_t since = c->snap->fixed.increment.since;
+  struct points_entry before;
+  struct bitmap bits = { .nbits = c->changed->nbits };
+  int r = 0;
+
+  if (!points_find_older (&c->engine->points, since, &before))
+    return 0;
+  bits.words = calloc (1, bitmap_bytes (bits.nbits) + 8);
+  if (bits.words == NULL)
+    return error_set_errno (e, ENOMEM, "comparing an export");
+  {
+    LOCK_FOR_SCOPE (&c->engine->control);
+    points_changes (&c->engine->points, before.id, since, before.size, &bits);
+  }
+  r = compare_some (c, &bits, COMPARE_RECENT, e);
+  free ((void *) bits.words);
+  return r;
+}
+
+int
+increment_compare (struct engine *engine, const struct snapshot *snap,
+                   const struct bitmap *changed, struct error *e)
+{
+  CLEANUP_FREE unsigned char *disk = malloc (snap->view.cluster_size);
+  CLEANUP_FREE unsigned char *image = malloc (snap->view.cluster_size);
+  const struct comparison c = {
+    .engine = engine, .snap = snap, .changed = changed, .disk = disk,
+    .image = image,
+  };
+
+  if (disk == NULL || image == NULL)
+    return error_set_errno (e, ENOMEM, "comparing an export");
+  return compare_recent (&c, e) == -1 ? -1 :
+    compare_some (&c, NULL, COMPARE_ALL, e);
+}

@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+
+/* Bringing images up to date: see increment.h.  Comparing is in
+ * increment-compare.c.
+ */
+
+#include <config.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "backup/settle.h"
+#include "lifecycle/increment-compare.h"
+#include "lifecycle/increment.h"
+#include "segment/entry.h"
+#include "snapshot/target.h"
+#include "utils/cleanup.h"
+
+static bool
+is_auto (const struct create_params *p)
+{
+  return p->since == CBW_SINCE_AUTO;
+}
+
+static void
+set_since (struct cbw_increment *i, const struct points_entry *point)
+{
+  i->since = point->id;
+  memcpy (i->uuid, point->uuid, sizeof i->uuid);
+  memcpy (i->name, point->name, sizeof i->name);
+}
+
+static void
+set_full (struct cbw_increment *i, const char *reason)
+{
+  i->since = 0;
+  snprintf (i->reason, sizeof i->reason, "%s", reason);
+}
+
+/* The point that the user has named. */
+static int
+choose_named (struct engine *engine, uint64_t id, struct points_entry *point,
+              struct error *e)
+{
+  if (!points_find (&engine->points, id, point))
+    return error_set (e, ENOENT, "there is no snapshot or checkpoint with id %"
+                      PRIu64 " to count changes from", id);
+  if (!point->valid)
+    return error_set (e, ESTALE, "changes since \"%s\" are not known any more; "
+                      "make a full backup", point->name);
+  return 0;
+}
+
+/* Is the file the image of that point, as it says? */
+static int
+check_mark (const struct create_params *p, const struct image_mark *mark,
+            const struct points_entry *point, struct error *e)
+{
+  if (mark->kind != IMAGE_MARK_NONE &&
+      memcmp (mark->uuid, point->uuid, sizeof mark->uuid) == 0)
+    return 0;
+  return error_set (e, EINVAL, "%s: is not marked as the image of \"%s\"%s; "
+                    "make a full backup, or if you are sure that it is, use "
+                    "--force", p->target, point->name,
+                    mark->kind == IMAGE_MARK_NONE ? ", or was changed since" :
+                    ", but as another one's");
+}
+
+static int
+choose_for_file (struct engine *engine, const struct create_params *p,
+                 struct cbw_increment *i, struct error *e)
+{
+  struct points_entry point;
+  struct image_mark mark;
+
+  if (image_raw_read_mark (p->target, &mark, e) == -1)
+    return -1;
+  if (!is_auto (p)) {
+    if (choose_named (engine, p->since, &point, e) == -1 ||
+        (!(p->flags & CBW_CREATE_FORCE) &&
+         check_mark (p, &mark, &point, e) == -1))
+      return -1;
+    set_since (i, &point);
+  }
+  else if (mark.kind == IMAGE_MARK_NONE)
+    set_full (i, "the file is not marked as an image of this disk, or was "
+              "changed since");
+  else if (!points_find_image (&engine->points, mark.uuid, &point))
+    set_full (i, "there is no snapshot or checkpoint any more that the file is "
+              "the image of");
+  else if (!point.valid)
+    set_full (i, "changes since the file's image are not known any more");
+  else
+    set_since (i, &point);
+  return 0;
+}
+
+/* Which image an export holds is seen when it is open, and compared. */
+static int
+choose_for_export (struct engine *engine, const struct create_params *p,
+                   struct cbw_increment *i, struct error *e)
+{
+  struct points_entry point;
+
+  if (!is_auto (p)) {
+    if (choose_named (engine, p->since, &point, e) == -1)
+      return -1;
+    set_since (i, &point);
+  }
+  else if (points_find_older (&engine->points, UINT64_MAX, &point))
+    set_since (i, &point);
+  else
+    set_full (i, "there is no snapshot or checkpoint to count changes from");
+  return 0;
+}
+
+int
+increment_choose (struct engine *engine, const struct create_params *p,
+                  struct cbw_snapshot *fixed, struct error *e)
+{
+  if (!(p->flags & CBW_CREATE_SINCE))
+    return 0;
+  if ((fixed->target_kind == CBW_TARGET_NBD ?
+       choose_for_export (engine, p, &fixed->increment, e) :
+       choose_for_file (engine, p, &fixed->increment, e)) == -1)
+    return -1;
+  if (fixed->increment.since != 0)
+    fixed->target_created = 0;
+  return 0;
+}
+
+/* A file that an earlier backup of ours has made may be replaced. */
+static bool
+may_replace (const struct create_params *p)
+{
+  struct image_mark mark;
+  struct error ignored;
+
+  return (p->flags & CBW_CREATE_FORCE) ||
+    ((p->flags & CBW_CREATE_SINCE) && p->target[0] == '/' &&
+     image_raw_read_mark (p->target, &mark, &ignored) == 0 &&
+     mark.kind != IMAGE_MARK_NONE);
+}
+
+/* If the export is empty there is no older image, and it has to be a full one.
+ * Returns whether that is so.
+ */
+static bool
+make_if_empty (const struct create_params *p, struct snapshot *snap,
+               bool *created)
+{
+  struct error ignored;
+
+  if (snap->fixed.target_kind != CBW_TARGET_NBD || !is_auto (p))
+    return false;
+  snap->target = target_make (&snap->fixed, snap->entry->target_words,
+                              snap->view.cluster_size, false, created,
+                              &ignored);
+  if (snap->target)
+    set_full (&snap->fixed.increment, "the export is empty");
+  return snap->target != NULL;
+}
+
+int
+increment_target (struct engine *engine, const struct create_params *p,
+                  struct snapshot *snap, bool *created, struct error *e)
+{
+  struct cbw_increment *i = &snap->fixed.increment;
+
+  (void) engine;
+  if (i->since == 0)
+    snap->target = target_make (&snap->fixed, snap->entry->target_words,
+                                snap->view.cluster_size, may_replace (p),
+                                created, e);
+  else if (!make_if_empty (p, snap, created))
+    snap->target = target_make_update (&snap->fixed,
+                                       snap->entry->target_words,
+                                       snap->view.cluster_size, i->uuid, e);
+  memcpy (&snap->entry->increment, i, sizeof *i);
+  return snap->target ? 0 : -1;
+}
+
+/* What has changed since the point: a bitmap of the caller's, to be freed. */
+static int
+find_changes (struct engine *engine, const struct snapshot *snap,
+              uint64_t since, struct bitmap *bits, struct error *e)
+{
+  int r;
+
+  bits->nbits = snapshot_clusters (snap);
+  bits->words = calloc (1, bitmap_bytes (bits->nbits) + 8);
+  if (bits->words == NULL)
+    return error_set_errno (e, ENOMEM, "backup \"%s\"", snap->fixed.name);
+  LOCK_FOR_SCOPE (&engine->control);
+  r = points_changes (&engine->points, since, snap->view.id, snap->view.size,
+                      bits);
+  return r == 0 ? 0 :
+    error_set (e, r, "\"%s\", from which changes are counted, was dropped just "
+               "now; make a full backup", snap->fixed.increment.name);
+}
+
+/* All else is in the image.  engine->control is held. */
+static void
+settle_rest (struct engine *engine, struct snapshot *snap,
+             const struct bitmap *changed)
+{
+  struct settle s = {
+    .chain = &engine->chain, .copier = &engine->copier,
+    .source = &engine->source.image, .snap = snap,
+  };
+  const uint64_t n = changed->nbits;
+  uint64_t start, end;
+
+  for (start = 0; (start = bitmap_next_clear (changed, start, n)) < n;
+       start = end) {
+    end = bitmap_next_set (changed, start, n);
+    settle_held (&s, start, end);
+  }
+}
+
+static uint64_t
+count_bytes (const struct snapshot *snap, const struct bitmap *changed)
+{
+  const uint64_t n = changed->nbits;
+  uint64_t start, end, bytes = 0;
+
+  for (start = 0; (start = bitmap_next_set (changed, start, n)) < n;
+       start = end) {
+    end = bitmap_next_clear (changed, start, n);
+    bytes += snapshot_bytes (snap, start, end);
+  }
+  return bytes;
+}
+
+/* Y3, for what has changed up to now. */
+static int
+begin (struct engine *engine, struct snapshot *snap,
+       const struct bitmap *changed, struct error *e)
+{
+  struct cbw_increment *shared = &snap->entry->increment;
+  const uint64_t since = snap->fixed.increment.since;
+  struct points_entry point;
+
+  LOCK_FOR_SCOPE (&engine->control);
+  /* It may be more than it was, if a server was lost (T8). */
+  if (!points_find (&engine->points, since, &point) || !point.valid ||
+      points_changes (&engine->points, since, snap->view.id, snap->view.size,
+                      changed) != 0)
+    return error_set (e, ESTALE, "\"%s\", from which changes are counted, was "
+                      "dropped, or is not valid any more; make a full backup",
+                      snap->fixed.increment.name);
+  atomic_store (&shared->changed_bytes, count_bytes (snap, changed));
+  settle_rest (engine, snap, changed);
+  atomic_store (&shared->begun, 1);
+  return 0;
+}
+
+int
+increment_begin (struct engine *engine, struct snapshot *snap, bool verify,
+                 struct error *e)
+{
+  const uint64_t since = snap->fixed.increment.since;
+  struct bitmap changed = { .words = NULL };
+  int r;
+
+  if (since == 0 || atomic_load (&snap->entry->increment.begun) == 1)
+    return 0;
+  r = find_changes (engine, snap, since, &changed, e);
+  if (r == 0 && verify && snap->fixed.target_kind == CBW_TARGET_NBD)
+    r = increment_compare (engine, snap, &changed, e);
+  if (r == 0)
+    r = begin (engine, snap, &changed, e);
+  free ((void *) changed.words);
+  return r;
+}
