@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "backup/settle.h"
 #include "lifecycle/increment-compare.h"
@@ -76,6 +77,12 @@ choose_for_file (struct engine *engine, const struct create_params *p,
   struct points_entry point;
   struct image_mark mark;
 
+  if (access (p->target, F_OK) == -1 && errno == ENOENT) {
+    set_full (i, "there is no older image");
+    return is_auto (p) ? 0 :
+      error_set_errno (e, ENOENT, "%s: cannot be brought up to date",
+                       p->target);
+  }
   if (image_raw_read_mark (p->target, &mark, e) == -1)
     return -1;
   if (!is_auto (p)) {
