@@ -70,7 +70,7 @@ guest <<PY
 h.pwrite (b"3" * 1000000, 0)
 PY
 view_is "$tmp/third"
-cbwctl_fails 1 'there is no snapshot "unknown"' drop "$shm" first unknown
+cbwctl_fails 1 'there is no snapshot or checkpoint "unknown"' drop "$shm" first unknown
 names "['first', 'the second ä']"
 cbwctl drop "$shm" first 'the second ä' >"$tmp/out"
 [ "$(wc -l <"$tmp/out")" -eq 2 ] || fail "one line for each"

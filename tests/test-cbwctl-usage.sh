@@ -9,7 +9,7 @@ set -e
 cbwctl --version >"$tmp/out"
 grep -q '^cbwctl [0-9][0-9.]*$' "$tmp/out" || fail "--version"
 cbwctl --help >"$tmp/out"
-for command in create drop status map check; do
+for command in create checkpoint drop status map check; do
     grep -q "^  $command " "$tmp/out" || fail "--help does not list $command"
     cbwctl $command --help >"$tmp/help"
     expect_in "$tmp/help" "Usage: cbwctl $command SEGMENT"
@@ -29,6 +29,7 @@ cbwctl_fails 2 "must be a number" status x --watch --count=-1
 cbwctl_fails 2 "must be a number" status x --watch --count=0
 cbwctl_fails 2 "must be a number" status x --watch --interval=often
 cbwctl_fails 2 "must be a number" status x --watch --interval=0
+cbwctl_fails 2 "must be more than 0" checkpoint x y --hold-timeout=0
 cbwctl_fails 2 "choose one of" map x y --plain --json
 
 if [ -e /dev/full ]; then

@@ -21,6 +21,7 @@
 
 static const struct command *const commands[] = {
   &command_create,
+  &command_checkpoint,
   &command_drop,
   &command_backup,
   &command_status,
@@ -43,7 +44,7 @@ print_help (void)
           "\n"
           "Commands:\n");
   for (i = 0; i < NR_COMMANDS; ++i)
-    printf ("  %-8s %s\n", commands[i]->name, commands[i]->summary);
+    printf ("  %-10s %s\n", commands[i]->name, commands[i]->summary);
   printf ("\n"
           "Options:\n"
           "  --help     print this help; cbwctl COMMAND --help prints that of "

@@ -34,6 +34,7 @@ struct command {
 
 extern const struct command command_backup;
 extern const struct command command_create;
+extern const struct command command_checkpoint;
 extern const struct command command_drop;
 extern const struct command command_status;
 extern const struct command command_map;
