@@ -99,18 +99,19 @@ print_rows (struct picture *p)
 
 static void
 print_legend_line (const struct picture *p, enum look look,
-                   enum map_type type, const char *text)
+                   enum map_type type)
 {
   char size[FORMAT_MAX], percent[FORMAT_MAX];
   enum look previous = LOOKS;
 
   fputs ("  ", stdout);
   print_cell (p, look, &previous);
-  printf ("%s %s", p->colour ? "\033[0m" : "", text);
+  printf ("%s %s", p->colour ? "\033[0m" : "", type < MAP_TYPES ?
+          p->map->words->legend[type] : p->map->words->partly);
   if (type < MAP_TYPES)
     printf (": %" PRIu64 " clusters, %s (%s)", p->count[type],
             format_size (min_u64 (p->count[type] * p->map->cluster_size,
-                                  p->map->info.size), size),
+                                  p->map->size), size),
             format_percent (p->count[type], p->map->clusters, percent));
   puts ("");
 }
@@ -124,15 +125,12 @@ print_legend (const struct picture *p)
           p->per_cell > 1 ? "up to " : "", p->per_cell,
           p->per_cell > 1 ? "s" : "",
           format_size (p->per_cell * p->map->cluster_size, size));
-  print_legend_line (p, LOOK_COPIED, MAP_COPIED,
-                     "copied, read from a target");
+  print_legend_line (p, LOOK_COPIED, MAP_COPIED);
   if (p->per_cell > 1)
-    print_legend_line (p, LOOK_PARTLY, MAP_TYPES, "partly copied");
-  print_legend_line (p, LOOK_UNTOUCHED, MAP_UNTOUCHED,
-                     "untouched, read from the disk");
+    print_legend_line (p, LOOK_PARTLY, MAP_TYPES);
+  print_legend_line (p, LOOK_UNTOUCHED, MAP_UNTOUCHED);
   if (p->count[MAP_INACCESSIBLE])
-    print_legend_line (p, LOOK_INACCESSIBLE, MAP_INACCESSIBLE,
-                       "inaccessible, at least in part");
+    print_legend_line (p, LOOK_INACCESSIBLE, MAP_INACCESSIBLE);
 }
 
 void
@@ -152,8 +150,8 @@ map_print_picture (const struct map *map)
   p.per_cell = max_u64 (map->clusters / cells + (map->clusters % cells != 0),
                         1);
   printf ("%s: %s in %" PRIu64 " clusters\n\n",
-          format_text (map->info.name, text),
-          format_size (map->info.size, size), map->clusters);
+          format_text (map->name, text),
+          format_size (map->size, size), map->clusters);
   print_rows (&p);
   print_legend (&p);
 }

@@ -12,10 +12,12 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "cbwctl.h"
 #include "format.h"
 #include "map.h"
+#include "segment/delta.h"
 #include "segment/segment.h"
 #include "utils/cleanup.h"
 #include "utils/rounding.h"
@@ -28,6 +30,8 @@ static const char help[] =
   "\n"
   "Shows which parts of the disk were copied for the snapshot NAME, so that\n"
   "it reads them from a target, and which it still reads from the disk.\n"
+  "If NAME is A..B, shows which parts have changed from the snapshot or\n"
+  "checkpoint A to the snapshot B; A.. is to the newest snapshot.\n"
   "\n"
   "  --plain  a list, in the format of nbdinfo --map\n"
   "  --json   the same as JSON, in the format of nbdinfo --map --json\n"
@@ -39,26 +43,30 @@ static const struct option options[] = {
   { NULL }
 };
 
-const char *
-map_type_name (enum map_type type)
-{
-  static const char *const names[MAP_TYPES] = {
+static const struct map_words snapshot_words = {
+  .names = {
     [MAP_UNTOUCHED] = "untouched",
     [MAP_COPIED] = "copied",
     [MAP_INACCESSIBLE] = "inaccessible",
-  };
-
-  return names[type];
-}
+  },
+  .legend = {
+    [MAP_UNTOUCHED] = "untouched, read from the disk",
+    [MAP_COPIED] = "copied, read from a target",
+    [MAP_INACCESSIBLE] = "inaccessible, at least in part",
+  },
+  .partly = "partly copied",
+};
 
 enum map_type
 map_run (const struct map *map, uint64_t c, uint64_t *end)
 {
-  if (!bitmap_test (&map->access, c)) {
+  *end = map->clusters;
+  if (map->access.words && !bitmap_test (&map->access, c)) {
     *end = bitmap_next_set (&map->access, c, map->clusters);
     return MAP_INACCESSIBLE;
   }
-  *end = bitmap_next_clear (&map->access, c, map->clusters);
+  if (map->access.words)
+    *end = bitmap_next_clear (&map->access, c, map->clusters);
   if (bitmap_test (&map->copied, c)) {
     *end = bitmap_next_clear (&map->copied, c, *end);
     return MAP_COPIED;
@@ -169,7 +177,9 @@ try_map (struct segment *segment, const char *name, struct map *map,
   const struct cbw_map *m = &segment->map;
   struct table table;
 
-  *map = (struct map) { .cluster_size = m->geometry.cluster_size };
+  *map = (struct map) {
+    .words = &snapshot_words, .cluster_size = m->geometry.cluster_size
+  };
   if (!entry_find (m, name, &map->info))
     return error_set (e, ENOENT, "%s: there is no snapshot \"%s\"; "
                       "cbwctl status lists those there are", segment->path,
@@ -181,7 +191,9 @@ try_map (struct segment *segment, const char *name, struct map *map,
     return error_set (e, EBADMSG, "%s: is damaged: snapshot \"%s\" has an "
                       "impossible size; cbwctl check says more",
                       segment->path, name);
-  map->clusters = layout_clusters (&m->geometry, map->info.size);
+  strcpy (map->name, map->info.name);
+  map->size = map->info.size;
+  map->clusters = layout_clusters (&m->geometry, map->size);
   if (new_bitmap (&map->access, map->clusters, e) == -1 ||
       new_bitmap (&map->copied, map->clusters, e) == -1 ||
       gather (segment, map, &table, e) == -1) {
@@ -215,7 +227,7 @@ make_map (const char *path, const char *name, struct map *map,
 /* One object of the list, as nbdinfo has it. */
 static void
 print_json_run (uint64_t offset, uint64_t length, enum map_type type,
-                bool last)
+                const char *name, bool last)
 {
   struct json_object *o = json_object_new_object ();
 
@@ -223,7 +235,7 @@ print_json_run (uint64_t offset, uint64_t length, enum map_type type,
   json_object_object_add (o, "length", json_object_new_uint64 (length));
   json_object_object_add (o, "type", json_object_new_int ((int) type));
   json_object_object_add (o, "description",
-                          json_object_new_string (map_type_name (type)));
+                          json_object_new_string (name));
   printf ("%s%s\n",
           json_object_to_json_string_ext (o, JSON_C_TO_STRING_SPACED),
           last ? "" : ",");
@@ -242,12 +254,13 @@ print_list (const struct map *map, bool json)
   for (c = 0; c < map->clusters; c = end) {
     type = map_run (map, c, &end);
     offset = c * map->cluster_size;
-    length = min_u64 (end * map->cluster_size, map->info.size) - offset;
+    length = min_u64 (end * map->cluster_size, map->size) - offset;
     if (json)
-      print_json_run (offset, length, type, end == map->clusters);
+      print_json_run (offset, length, type, map->words->names[type],
+                      end == map->clusters);
     else
       printf ("%10" PRIu64 "  %10" PRIu64 "  %3d  %s\n", offset, length,
-              (int) type, map_type_name (type));
+              (int) type, map->words->names[type]);
   }
   if (json)
     puts ("]");
@@ -286,9 +299,10 @@ run (int argc, char **argv)
   if (plain && json)
     usage_error (&command_map, "choose one of --plain and --json");
   argv += first_argument (&command_map, argc, 2, 2,
-                          "a segment and the name of a snapshot");
+                          "a segment and the name of a snapshot or A..B");
   if ((segment = segment_path (argv[0], &e)) == NULL ||
-      make_map (segment, argv[1], &map, &e) == -1)
+      (delta_is_name (argv[1]) ? map_delta : make_map)
+        (segment, argv[1], &map, &e) == -1)
     return report_error (&e);
   if (plain || json)
     print_list (&map, json);
@@ -301,7 +315,7 @@ run (int argc, char **argv)
 
 const struct command command_map = {
   .name = "map",
-  .summary = "show which parts of the disk were copied for a snapshot",
+  .summary = "show which parts of the disk were copied or have changed",
   .help = help,
   .run = run,
 };
