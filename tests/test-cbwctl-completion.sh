@@ -30,7 +30,7 @@ completes ()
                "$cbwctl" "$@" | tr '\n' ' ')
     [ "$got" = "$expected " ] || fail "$*: \"$got\" instead of \"$expected\""
 }
-completes "create check" c
+completes "create checkpoint check" c
 completes "status" st
 completes "--target=" create "$shm" x --ta
 completes "--on-error=" create "$shm" x --o
@@ -39,5 +39,11 @@ completes "$tmp/monday.cow" create "$shm" x --access = "$tmp/monday"
 completes "monday with\\ space" drop "$shm" ""
 completes "with\\ space" drop "$shm" monday w
 completes "monday" map "$shm" m
+cbwctl checkpoint "$shm" morning >/dev/null
+completes "monday morning" drop "$shm" mo
+completes "monday morning.." map "$shm" mo
+completes "morning..monday" map "$shm" morning..m
+completes "monday" backup "$shm" mo
+completes "--keep-checkpoint" drop "$shm" --k
 completes "$shm" status "$tmp/sh"
 completes "$tmp/monday.cow" create "$shm" x --target = "$tmp/mon"

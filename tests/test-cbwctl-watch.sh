@@ -12,7 +12,10 @@ start_disk file "$tmp/disk" cbw-shm="$shm" cbw-cluster-size=64k
 cbwctl create "$shm" one >/dev/null
 
 cbwctl status "$shm" --watch --interval=0.05 --count=3 >"$tmp/out"
-[ "$(grep -c '^one  ' "$tmp/out")" -eq 3 ] || { cat "$tmp/out"; fail "3 blocks"; }
+[ "$(grep -c '^one  .* live$' "$tmp/out")" -eq 3 ] ||
+    { cat "$tmp/out"; fail "3 blocks"; }
+[ "$(grep -c '^one  .* 0 bytes  *snapshot$' "$tmp/out")" -eq 3 ] ||
+    { cat "$tmp/out"; fail "3 tables of points"; }
 
 rm "$tmp/out"
 "$cbwctl" status "$shm" --watch --interval=0.3 >"$tmp/out" &
@@ -33,6 +36,8 @@ wait_for 20 half || { cat "$tmp/out"; fail "the copies are not shown"; }
 kill -INT $watch
 wait $watch
 grep -q '^one .*\[#*\.*\] ' "$tmp/out" || fail "no bar"
+grep -q '^one .*\[####\.\.\.\.\]  50\.0 %  *2 MiB  *snapshot$' "$tmp/out" ||
+    { cat "$tmp/out"; fail "what has changed is not shown"; }
 grep -q '^copied: [1-9][0-9]* clusters/s' "$tmp/out" ||
     { cat "$tmp/out"; fail "no rate"; }
 if grep -q "$(printf '\033')" "$tmp/out"; then fail "control characters"; fi

@@ -157,14 +157,13 @@ collect_snapshots (const struct cbw_map *m, struct status *s)
 }
 
 int
-status_collect (const char *path, struct status *s, struct error *e)
+status_collect (const char *path, const struct status *last,
+                struct status *s, struct error *e)
 {
   struct segment segment = SEGMENT_INIT;
 
   if (segment_look (&segment, path, e) == -1)
     return -1;
-  s->path = segment.path;       /* takes it over */
-  segment.path = NULL;
   s->now_ns = now_realtime_ns ();
   s->monotonic_ns = now_monotonic_ns ();
   collect_header (&segment, s);
@@ -172,6 +171,9 @@ status_collect (const char *path, struct status *s, struct error *e)
   collect_clients (&segment, s);
   collect_slots (&segment.map, s);
   collect_snapshots (&segment.map, s);
+  status_collect_points (&segment, last, s);
+  s->path = segment.path;       /* takes it over */
+  segment.path = NULL;
   segment_close (&segment, false);
   return 0;
 }

@@ -188,6 +188,31 @@ json_snapshot (const struct status *s, const struct status_snapshot *snap)
 }
 
 static struct json_object *
+json_point (const struct status *s, const struct status_point *p)
+{
+  struct json_object *o = json_object_new_object ();
+  const bool counted = status_is_counted (p);
+
+  add_text (o, "name", p->point.name);
+  add_uint (o, "id", p->point.id);
+  add_text (o, "kind", status_kind_name (p));
+  add_text (o, "state", status_invalid (p) ? "invalid" : "valid");
+  json_object_object_add (o, "reason", status_invalid (p) ?
+                          json_text (status_invalid (p)) : NULL);
+  add_date (o, p->point.created_ns);
+  add_uint (o, "age-ns", s->now_ns > p->point.created_ns ?
+            s->now_ns - p->point.created_ns : 0);
+  add_uint (o, "virtual-size", p->point.size);
+  json_object_object_add (o, "changed-bytes", counted ?
+                          json_object_new_uint64 (p->changed_bytes) : NULL);
+  json_object_object_add (o, "changed-percent", counted ?
+                          json_object_new_double
+                          (s->disk_size ? 100.0 * (double) p->changed_bytes /
+                           (double) s->disk_size : 0.0) : NULL);
+  return o;
+}
+
+static struct json_object *
 json_client (const struct status_client *c)
 {
   struct json_object *o = json_object_new_object ();
@@ -255,12 +280,15 @@ status_print_json (const struct status *s, bool line)
 {
   struct json_object *o = json_object_new_object ();
   struct json_object *snapshots = json_object_new_array ();
+  struct json_object *points = json_object_new_array ();
   struct json_object *clients = json_object_new_array ();
   char uuid[37];
   unsigned i;
 
   for (i = 0; i < s->nr_snapshots; ++i)
     json_object_array_add (snapshots, json_snapshot (s, &s->snapshots[i]));
+  for (i = 0; i < s->nr_points; ++i)
+    json_object_array_add (points, json_point (s, &s->points[i]));
   for (i = 0; i < s->nr_clients; ++i)
     json_object_array_add (clients, json_client (&s->clients[i]));
 
@@ -275,6 +303,8 @@ status_print_json (const struct status *s, bool line)
     json_object_object_add (o, "writeback", json_writeback (s));
   json_object_object_add (o, "snapshots", snapshots);
   add_uint (o, "damaged-snapshots", s->nr_damaged);
+  json_object_object_add (o, "points", points);
+  add_uint (o, "damaged-points", s->nr_damaged_points);
   json_object_object_add (o, "clients", clients);
   json_object_object_add (o, "requests", json_requests (s));
   json_object_object_add (o, "counters", json_counters (s));

@@ -145,9 +145,59 @@ print_job (const struct status *s, const struct status_snapshot *snap)
 }
 
 static void
+print_point_count (const struct status *s)
+{
+  unsigned i, checkpoints = 0;
+
+  if (s->nr_points + s->nr_damaged_points == 0)
+    return;
+  for (i = 0; i < s->nr_points; ++i)
+    checkpoints += !s->points[i].has_snapshot;
+  printf ("  points     %u of at most %u, of which %u %s", s->nr_points,
+          CBW_NR_POINTS, checkpoints,
+          checkpoints == 1 ? "is a checkpoint" : "are checkpoints");
+  if (s->nr_damaged_points)
+    printf (", and %u damaged: see cbwctl check", s->nr_damaged_points);
+  printf ("\n");
+}
+
+/* How much has changed since a point. */
+static void
+print_changed (const struct status *s, const struct status_point *p)
+{
+  char a[FORMAT_MAX], b[FORMAT_MAX], text[FORMAT_TEXT_MAX];
+
+  if (status_invalid (p))
+    printf ("  changed    not known any more: %s;\n"
+            "             make a full copy\n", status_invalid (p));
+  else if (p->is_counted)
+    printf ("  changed    %s since then (%s of the disk)\n",
+            format_size (p->changed_bytes, a),
+            format_percent (p->changed_bytes, s->disk_size, b));
+  else
+    printf ("  changed    unknown: %s\n", format_text (s->not_counted, text));
+}
+
+static void
+print_checkpoint (const struct status *s, const struct status_point *p)
+{
+  char a[FORMAT_MAX], b[FORMAT_MAX], c[FORMAT_MAX], text[FORMAT_TEXT_MAX];
+
+  printf ("\n%s: checkpoint%s, %s\n", format_text (p->point.name, text),
+          p->point.flags & CBW_POINT_BACKUP ? " of a backup" : "",
+          status_invalid (p) ? "invalid" : "valid");
+  printf ("  made       %s, %s ago; the disk had %s\n",
+          format_date (p->point.created_ns, a),
+          format_duration (since (s, p->point.created_ns), b),
+          format_size (p->point.size, c));
+  print_changed (s, p);
+}
+
+static void
 print_snapshot (const struct status *s, const struct status_snapshot *snap)
 {
   char a[FORMAT_MAX], b[FORMAT_MAX], c[FORMAT_MAX], text[FORMAT_TEXT_MAX];
+  const struct status_point *point = status_find_point (s, snap->info.id);
   char state[256];
 
   entry_describe (&snap->info, state, sizeof state);
@@ -173,6 +223,8 @@ print_snapshot (const struct status *s, const struct status_snapshot *snap)
             format_size (snap->target_free, b));
   else
     printf ("missing, or another file than it was\n");
+  if (point)
+    print_changed (s, point);
   print_policy (snap);
   if (snap->options.backup)
     print_job (s, snap);
@@ -197,6 +249,10 @@ status_print_text (const struct status *s)
   print_requests (s);
   print_clients (s);
   print_snapshot_count (s);
+  print_point_count (s);
   for (i = 0; i < s->nr_snapshots; ++i)
     print_snapshot (s, &s->snapshots[i]);
+  for (i = 0; i < s->nr_points; ++i)
+    if (!s->points[i].has_snapshot)
+      print_checkpoint (s, &s->points[i]);
 }

@@ -8,73 +8,15 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <wchar.h>
 
 #include "format.h"
 #include "status.h"
 #include "term.h"
 #include "utils/clock.h"
-
-#define NAME_COLUMNS 20
-#define NUMBERS_COLUMNS 52      /* around and behind the bar */
-#define BAR_MIN 8
-#define BAR_MAX 40
-
-/* What is drawn: lines, cut to the width and number that fit. */
-struct page {
-  bool tty;
-  unsigned columns, lines;      /* lines: 0 for any number */
-};
-
-/* The columns that the text takes, of which at most "max" count; *bytes
- * is how long the part is which takes them.
- */
-static unsigned
-text_columns (const char *text, unsigned max, size_t *bytes)
-{
-  mbstate_t state;
-  unsigned columns = 0;
-  const char *p = text;
-  wchar_t wc;
-  size_t n;
-  int w;
-
-  memset (&state, 0, sizeof state);
-  while (*p) {
-    n = mbrtowc (&wc, p, strlen (p), &state);
-    if (n == (size_t) -1 || n == (size_t) -2 || n == 0) {
-      memset (&state, 0, sizeof state);
-      n = 1;
-      w = 1;
-    }
-    else
-      w = wcwidth (wc) >= 0 ? wcwidth (wc) : 1;
-    if (columns + (unsigned) w > max)
-      break;
-    columns += (unsigned) w;
-    p += n;
-  }
-  *bytes = (size_t) (p - text);
-  return columns;
-}
-
-__attribute__ ((format (printf, 2, 3))) static void
-line (struct page *page, const char *fmt, ...)
-{
-  char text[FORMAT_TEXT_MAX + 256];
-  va_list args;
-  size_t bytes;
-
-  va_start (args, fmt);
-  vsnprintf (text, sizeof text, fmt, args);
-  va_end (args);
-  text_columns (text, page->columns, &bytes);
-  printf ("%.*s%s\n", (int) bytes, text, page->tty ? "\033[K" : "");
-}
+#include "watch-page.h"
 
 static uint64_t
 per_second (uint64_t now, uint64_t before, uint64_t ns)
@@ -94,63 +36,32 @@ draw_head (struct page *page, const struct status *s, const struct status *b)
 
   for (i = 0; i < s->nr_clients; ++i)
     clients += s->clients[i].alive;
-  line (page, "%s: %s; server %s, process %" PRIu32 "%s%s",
-        format_text (s->path, text), format_size (s->geometry.disk_size, size),
-        s->alive ? "running" : s->clean ? "stopped" : "dead", s->pid,
-        s->alive ? ", " : "", s->alive ?
-        format_duration (s->now_ns - s->start_ns, up) : "");
-  line (page, "requests: %u waiting, %u running, %" PRIu64 "/s; %s/s read by "
-        "%u %s", s->slots[SLOT_SUBMITTED], s->slots[SLOT_RUNNING],
-        per_second (s->requests, b->requests, ns),
-        format_size (per_second (s->read_bytes, b->read_bytes, ns), read),
-        clients, clients == 1 ? "client" : "clients");
-  line (page, "copied: %" PRIu64 " clusters/s, %s/s",
-        per_second (status_copied_clusters (s), status_copied_clusters (b),
-                    ns),
-        format_size (per_second (status_copied_bytes (s),
-                                 status_copied_bytes (b), ns), copied));
-  line (page, "%s", "");
-}
-
-static unsigned
-bar_columns (const struct page *page)
-{
-  const unsigned others = NAME_COLUMNS + NUMBERS_COLUMNS;
-  const unsigned room = page->columns > others ? page->columns - others : 0;
-
-  return room < BAR_MIN ? BAR_MIN : room > BAR_MAX ? BAR_MAX : room;
+  page_line (page, "%s: %s; server %s, process %" PRIu32 "%s%s",
+             format_text (s->path, text),
+             format_size (s->geometry.disk_size, size),
+             s->alive ? "running" : s->clean ? "stopped" : "dead", s->pid,
+             s->alive ? ", " : "", s->alive ?
+             format_duration (s->now_ns - s->start_ns, up) : "");
+  page_line (page, "requests: %u waiting, %u running, %" PRIu64 "/s; "
+             "%s/s read by %u %s", s->slots[SLOT_SUBMITTED],
+             s->slots[SLOT_RUNNING],
+             per_second (s->requests, b->requests, ns),
+             format_size (per_second (s->read_bytes, b->read_bytes, ns), read),
+             clients, clients == 1 ? "client" : "clients");
+  page_line (page, "copied: %" PRIu64 " clusters/s, %s/s",
+             per_second (status_copied_clusters (s),
+                         status_copied_clusters (b), ns),
+             format_size (per_second (status_copied_bytes (s),
+                                      status_copied_bytes (b), ns), copied));
+  page_line (page, "%s", "");
 }
 
 static void
 draw_titles (struct page *page)
 {
-  line (page, "%-*s%-*s %7s %12s %9s  %s", NAME_COLUMNS, "NAME",
-        (int) bar_columns (page) + 2, "COPIED", "", "COPYING", "TARGET",
-        "STATE, FULL IN");
-}
-
-static const struct status_snapshot *
-find_snapshot (const struct status *s, uint64_t id)
-{
-  unsigned i;
-
-  for (i = 0; i < s->nr_snapshots; ++i)
-    if (s->snapshots[i].info.id == id)
-      return &s->snapshots[i];
-  return NULL;
-}
-
-static void
-fill_bar (char *bar, unsigned columns, uint64_t part, uint64_t whole)
-{
-  double full = whole ? (double) columns * (double) part / (double) whole : 0;
-  unsigned i;
-
-  if (full > 0 && full < 1)
-    full = 1;                   /* a little is not nothing */
-  for (i = 0; i < columns; ++i)
-    bar[i] = i + 1 <= (unsigned) full ? '#' : '.';
-  bar[columns] = '\0';
+  page_line (page, "%-*s%-*s %7s %12s %9s  %s", PAGE_NAME_COLUMNS, "NAME",
+             (int) page_bar_columns (page) + 2, "COPIED", "", "COPYING",
+             "TARGET", "STATE, FULL IN");
 }
 
 /* Its state; and how long its target has room at this rate, or guests'
@@ -190,31 +101,29 @@ static void
 draw_snapshot (struct page *page, const struct status *s,
                const struct status *b, const struct status_snapshot *snap)
 {
-  const struct status_snapshot *before = find_snapshot (b, snap->info.id);
+  const struct status_snapshot *before =
+    status_find_snapshot (b, snap->info.id);
   const uint64_t ns = s->monotonic_ns - b->monotonic_ns;
-  char name[FORMAT_TEXT_MAX], bar[BAR_MAX + 1], percent[FORMAT_MAX];
+  char name[PAGE_NAME_MAX], bar[PAGE_BAR_MAX + 1], percent[FORMAT_MAX];
   char rate[FORMAT_MAX], space[FORMAT_MAX], state[2 * FORMAT_MAX];
-  unsigned used;
-  size_t bytes;
 
-  format_text (snap->info.name, name);
-  used = text_columns (name, NAME_COLUMNS - 1, &bytes);
-  fill_bar (bar, bar_columns (page), status_settled (snap), snap->clusters);
+  page_bar (page, status_settled (snap), snap->clusters, bar);
   format_percent (status_settled (snap), snap->clusters, percent);
   format_size (per_second (snap->copied_bytes,
                            before ? before->copied_bytes : 0, ns), rate);
-  line (page, "%.*s%*s[%s] %7s %10s/s %9s  %s", (int) bytes, name,
-        (int) (NAME_COLUMNS - used), "", bar, percent, rate,
-        snap->target_found ? format_size (snap->target_used, space) :
-        snap->target_is_file ? "missing" :
-        format_size (snap->held_bytes, space), describe (s, before, snap, ns, state));
+  page_line (page, "%s[%s] %7s %10s/s %9s  %s",
+             page_name (snap->info.name, name), bar, percent, rate,
+             snap->target_found ? format_size (snap->target_used, space) :
+             snap->target_is_file ? "missing" :
+             format_size (snap->held_bytes, space),
+             describe (s, before, snap, ns, state));
 }
 
 static void
 draw (struct page *page, const struct status *s, const struct status *before)
 {
   const unsigned head = 6;
-  unsigned shown = s->nr_snapshots, i;
+  unsigned shown = s->nr_snapshots, used, i;
 
   if (page->tty)
     fputs ("\033[H", stdout);
@@ -227,9 +136,12 @@ draw (struct page *page, const struct status *s, const struct status *before)
   for (i = s->nr_snapshots - shown; i < s->nr_snapshots; ++i)
     draw_snapshot (page, s, before, &s->snapshots[i]);
   if (shown < s->nr_snapshots)
-    line (page, "and %u older ones", s->nr_snapshots - shown);
+    page_line (page, "and %u older ones", s->nr_snapshots - shown);
   if (s->nr_snapshots == 0)
-    line (page, "no snapshots");
+    page_line (page, "no snapshots");
+  used = shown + head + (shown < s->nr_snapshots);
+  watch_draw_points (page, s, page->lines == 0 ? 0 :
+                     page->lines > used ? page->lines - used : 1);
   fputs (page->tty ? "\033[J" : "\n", stdout);
 }
 
@@ -264,7 +176,7 @@ loop (const char *path, struct status *two, uint64_t interval_ns,
   uint64_t n;
 
   for (n = 1;; ++n) {
-    if (status_collect (path, now, e) == -1) {
+    if (status_collect (path, before, now, e) == -1) {
       status_free (before);
       return -1;
     }

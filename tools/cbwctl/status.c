@@ -18,8 +18,9 @@
 static const char help[] =
   "Usage: cbwctl status SEGMENT [OPTIONS]\n"
   "\n"
-  "Shows the server, its clients, and the snapshots.  It only looks: the server\n"
-  "may be stopped or dead.\n"
+  "Shows the server, its clients, the snapshots, and how much has changed since\n"
+  "each snapshot or checkpoint.  It only looks: the server may be stopped or\n"
+  "dead.\n"
   "\n"
   "  --json           print it as JSON\n"
   "  --watch          show it again each second, with rates, until ^C or q\n"
@@ -72,7 +73,7 @@ show (const char *segment, bool json, struct error *e)
 
   if (s == NULL)
     return error_set_errno (e, ENOMEM, "%s", segment);
-  r = status_collect (segment, s, e);
+  r = status_collect (segment, NULL, s, e);
   if (r == 0) {
     if (json)
       status_print_json (s, false);
