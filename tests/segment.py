@@ -7,11 +7,17 @@
     segment.py resum-entry FILE
     segment.py flip FILE OFFSET [BIT]
     segment.py flip-entry FILE OFFSET [BIT]   (of snapshot entry 0)
+    segment.py resum-point FILE INDEX
+    segment.py set-changed FILE INDEX BIT     (of a point's changed bitmap)
+    segment.py lose-changed FILE INDEX        (its record in the directory)
     segment.py direct FILE              (how many reads were direct)
+
+Fields of points are called pointINDEX.NAME.
 
 The offsets are those of common/segment/layout.h, version 4.
 """
 
+import re
 import struct
 import sys
 
@@ -30,6 +36,7 @@ FIELDS = {
     "compat": (176, "Q"), "incompat": (184, "Q"),
     "state": (192, "I"), "generation": (208, "Q"),
     "boot_id": (216, "16s"), "clean": (244, "I"), "source_local": (248, "I"),
+    "durable": (252, "I"), "next_snapshot_id": (256, "Q"),
     "idle_threads": (320, "I"), "chain_generation": (448, "Q"),
     "alive": (456, "I"), "guests_write": (460, "I"),
     "unchanged_claims": (512, "Q"), "pending": (4096, "Q"),
@@ -47,6 +54,16 @@ ENTRY_FIELDS = {
     "entry.job.kind": (1536, "I"), "entry.job.state": (1540, "I"),
 }
 ENTRY_SUMMED = 1192
+POINT_FIELDS = {
+    "id": (0, "Q"), "size": (8, "Q"), "created_ns": (16, "Q"),
+    "uuid": (24, "16s"), "name": (40, "64s"), "flags": (104, "I"),
+    "sum": (184, "Q"), "state": (192, "I"), "reason": (196, "I"),
+}
+POINT_SIZE = 256
+POINT_SUMMED = 184
+RECORD_SIZE = 64                # of the bitmap directory
+RECORD_SUM = 40
+CHANGED, OF_POINT = 4, 2        # kind of bitmap, and of its owner
 
 
 def fnv1a(data):
@@ -65,12 +82,37 @@ def get(data, field):
 def locate(data, field):
     if field in FIELDS:
         return FIELDS[field]
+    match = re.fullmatch(r"point(\d+)\.(\w+)", field)
+    if match:
+        offset, kind = POINT_FIELDS[match[2]]
+        return point(data, match[1]) + offset, kind
     offset, kind = ENTRY_FIELDS[field]
     return entry(data) + offset, kind
 
 
 def entry(data):
     return struct.unpack_from("=Q", data, FIELDS["snapshots_offset"][0])[0]
+
+
+def point(data, index):
+    return get(data, "points_offset") + POINT_SIZE * int(index)
+
+
+def changed_record(data, index):
+    """Where the directory says where the changed bitmap of a point is."""
+    directory = get(data, "directory_offset")
+    for i in range(get(data, "nr_bitmaps")):
+        record = directory + RECORD_SIZE * i
+        if (struct.unpack_from("=4I", data, record) ==
+                (1, CHANGED, OF_POINT, int(index))):
+            return record
+    sys.exit(f"point {index} has no changed bitmap")
+
+
+def set_changed(path, data, index, bit):
+    bitmap, = struct.unpack_from("=Q", data, changed_record(data, index) + 24)
+    byte = bitmap + int(bit) // 8
+    write(path, byte, bytes([data[byte] | 1 << int(bit) % 8]))
 
 
 def write(path, offset, data):
@@ -109,6 +151,14 @@ def main(command, path, *args):
     elif command == "resum-entry":
         e = entry(data)
         put(path, data, "entry.sum", str(fnv1a(data[e:e + ENTRY_SUMMED])))
+    elif command == "resum-point":
+        p = point(data, args[0])
+        put(path, data, f"point{args[0]}.sum",
+            str(fnv1a(data[p:p + POINT_SUMMED])))
+    elif command == "set-changed":
+        set_changed(path, data, *args)
+    elif command == "lose-changed":
+        flip(path, data, changed_record(data, args[0]) + RECORD_SUM)
     elif command == "flip":
         flip(path, data, *map(int, args))
     elif command == "flip-entry":

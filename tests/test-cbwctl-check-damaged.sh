@@ -28,8 +28,12 @@ snapshots, directory, _, _, cells, bitmaps, size = struct.unpack ("<7Q", f.read 
 def poke (offset, data):
     f.seek (offset); f.write (data)
 def entry (i): return snapshots + 2048 * i
-def bitmap (i, kind): # each is followed by that of its point
-    return bitmaps + (4 * i + kind) * size
+def bitmap (i, kind):
+    for record in range (640):
+        f.seek (directory + 64 * record)
+        state, k, of, owner, _, offset = struct.unpack ("<4I2Q", f.read (32))
+        if (state, k, of, owner) == (1, kind, 1, i):
+            return offset
 def fnv (data):
     s = 0xcbf29ce484222325
     for b in data:

@@ -161,6 +161,7 @@ check_once (struct check *c)
   check_snapshots (c);
   check_cells (c);
   check_bitmaps (c);
+  check_points (c);
 }
 
 static void

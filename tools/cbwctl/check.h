@@ -3,7 +3,8 @@
 /* What cbwctl check finds: problems, which make it fail, and notes, which
  * do not.  check.c looks at the segment as a whole, check-directory.c at
  * where its bitmaps lie, check-snapshots.c at its snapshots, check-cells.c at
- * the write-back buffer, and check-bitmaps.c at the bits of those.
+ * the write-back buffer, check-bitmaps.c at the bits of those, and
+ * check-points.c at the points and their bits.
  */
 
 #ifndef CBW_CHECK_H
@@ -58,5 +59,8 @@ extern void check_cells (struct check *c);
 
 /* The bitmaps and counters of c->entries. */
 extern void check_bitmaps (struct check *c);
+
+/* The points, their bitmaps, and those of c->entries that have one. */
+extern void check_points (struct check *c);
 
 #endif /* CBW_CHECK_H */
