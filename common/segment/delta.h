@@ -3,10 +3,11 @@
 /* What has changed between two points: a bitmap of clusters, read from the
  * segment by those who only look at it.
  *
- * The bitmaps of the points before a snapshot do not change any more, so a
- * delta up to a snapshot is the same for ever; what is read here is a copy,
- * and stays right when the points are dropped.  docs/correctness.md, section
- * 26, has the argument.
+ * Guests mark changes in the newest point's bitmap alone, so they add nothing to
+ * a delta up to a snapshot.  Only the server does, for what the source has lost
+ * before the snapshot's request was answered.  What is read here is a copy, and
+ * stays right when the points are dropped.  docs/correctness.md, sections 26
+ * and 27, have the argument.
  */
 
 #ifndef CBW_DELTA_H
@@ -31,17 +32,29 @@ struct delta {
 
 #define DELTA_INIT { .bits.words = NULL }
 
-/* Is it the name of a delta, "A..B" or "A.."?  (No name of a snapshot has
- * ".." in it.)
+/* Is it meant to be the name of a delta, "A..B" or "A.."?  No name of a
+ * snapshot has ".." in it (entry_check_name).
  */
 extern bool delta_is_name (const char *name);
 
-/* Read the delta of that name: from point A to the live snapshot B, or to the
- * newest one.  0; or -1 with the error set, which says it in full: EINVAL (it
- * is no such name, or A is newer than B), ENOENT (there is no point A, or no
- * snapshot B), ESTALE (A is invalid), EAGAIN (the points change all the
- * time), or another.
+/* Find the two ends of the delta of that name: point A, and the live snapshot
+ * B, or the newest one.  d->bits has no words afterwards.  0; or -1 with the
+ * error set, which says it in full: EINVAL (it is no such name, or could be
+ * two, or A is newer than B), ENOENT (there is no point A, or no snapshot B),
+ * EIO (B is broken) or ESTALE (A is invalid).
  */
+extern int delta_find (const struct segment *s, const char *name,
+                       struct delta *d, struct error *e);
+
+/* Read the delta whose ends delta_find has found.  0, or -1 with the error
+ * set, and d->bits without words: ENOENT or ESTALE (A was dropped or became
+ * invalid meanwhile), EAGAIN (the points change all the time), EBADMSG (the
+ * segment is damaged), or another.
+ */
+extern int delta_load (const struct segment *s, struct delta *d,
+                       struct error *e);
+
+/* Do both: delta_find, then delta_load. */
 extern int delta_read (const struct segment *s, const char *name,
                        struct delta *d, struct error *e);
 

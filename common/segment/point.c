@@ -15,19 +15,31 @@ point_sum (const struct cbw_point *point)
   return layout_sum (point, offsetof (struct cbw_point, sum));
 }
 
+/* A copy of the record, all of it in one state.  That changes a few times in
+ * the point's life, so trying again soon succeeds.
+ */
+static uint32_t
+copy_record (struct cbw_point *shared, struct cbw_point *copy)
+{
+  uint32_t state, before;
+
+  state = atomic_load_explicit (&shared->state, memory_order_acquire);
+  do {
+    before = state;
+    memcpy (copy, shared, sizeof *copy);
+    atomic_thread_fence (memory_order_acquire);
+    state = atomic_load_explicit (&shared->state, memory_order_acquire);
+  } while (state != before);
+  return state;
+}
+
 enum point_copied
 point_copy (const struct cbw_map *m, unsigned i, struct point *p)
 {
-  struct cbw_point *shared = map_point (m, i), copy;
-  const uint32_t state = atomic_load_explicit (&shared->state,
-                                               memory_order_acquire);
+  struct cbw_point copy;
+  const uint32_t state = copy_record (map_point (m, i), &copy);
 
   if (state == CBW_POINT_EMPTY)
-    return POINT_NONE;
-  memcpy (&copy, shared, sizeof copy);
-  /* It may have been used anew in the middle of this. */
-  atomic_thread_fence (memory_order_acquire);
-  if (atomic_load (&shared->state) == CBW_POINT_EMPTY)
     return POINT_NONE;
   if (state > CBW_POINT_MERGING || copy.sum != point_sum (&copy) ||
       copy.id == 0 || !memchr (copy.name, '\0', sizeof copy.name) ||
