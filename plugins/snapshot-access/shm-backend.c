@@ -13,15 +13,13 @@
 #include <unistd.h>
 
 #include "backend.h"
-#include "coverage.h"
+#include "consumer.h"
 #include "direct.h"
 #include "request/client.h"
 #include "request/control.h"
 #include "request/request.h"
-#include "segment/liveness.h"
 #include "segment/segment.h"
 #include "segment/entry.h"
-#include "utils/cleanup.h"
 #include "utils/clock.h"
 #include "utils/rounding.h"
 
@@ -33,7 +31,7 @@ static struct client client = { .segment = SEGMENT_INIT };
 struct handle {
   struct snapshot_info info;
   struct direct direct;
-  struct coverage coverage;     /* with discard=read */
+  struct consumer consumer;     /* with discard=read */
 };
 
 static int
@@ -144,52 +142,20 @@ seg_default_export (void)
     nbdkit_strdup_intern (info.name) : "";
 }
 
-/* With discard=read: how much is discarded at once. */
-#define DISCARD_BATCH (UINT64_C (1) << 20)
-
-/* How long a client waits for another to go. */
-#define CONSUMER_WAIT NS_PER_SEC
-
-/* With discard=read: snapshot entries that a connection of ours reads. */
-static uint64_t consumed;
-static pthread_mutex_t consumed_lock = PTHREAD_MUTEX_INITIALIZER;
-
-/* Become the one client that reads the snapshot and discards it: of this
- * process, then of all.
- */
-static bool
-take_consumer (unsigned index)
-{
-  const uint64_t bit = UINT64_C (1) << index;
-
-  LOCK_FOR_SCOPE (&consumed_lock);
-  if ((consumed & bit) ||
-      liveness_take_consumer (client.segment.fd, index) != 1)
-    return false;
-  consumed |= bit;
-  return true;
-}
-
+/* Find the snapshot of that name, or the newest. */
 static int
-start_consuming (struct handle *h)
+find_snapshot (const char *name, struct snapshot_info *info)
 {
-  const uint64_t until = now_monotonic_ns () + CONSUMER_WAIT;
-  bool taken;
-
-  /* Of a client that has just gone (nbdinfo, say) the connection may not
-   * have ended yet.
-   */
-  while (!(taken = take_consumer (h->info.index)) &&
-         now_monotonic_ns () < until &&
-         nbdkit_nanosleep (0, 20 * NS_PER_MS) == 0)
-    ;
-  if (!taken) {
-    nbdkit_error ("snapshot \"%s\" is being read by another client with "
-                  "discard=read; only one can", h->info.name);
+  if (!entry_find (&client.segment.map, name, info)) {
+    nbdkit_error (name ? "%s: there is no snapshot \"%s\"" :
+                  "%s: there is no snapshot", params->shm, name);
     return -1;
   }
-  coverage_init (&h->coverage, h->info.size,
-                 client.segment.map.geometry.cluster_size, DISCARD_BATCH);
+  if (info->complete) {
+    nbdkit_error ("%s: backup \"%s\" is complete: read its image",
+                  params->shm, info->name);
+    return -1;
+  }
   return 0;
 }
 
@@ -200,40 +166,19 @@ seg_open (const char *name)
 
   if (*name == '\0')
     name = params->snapshot;            /* or NULL, the newest */
-  h = malloc (sizeof *h);
+  h = calloc (1, sizeof *h);
   if (h == NULL) {
-    nbdkit_error ("malloc: %m");
+    nbdkit_error ("calloc: %m");
     return NULL;
   }
-  if (!entry_find (&client.segment.map, name, &h->info)) {
-    nbdkit_error (name ? "%s: there is no snapshot \"%s\"" :
-                  "%s: there is no snapshot", params->shm, name);
-    free (h);
-    return NULL;
-  }
-  if (h->info.complete) {
-    nbdkit_error ("%s: backup \"%s\" is complete: read its image",
-                  params->shm, h->info.name);
-    free (h);
-    return NULL;
-  }
-  if (params->discard == DISCARD_READ && start_consuming (h) == -1) {
+  if (find_snapshot (name, &h->info) == -1 ||
+      (params->discard == DISCARD_READ &&
+       consumer_start (&h->consumer, &client, &h->info) == -1)) {
     free (h);
     return NULL;
   }
   direct_init (&h->direct, &client, params->direct, h->info.id, h->info.name);
   return h;
-}
-
-/* Discard what was read and is still due. */
-static void
-discard_rest (struct handle *h)
-{
-  uint64_t from, to;
-
-  while (coverage_rest (&h->coverage, &from, &to))
-    if (request_discard (&client, h->info.id, to - from, from) != 0)
-      break;                    /* the snapshot or the filter is gone */
 }
 
 static void
@@ -242,14 +187,8 @@ seg_close (void *handle)
   struct handle *h = handle;
 
   direct_free (&h->direct);
-  if (params->discard == DISCARD_READ) {
-    discard_rest (h);
-    coverage_destroy (&h->coverage);
-    pthread_mutex_lock (&consumed_lock);
-    consumed &= ~(UINT64_C (1) << h->info.index);
-    liveness_release_consumer (client.segment.fd, h->info.index);
-    pthread_mutex_unlock (&consumed_lock);
-  }
+  if (params->discard == DISCARD_READ)
+    consumer_stop (&h->consumer);
   free (h);
 }
 
@@ -343,14 +282,11 @@ static int
 seg_pread (void *handle, void *buf, uint32_t count, uint64_t offset)
 {
   struct handle *h = handle;
-  uint64_t from, to;
   int r;
 
   r = read_range (h, buf, count, offset);
-  if (r == 0 && params->discard == DISCARD_READ &&
-      coverage_add (&h->coverage, offset, offset + count, &from, &to) == 0 &&
-      from < to)
-    r = request_discard (&client, h->info.id, to - from, from);
+  if (r == 0 && params->discard == DISCARD_READ)
+    r = consumer_has_read (&h->consumer, count, offset);
   return reply (h, r, "read", count, offset);
 }
 
