@@ -46,7 +46,7 @@ struct backend {
   int (*pwrite) (void *handle, uint32_t count, uint64_t offset);
   int (*trim) (void *handle, uint32_t count, uint64_t offset);
   int (*extents) (void *handle, uint32_t count, uint64_t offset,
-                  struct nbdkit_extents *extents);
+                  uint32_t flags, struct nbdkit_extents *extents);
   int (*cache) (void *handle, uint32_t count, uint64_t offset);
 };
 

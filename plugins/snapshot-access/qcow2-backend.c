@@ -243,11 +243,12 @@ add_extent (void *opaque, uint64_t offset, uint64_t length, bool data)
 }
 
 static int
-qcow2_extents (void *handle, uint32_t count, uint64_t offset,
+qcow2_extents (void *handle, uint32_t count, uint64_t offset, uint32_t flags,
                struct nbdkit_extents *extents)
 {
   struct error e = { 0 };
 
+  (void) flags;
   if (qcow2_view_extents (handle, count, offset, add_extent, extents, &e) == 0)
     return 0;
   return e.num == 0 ? -1 : reply (&e, handle, "map", count, offset);

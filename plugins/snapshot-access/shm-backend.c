@@ -14,6 +14,7 @@
 
 #include "backend.h"
 #include "consumer.h"
+#include "delta-export.h"
 #include "direct.h"
 #include "request/client.h"
 #include "request/control.h"
@@ -30,6 +31,7 @@ static struct client client = { .segment = SEGMENT_INIT };
 /* A connection: one snapshot, whatever becomes of its name. */
 struct handle {
   struct snapshot_info info;
+  struct delta_export *delta;   /* that to this snapshot, or NULL */
   struct direct direct;
   struct consumer consumer;     /* with discard=read */
 };
@@ -121,13 +123,18 @@ describe (const struct snapshot_info *info)
 static int
 seg_list_exports (struct nbdkit_exports *exports)
 {
+  struct delta_listed delta;
   struct snapshot_info info;
   unsigned i;
 
-  for (i = 0; i < CBW_NR_SNAPSHOTS; ++i)
-    if (entry_read (&client.segment.map, i, &info) && !info.complete &&
-        nbdkit_add_export (exports, info.name, describe (&info)) == -1)
+  for (i = 0; i < CBW_NR_SNAPSHOTS; ++i) {
+    if (!entry_read (&client.segment.map, i, &info) || info.complete)
+      continue;
+    if (nbdkit_add_export (exports, info.name, describe (&info)) == -1 ||
+        (delta_export_list (&client.segment, &info, &delta) &&
+         nbdkit_add_export (exports, delta.name, delta.text) == -1))
       return -1;
+  }
   return 0;
 }
 
@@ -159,6 +166,28 @@ find_snapshot (const char *name, struct snapshot_info *info)
   return 0;
 }
 
+/* Open what the name means, a snapshot or a delta. */
+static int
+open_export (struct handle *h, const char *name)
+{
+  struct error e;
+
+  if (name == NULL || !delta_is_name (name))
+    return find_snapshot (name, &h->info);
+  h->delta = delta_export_open (&client.segment, name, &h->info, &e);
+  if (h->delta == NULL)
+    nbdkit_error ("%s", e.msg);
+  return h->delta ? 0 : -1;
+}
+
+static void
+close_export (struct handle *h)
+{
+  if (h->delta)
+    delta_export_close (h->delta);
+  free (h);
+}
+
 static void *
 seg_open (const char *name)
 {
@@ -171,10 +200,10 @@ seg_open (const char *name)
     nbdkit_error ("calloc: %m");
     return NULL;
   }
-  if (find_snapshot (name, &h->info) == -1 ||
+  if (open_export (h, name) == -1 ||
       (params->discard == DISCARD_READ &&
        consumer_start (&h->consumer, &client, &h->info) == -1)) {
-    free (h);
+    close_export (h);
     return NULL;
   }
   direct_init (&h->direct, &client, params->direct, h->info.id, h->info.name);
@@ -189,17 +218,23 @@ seg_close (void *handle)
   direct_free (&h->direct);
   if (params->discard == DISCARD_READ)
     consumer_stop (&h->consumer);
-  free (h);
+  close_export (h);
 }
 
 static const char *
 seg_export_description (void *handle)
 {
   const struct handle *h = handle;
+  char text[DELTA_TEXT_MAX];
   struct snapshot_info now;
+  const char *snapshot;
 
-  return describe (entry_read (&client.segment.map, h->info.index, &now) &&
-                   now.id == h->info.id ? &now : &h->info);
+  snapshot = describe (entry_read (&client.segment.map, h->info.index, &now) &&
+                       now.id == h->info.id ? &now : &h->info);
+  if (h->delta == NULL || snapshot == NULL)
+    return snapshot;
+  delta_export_describe (&h->delta->delta, h->delta->bytes, text, sizeof text);
+  return nbdkit_printf_intern ("%s; %s", text, snapshot);
 }
 
 static int64_t
@@ -315,16 +350,35 @@ add_extent (void *opaque, uint64_t offset, uint64_t length, uint32_t type)
                             (type & CBW_EXTENT_ZERO ? NBDKIT_EXTENT_ZERO : 0));
 }
 
+/* The extents of the snapshot. */
 static int
-seg_extents (void *handle, uint32_t count, uint64_t offset,
-             struct nbdkit_extents *extents)
+view_extents (void *handle, uint32_t count, uint64_t offset,
+              int (*add) (void *opaque, uint64_t offset, uint64_t length,
+                          uint32_t type),
+              void *opaque)
 {
   struct handle *h = handle;
   int r;
 
-  if (!direct_extents (&h->direct, count, offset, add_extent, extents, &r))
+  if (!direct_extents (&h->direct, count, offset, add, opaque, &r))
     r = request_extents (&client, h->info.id, count, offset, h->info.size,
-                         add_extent, extents);
+                         add, opaque);
+  return r;
+}
+
+static int
+seg_extents (void *handle, uint32_t count, uint64_t offset, uint32_t flags,
+             struct nbdkit_extents *extents)
+{
+  struct handle *h = handle;
+  const struct delta_view view = { .ask = view_extents, .handle = h };
+  int r;
+
+  r = h->delta == NULL ?
+    view_extents (h, count, offset, add_extent, extents) :
+    delta_export_extents (&h->delta->delta, count, offset,
+                          flags & NBDKIT_FLAG_REQ_ONE, &view, add_extent,
+                          extents);
   return reply (h, r, "map", count, offset);
 }
 

@@ -176,8 +176,7 @@ static int
 sa_extents (void *handle, uint32_t count, uint64_t offset, uint32_t flags,
             struct nbdkit_extents *extents)
 {
-  (void) flags;
-  return backend->extents (handle, count, offset, extents);
+  return backend->extents (handle, count, offset, flags, extents);
 }
 
 static int
