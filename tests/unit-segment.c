@@ -535,6 +535,30 @@ test_request_list (void)
   segment_close (&s, true);
 }
 
+/* No client outlives the host: what is there may be the word of one request
+ * and the buffer of another.
+ */
+static void
+test_requests_before_boot (void)
+{
+  struct segment s = serve ();
+  struct error e;
+
+  publish (&s);
+  atomic_store (&map_slot (&s.map, 9)->state, 3 | 0x800043u << 8); /* RUNNING */
+  atomic_store (&map_slot (&s.map, 63)->state, 2 | 0x80003fu << 8);
+  atomic_store (&map_doorbell (&s.map)->pending, UINT64_C (1) << 63);
+  map_header (&s.map)->boot_id[3] ^= 1;
+  segment_close (&s, false);
+
+  s = serve ();
+  CHECK (segment_begin (&s, &e) == 0);
+  CHECK_EQ (map_slot (&s.map, 9)->state, 0);
+  CHECK_EQ (map_slot (&s.map, 63)->state, 0);
+  CHECK_EQ (map_doorbell (&s.map)->pending, 0);
+  segment_close (&s, true);
+}
+
 /* What is no file is refused, and not waited for. */
 static void
 test_pipe (void)
@@ -702,6 +726,7 @@ main (void)
   RUN (test_no_directory);
   RUN (test_look);
   RUN (test_request_list);
+  RUN (test_requests_before_boot);
   RUN (test_pipe);
   RUN (test_open_to_others);
   RUN (test_links);

@@ -250,10 +250,15 @@ segment_begin (struct segment *s, struct error *e)
   struct cbw_header *h = map_header (&s->map);
   uint8_t boot_id[16];
 
+  segment_boot_id (boot_id);
+  /* Before the id is stored, so that a server which finds the slots finds the
+   * old id, too.
+   */
+  if (memcmp (boot_id, h->boot_id, sizeof boot_id) != 0)
+    slots_forget (&s->map);
   /* In one go, and the same as before unless the host was rebooted.  If this
    * server is killed here, the next one must not believe in a reboot.
    */
-  segment_boot_id (boot_id);
   memcpy (h->boot_id, boot_id, sizeof h->boot_id);
   h->compat &= CBW_COMPAT_KNOWN;
   h->clean = 0;

@@ -367,6 +367,16 @@ slots_recover (const struct cbw_map *m)
 }
 
 void
+slots_forget (const struct cbw_map *m)
+{
+  unsigned i;
+
+  atomic_store (&map_doorbell (m)->pending, 0);
+  for (i = 0; i < CBW_NR_SLOTS; ++i)
+    atomic_store (&map_slot (m, i)->state, SLOT_FREE);
+}
+
+void
 slots_wake_all (const struct cbw_map *m)
 {
   unsigned i;

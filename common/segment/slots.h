@@ -210,6 +210,11 @@ extern unsigned slots_take_back (const struct cbw_map *m,
  */
 extern void slots_recover (const struct cbw_map *m);
 
+/* The same after a start of the host, which no client has outlived: frees all
+ * slots.  A crash may have left a slot and a buffer of different requests.
+ */
+extern void slots_forget (const struct cbw_map *m);
+
 /* Wake everybody who waits for a reply or for a free slot, so that they
  * look if the server is alive.
  */
