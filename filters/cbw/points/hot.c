@@ -111,6 +111,8 @@ hot_heat (struct hot *h, uint64_t first, uint64_t last)
       bitmap_set (&h->bits, i, i + 1);
       is_new = true;
     }
+    else                        /* a round may end while the lock is free */
+      atomic_store (&h->temps[i], HOT_TOUCHED);
   if (is_new && h->durable)
     write_bits (h);
   for (i = first; i < end; ++i)
