@@ -10,6 +10,7 @@
     segment.py resum-point FILE INDEX
     segment.py set-changed FILE INDEX BIT     (of a point's changed bitmap)
     segment.py lose-changed FILE INDEX        (its record in the directory)
+    segment.py hot FILE                 (which regions are hot)
     segment.py direct FILE              (how many reads were direct)
 
 Fields of points are called pointINDEX.NAME.
@@ -64,6 +65,7 @@ POINT_SUMMED = 184
 RECORD_SIZE = 64                # of the bitmap directory
 RECORD_SUM = 40
 CHANGED, OF_POINT = 4, 2        # kind of bitmap, and of its owner
+HOT, OF_DISK = 5, 0
 
 
 def fnv1a(data):
@@ -107,6 +109,17 @@ def changed_record(data, index):
                 (1, CHANGED, OF_POINT, int(index))):
             return record
     sys.exit(f"point {index} has no changed bitmap")
+
+
+def hot_regions(data):
+    directory = get(data, "directory_offset")
+    for i in range(get(data, "nr_bitmaps")):
+        state, kind, of, owner, _, offset, size = struct.unpack_from(
+            "=4I3Q", data, directory + RECORD_SIZE * i)
+        if (state, kind, of) == (1, HOT, OF_DISK):
+            bits = int.from_bytes(data[offset:offset + size], "little")
+            return [n for n in range(bits.bit_length()) if bits >> n & 1]
+    return []
 
 
 def set_changed(path, data, index, bit):
@@ -163,6 +176,8 @@ def main(command, path, *args):
         flip(path, data, *map(int, args))
     elif command == "flip-entry":
         flip(path, data, entry(data) + int(args[0]), *map(int, args[1:]))
+    elif command == "hot":
+        print(*hot_regions(data))
     elif command == "direct":
         print(direct_reads(data))
     else:
