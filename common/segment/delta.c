@@ -324,6 +324,9 @@ delta_find (const struct segment *s, const char *name, struct delta *d,
   if (d->to.state != CBW_SNAPSHOT_LIVE)
     return error_set (e, EIO, "%s: snapshot \"%s\" is broken, so its data "
                       "cannot be read", s->path, d->to.name);
+  if (d->to.id > atomic_load (&map_header (&s->map)->confirmed_id)) /* L0 */
+    return error_set (e, EAGAIN, "%s: snapshot \"%s\" is being made; try again "
+                      "in a moment", s->path, d->to.name);
   if (d->from.id > d->to.id)
     return error_set (e, EINVAL, "%s: \"%s\" is newer than \"%s\"; a delta "
                       "goes from the older to the newer one", s->path,

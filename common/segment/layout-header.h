@@ -153,6 +153,11 @@ struct cbw_header {
    */
   _Atomic (uint64_t) flushed_point;
 
+  /* Deltas to snapshots up to this id are whole: newer ones are being made.  It
+   * only grows.
+   */
+  _Atomic (uint64_t) confirmed_id;
+
   /* How many service threads sleep.  A client that submits rings the
    * doorbell only if this is not 0 (the argument is in slots.h).
    */

@@ -63,12 +63,12 @@ draft_point (struct engine *engine, const char *name, const uint8_t uuid[16],
 static int
 cut (struct engine *engine, struct segment *segment,
      const struct points_draft *draft, uint64_t size, uint64_t hold_ns,
-     uint64_t *held_ns, struct error *e)
+     uint64_t *id, uint64_t *held_ns, struct error *e)
 {
   struct engine_cut cut = { .draft = draft, .size = size };
 
   LOCK_FOR_SCOPE (&engine->control);
-  cut.id = table_next_id (&engine->table);
+  cut.id = *id = table_next_id (&engine->table);
   cut.created_ns = now_realtime_ns ();
   map_header (&segment->map)->next_snapshot_id = cut.id + 1;
   if (engine_cut (engine, &cut, hold_ns, held_ns, e) == -1)
@@ -83,6 +83,7 @@ create_checkpoint (struct engine *engine, struct segment *segment,
                    uint64_t hold_ns, uint64_t *held_ns, struct error *e)
 {
   struct points_draft draft;
+  uint64_t id;
 
   *held_ns = 0;
   if (!engine->points.track)
@@ -99,10 +100,10 @@ create_checkpoint (struct engine *engine, struct segment *segment,
                       "another name", segment->path, name);
   if (draft_point (engine, name, uuid, 0, &draft, e) == -1)
     return -1;
-  if (cut (engine, segment, &draft, size, hold_ns, held_ns, e) == -1) {
+  if (cut (engine, segment, &draft, size, hold_ns, &id, held_ns, e) == -1) {
     points_undo (&engine->points, &draft);
     return -1;
   }
-  cool_confirm (engine);
+  cool_confirm (engine, id);
   return 0;
 }

@@ -18,17 +18,15 @@
 static struct cbw_header *
 header (const struct engine *e)
 {
-  return map_header (&e->hot.segment->map);
+  return map_header (&e->points.segment->map);
 }
 
-/* The points up to this one were the newest before the flush began. */
 static void
-raise_flushed_point (struct engine *e, uint64_t id)
+raise (_Atomic (uint64_t) *to, uint64_t id)
 {
-  _Atomic (uint64_t) *flushed = &header (e)->flushed_point;
-  uint64_t old = atomic_load (flushed);
+  uint64_t old = atomic_load (to);
 
-  while (old < id && !atomic_compare_exchange_weak (flushed, &old, id))
+  while (old < id && !atomic_compare_exchange_weak (to, &old, id))
     ;
 }
 
@@ -66,22 +64,29 @@ flush_source (struct engine *e)
     mark_hot (e, "the disk is reached over a new connection");
     return false;
   }
-  raise_flushed_point (e, newest);
+  raise (&header (e)->flushed_point, newest);
   return true;
 }
 
-void
-cool_start (struct engine *e, bool lost)
+/* The regions, at the start. */
+static void
+start_regions (struct engine *e, bool lost)
 {
-  if (e->hot.bits.words == NULL)
-    return;
   if (lost)
     mark_hot (e, "an earlier server has not ended in order");
   if (!e->hot.on)
     hot_set_all (&e->hot, false); /* the kernel has it all */
   else
     hot_set_all (&e->hot, !flush_source (e));
+}
+
+void
+cool_start (struct engine *e, bool lost)
+{
+  if (e->hot.bits.words)
+    start_regions (e, lost);
   points_persist (&e->points);
+  raise (&header (e)->confirmed_id, e->table.next_id - 1);
 }
 
 void
@@ -95,11 +100,14 @@ cool_round (struct engine *e)
 }
 
 void
-cool_confirm (struct engine *e)
+cool_confirm (struct engine *e, uint64_t id)
 {
+  if (e->points.segment == NULL)
+    return;
   if (e->hot.on && !e->hot.local)
     flush_source (e);
   points_persist (&e->points);
+  raise (&header (e)->confirmed_id, id);
 }
 
 void
@@ -107,6 +115,6 @@ cool_stop (struct engine *e)
 {
   if (e->hot.bits.words == NULL)
     return;
-  raise_flushed_point (e, points_newest (&e->points));
+  raise (&header (e)->flushed_point, points_newest (&e->points));
   hot_set_all (&e->hot, false);
 }

@@ -20,10 +20,11 @@ extern void cool_start (struct engine *e, bool lost);
  */
 extern void cool_round (struct engine *e);
 
-/* A point has been made: see to it that it tells all, whatever becomes of the
- * source's server or of the host, before that is said to anybody.
+/* A snapshot, or a point, with that id has been made: see to it that deltas
+ * tell all, whatever becomes of the source's server or of the host, before
+ * anybody is told of it.
  */
-extern void cool_confirm (struct engine *e);
+extern void cool_confirm (struct engine *e, uint64_t id);
 
 /* The server has ended in order, and the disk was flushed after the last
  * guest.

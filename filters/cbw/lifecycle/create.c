@@ -184,7 +184,7 @@ create_snapshot (struct engine *engine, struct segment *segment,
                e) == -1)
     goto undo;
   snap->closer = &engine->closer;
-  cool_confirm (engine);
+  cool_confirm (engine, snap->view.id);
   if (increment_begin (engine, snap, !(p->flags & CBW_CREATE_FORCE), e) == -1) {
     id = snap->view.id;
     snapshot_unref (snap);
