@@ -16,6 +16,7 @@ points_make (struct segment *s, unsigned i, uint64_t id, const char *name,
   struct error e;
 
   CHECK (segment_allocate_changed (s, i, &e) == 0);
+  map_header (&s->map)->compat |= CBW_COMPAT_TRACKED;
   p->id = id;
   p->size = size;
   snprintf (p->name, sizeof p->name, "%s", name);
@@ -49,5 +50,6 @@ points_snapshot (struct segment *s, unsigned i, uint64_t id, const char *name,
   entry->size = size;
   snprintf (entry->name, sizeof entry->name, "%s", name);
   entry->sum = entry_sum (entry);
+  atomic_store (&map_header (&s->map)->confirmed_id, UINT64_MAX);
   atomic_store (&entry->state, state);
 }

@@ -148,3 +148,5 @@ cp "$tmp/good" "$shm"
 segment set "$shm" compat 0
 cbwctl status "$shm" --json | json "{p['state'] for p in j['points']} ==
                                     {'invalid'}"
+cbwctl_fails 1 'served by a filter that does not mark changes' \
+             map "$shm" old..snap

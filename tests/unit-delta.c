@@ -193,6 +193,8 @@ test_refused (void)
   points_set (&server, 0, CBW_POINT_MERGING);
   check_refused ("mon..tue", ENOENT, "there is no snapshot or checkpoint");
   points_set (&server, 0, CBW_POINT_VALID);
+  atomic_store (&map_header (&server.map)->confirmed_id, 19);
+  check_refused ("mon..tue", EAGAIN, "snapshot \"tue\" is being made");
 
   points_snapshot (&server, 1, 20, "tue", SIZE, CBW_SNAPSHOT_BROKEN);
   check_refused ("mon..tue", EIO, "snapshot \"tue\" is broken");

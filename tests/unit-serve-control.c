@@ -94,7 +94,8 @@ test_unknown (void)
     rq.field = (value);                                                 \
     refused (rq, (backup), (text));                                     \
   } while (0)
-  BAD (flags, 4, false, "unknown flags 0x4");
+  BAD (flags, 8, false, "unknown flags 0x8");
+  BAD (flags, CBW_CREATE_SINCE, false, "has no older image");
   BAD (flags, 0x80000001, true, "unknown flags 0x80000001");
   BAD (options.reserved, 1, false, "unknown options of a snapshot");
   BAD (options.reserved, 255, true, "unknown options of a backup");

@@ -331,6 +331,12 @@ delta_find (const struct segment *s, const char *name, struct delta *d,
     return error_set (e, EINVAL, "%s: \"%s\" is newer than \"%s\"; a delta "
                       "goes from the older to the newer one", s->path,
                       d->from.name, d->to.name);
+  /* A server that does not mark changes leaves points as they are. */
+  if (d->from.state == CBW_POINT_VALID &&
+      !(map_header (&s->map)->compat & CBW_COMPAT_TRACKED)) {
+    d->from.state = CBW_POINT_INVALID;
+    d->from.reason = CBW_POINT_UNTRACKED;
+  }
   if (d->from.state != CBW_POINT_VALID)
     return refuse_invalid (s, &d->from, e);
   return 0;

@@ -41,7 +41,8 @@ extern bool delta_is_name (const char *name);
  * B, or the newest one.  d->bits has no words afterwards.  0; or -1 with the
  * error set, which says it in full: EINVAL (it is no such name, or could be
  * two, or A is newer than B), ENOENT (there is no point A, or no snapshot B),
- * EIO (B is broken), EAGAIN (B is being made) or ESTALE (A is invalid).
+ * EIO (B is broken), EAGAIN (B is being made) or ESTALE (A is invalid, or
+ * changes are not marked).
  */
 extern int delta_find (const struct segment *s, const char *name,
                        struct delta *d, struct error *e);
