@@ -37,6 +37,9 @@ def parse_args():
                    help="of ours, KiB (default: what the filter takes)")
     p.add_argument("--rate", type=int, default=1000,
                    help="writes/s of the guest whose latency is measured")
+    p.add_argument("--durable", action="store_true",
+                   help="of the section points: also what is kept on disk; "
+                        "--dir must be on one")
     p.add_argument("--nbdkit", default="nbdkit")
     p.add_argument("--nbdkit-threads", type=int, default=16)
     p.add_argument("--qsd", action="append",

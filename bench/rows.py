@@ -10,6 +10,7 @@ from typing import Callable, Optional
 
 import backup
 import load
+import points
 from servers import MIB, Lab
 
 KIB = 1024
@@ -273,6 +274,54 @@ def size_rows(args):
                 more_is_better=False)
 
 
+def point_rows(args):
+    """What it costs that guests' changes are marked, without a snapshot; and
+    with cbw-durable, for which --dir must be on a disk.
+    """
+    marked = ours(snapshots=0, view=False)
+    durable = ours("cbw-durable=on", snapshots=0, view=False)
+    on_disk = [Series("durable", durable, None, points.with_point),
+               Series("qemu, kept", lambda lab: points.qemu(lab, True), None)]
+    for rw, bs, queue, name in WRITES:
+        series = [
+            Series("cbw", marked, None, points.with_point),
+            Series("off", ours("cbw-track=off", snapshots=0, view=False),
+                   None),
+            Series("nbdkit", Lab.plain, None),
+            Series("qemu", points.qemu, None), *(on_disk if args.durable
+                                                 else [])]
+        for s in series:
+            s.work = load.writes(rw, bs, queue, False)
+        yield Row("changes are marked", name, "IOPS", series, {"off": 0.98})
+    if args.durable:
+        yield Row("changes are marked", "4k, first write to each region",
+                  "IOPS", [
+                      Series("cbw", durable, points.cold_writes,
+                             points.with_point),
+                      Series("not durable", marked, points.cold_writes,
+                             points.with_point),
+                      Series("qemu, kept", lambda lab: points.qemu(lab, True),
+                             points.cold_writes)])
+
+
+def increment_rows(args):
+    def on(server):
+        return lambda lab: points.Sparse(lab, server)
+
+    yield Row("1 % of 64 GiB has changed", "a new backup", "s", [
+        Series("cbw", on(points.ours), points.increment, points.base),
+        Series("full", on(points.ours), points.full, points.base),
+        Series("qemu-img", on(points.ours), points.pull, points.base),
+        Series("qemu", on(points.qemu), points.increment_qemu,
+               points.base_qemu)], more_is_better=False)
+    for gib in (1024, 64 * 1024):
+        for what in ("checkpoint", "merge", "drop the newest"):
+            yield Row("points", f"{what}, {gib // 1024} TiB", "ms", [
+                Series("cbw", lambda lab: NoServers(), functools.partial(
+                    points.on_sparse, gib << 30, what))],
+                more_is_better=False)
+
+
 class NoServers:
     """For work which starts its own servers."""
 
@@ -297,4 +346,6 @@ SECTIONS = {
     "targets": target_rows,
     "writeback": writeback_rows,
     "sizes": size_rows,
+    "points": point_rows,
+    "increments": increment_rows,
 }
