@@ -63,7 +63,39 @@ test_regions (void)
              CBW_PAGE == 0);
       CHECK_EQ (layout_file_size (&g, 6),
                 g.bitmaps_offset + 6 * g.bitmap_size);
+      /* The hot bitmap covers all that the others have room for. */
+      CHECK (layout_hot_region (&g) >= cs);
+      CHECK (layout_hot_regions (&g) >=
+             g.bitmap_size * 8 / (layout_hot_region (&g) / cs));
+      CHECK (layout_hot_size (&g) % CBW_PAGE == 0 &&
+             layout_hot_size (&g) * 8 >= layout_hot_regions (&g));
     }
+}
+
+static void
+check_region (uint64_t disk_size, uint32_t cluster_size, uint64_t region)
+{
+  struct cbw_geometry g;
+
+  layout_geometry (disk_size, cluster_size, 0, &g);
+  CHECK_EQ (layout_hot_region (&g), region);
+}
+
+static void
+test_hot_regions (void)
+{
+  const uint64_t mib = 1 << 20;
+
+  check_region (0, 4096, 4096);
+  check_region (64 * 4096, 4096, 4096);
+  check_region (64 * 4096 + 1, 4096, 8192);
+  check_region (64 * mib, 65536, mib);
+  check_region (4096 * mib, 4096, 64 * mib);
+  check_region (UINT64_C (1) << 40, 65536, 64 * mib);
+  check_region ((UINT64_C (1) << 46) - 1, 65536, 64 * mib);
+  check_region (UINT64_C (1) << 46, 65536, 128 * mib);
+  check_region (UINT64_C (1) << 50, 65536, 2048 * mib);
+  check_region (100, CBW_CLUSTER_SIZE_MAX, CBW_CLUSTER_SIZE_MAX);
 }
 
 static void
@@ -234,6 +266,7 @@ main (void)
 {
   unit_start ();
   RUN (test_regions);
+  RUN (test_hot_regions);
   RUN (test_budget);
   RUN (test_check_good);
   RUN (test_check_foreign);
