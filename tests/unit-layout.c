@@ -88,7 +88,7 @@ test_hot_regions (void)
 
   check_region (0, 4096, 4096);
   check_region (64 * 4096, 4096, 4096);
-  check_region (64 * 4096 + 1, 4096, 8192);
+  check_region (65 * 4096, 4096, 8192);
   check_region (64 * mib, 65536, mib);
   check_region (4096 * mib, 4096, 64 * mib);
   check_region (UINT64_C (1) << 40, 65536, 64 * mib);
