@@ -76,8 +76,10 @@ start_regions (struct engine *e, bool lost)
     mark_hot (e, "an earlier server has not ended in order");
   if (!e->hot.on)
     hot_set_all (&e->hot, false); /* the kernel has it all */
-  else
-    hot_set_all (&e->hot, !flush_source (e));
+  else if (!flush_source (e))
+    hot_set_all (&e->hot, true);
+  else if (points_persist (&e->points))                             /* T6 */
+    hot_set_all (&e->hot, false);                                   /* T7 */
 }
 
 void
@@ -113,8 +115,8 @@ cool_confirm (struct engine *e, uint64_t id)
 void
 cool_stop (struct engine *e)
 {
-  if (e->hot.bits.words == NULL)
+  if (e->hot.bits.words == NULL || !points_persist (&e->points))    /* T6 */
     return;
   raise (&header (e)->flushed_point, points_newest (&e->points));
-  hot_set_all (&e->hot, false);
+  hot_set_all (&e->hot, false);                                     /* T7 */
 }
