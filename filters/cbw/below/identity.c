@@ -6,6 +6,7 @@
 
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "below/identity.h"
 #include "utils/clock.h"
@@ -16,9 +17,12 @@ identity_of (const struct source_file *f)
   struct cbw_source_identity id = { .kind = CBW_SOURCE_UNKNOWN };
   struct stat st;
 
-  /* Of a block device stat tells neither size nor the time of a write. */
-  if (source_file_is_known (f) && fstat (f->fd, &st) == 0 &&
-      S_ISREG (st.st_mode)) {
+  /* Of a block device stat tells neither size nor the time of a write.  A flush
+   * by fdatasync leaves the time in memory: after a power cut it would be an
+   * older one.
+   */
+  if (source_file_is_known (f) && fsync (f->fd) == 0 &&
+      fstat (f->fd, &st) == 0 && S_ISREG (st.st_mode)) {
     id.kind = CBW_SOURCE_FILE;
     id.device = st.st_dev;
     id.inode = st.st_ino;

@@ -12,7 +12,9 @@
 #include "below/source-file.h"
 #include "segment/layout.h"
 
-/* What to note: of kind CBW_SOURCE_UNKNOWN if no regular file is known. */
+/* What to note, which is on stable storage: of kind CBW_SOURCE_UNKNOWN if no
+ * regular file is known.
+ */
 extern struct cbw_source_identity identity_of (const struct source_file *f);
 
 /* Is it surely not what was noted?  A note that is damaged, or of kind unknown,

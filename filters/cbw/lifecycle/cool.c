@@ -75,8 +75,8 @@ start_regions (struct engine *e, bool lost)
   if (lost)
     mark_hot (e, "an earlier server has not ended in order");
   if (!e->hot.on)
-    hot_set_all (&e->hot, false); /* the kernel has it all */
-  else if (!flush_source (e))
+    return;                     /* cool_begin */
+  if (!flush_source (e))
     hot_set_all (&e->hot, true);
   else if (points_persist (&e->points))                             /* T6 */
     hot_set_all (&e->hot, false);                                   /* T7 */
@@ -89,6 +89,13 @@ cool_start (struct engine *e, bool lost)
     start_regions (e, lost);
   points_persist (&e->points);
   raise (&header (e)->confirmed_id, e->table.next_id - 1);
+}
+
+void
+cool_begin (struct engine *e)
+{
+  if (!e->hot.on)
+    hot_set_all (&e->hot, false); /* the kernel has it all */
 }
 
 void

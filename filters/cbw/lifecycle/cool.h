@@ -15,6 +15,11 @@
  */
 extern void cool_start (struct engine *e, bool lost);
 
+/* The segment says on stable storage whether it is durable: where nothing is
+ * kept hot, what an earlier server left so is of no meaning any more.
+ */
+extern void cool_begin (struct engine *e);
+
 /* A round; it ends at once if that is not due.  In a control thread, one at a
  * time.  It may wait for the disk, and for the segment's.
  */
