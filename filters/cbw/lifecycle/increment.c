@@ -283,3 +283,19 @@ increment_begin (struct engine *engine, struct snapshot *snap, bool verify,
   free ((void *) changed.words);
   return r;
 }
+
+void
+increment_resume (struct engine *engine)
+{
+  CLEANUP_CHAIN_PUT struct chain *chain = chain_get (&engine->chain);
+  struct snapshot *snap;
+  struct error e;
+  size_t i;
+
+  for (i = 0; chain && i < chain->len; ++i) {
+    snap = chain->snaps[i];
+    if (snapshot_state (snap) == CBW_SNAPSHOT_LIVE &&
+        increment_begin (engine, snap, true, &e) == -1)
+      snapshot_break (snap, CBW_BROKEN_COPY, e.num, 0, e.msg);
+  }
+}

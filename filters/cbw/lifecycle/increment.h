@@ -37,4 +37,9 @@ extern int increment_target (struct engine *engine,
 extern int increment_begin (struct engine *engine, struct snapshot *snap,
                             bool verify, struct error *e);
 
+/* At a takeover: Y3 of those whose server died before it.  One that cannot
+ * begin is broken.
+ */
+extern void increment_resume (struct engine *engine);
+
 #endif /* CBW_INCREMENT_H */

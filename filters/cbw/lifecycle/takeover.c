@@ -333,23 +333,6 @@ take_over_targets (const struct segment *segment, struct writeback *writeback,
   return 0;
 }
 
-/* An increment whose server died before it could begin. */
-static void
-begin_increments (struct engine *engine)
-{
-  CLEANUP_CHAIN_PUT struct chain *chain = chain_get (&engine->chain);
-  struct snapshot *snap;
-  struct error e;
-  size_t i;
-
-  for (i = 0; chain && i < chain->len; ++i) {
-    snap = chain->snaps[i];
-    if (snapshot_state (snap) == CBW_SNAPSHOT_LIVE &&
-        increment_begin (engine, snap, true, &e) == -1)
-      snapshot_break (snap, CBW_BROKEN_COPY, e.num, 0, e.msg);
-  }
-}
-
 int
 takeover_backups (struct engine *engine, struct error *e)
 {
@@ -357,7 +340,7 @@ takeover_backups (struct engine *engine, struct error *e)
   struct snapshot *snap;
   size_t i;
 
-  begin_increments (engine);
+  increment_resume (engine);
   LOCK_FOR_SCOPE (&engine->control);
   chain = engine->chain.current;
   for (i = 0; chain && i < chain->len; ++i) {
