@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <pthread.h>
 
+#include "backup/settle.h"
 #include "engine-env.h"
 #include "lifecycle/lifecycle.h"
 #include "unit.h"
@@ -643,10 +644,54 @@ test_all_at_once (void)
   }
 }
 
+static _Atomic (bool) overwritten;
+
+static void *
+overwrite_all (void *opaque)
+{
+  uint64_t c;
+
+  (void) opaque;
+  for (c = 0; c < CLUSTERS; ++c)
+    env_guest (&env, GUEST_WRITE, c * CS, 1, 0x11);
+  atomic_store (&overwritten, true);
+  return NULL;
+}
+
+/* What is not settled is looked for while a guest copies it: what was not at
+ * the first look may be at the second.
+ */
+static void
+test_look_twice (void)
+{
+  struct settle s;
+  pthread_t guest;
+  struct error e;
+  unsigned n, i;
+
+  for (n = 0; n < 100; ++n) {
+    start ();
+    i = env_backup (&env, true);
+    s = (struct settle) {
+      .chain = &env.engine.chain, .copier = &env.engine.copier,
+      .source = &env.engine.source.image, .snap = env.s[i].snap,
+    };
+    atomic_store (&overwritten, false);
+    CHECK (pthread_create (&guest, NULL, overwrite_all, NULL) == 0);
+    while (!atomic_load (&overwritten)) /* there are no holes: it only looks */
+      settle_range (&s, 0, CLUSTERS, true, &e);
+    pthread_join (guest, NULL);
+    settle_held (&s, 0, CLUSTERS + 1);
+    CHECK (bitmap_all_set (&env.s[i].done, 0, CLUSTERS + 1));
+    end ();
+  }
+}
+
 int
 main (void)
 {
   unit_start ();
+  RUN (test_look_twice);
   RUN (test_quiet);
   RUN (test_guests_first);
   RUN (test_holes);

@@ -196,7 +196,8 @@ find_unsettled (const void *of, uint64_t start, uint64_t end,
   need->start = snapshot_next_unsettled (s->snap, start, end);
   if (need->start == end)
     return false;
-  need->end = snapshot_next_settled (s->snap, need->start, end);
+  /* Not from need->start on: a guest may have copied that meanwhile. */
+  need->end = snapshot_next_settled (s->snap, need->start + 1, end);
   return true;
 }
 
