@@ -73,6 +73,66 @@ serve_disk ()
 run_recipe ()
 {
     recipe "$1"
+    run_commands "$1"
+}
+
+run_commands ()
+{
     (cd "$tmp" && bash -e "$tmp/recipe") >"$tmp/recipe.out" 2>&1 ||
         { cat "$tmp/recipe.out" >&2; fail "the recipe \"$1\""; }
+}
+
+# change_between: after each "cbwctl create" or "cbwctl backup" of a recipe,
+# keep what the disk is as $tmp/is/NAME, and then let a guest change the disk,
+# which has 8 MiB.
+change_between ()
+{
+    mkdir "$tmp/is"
+    cat >"$tmp/bin/cbwctl" <<END
+#!/bin/bash
+set -e
+"$cbwctl" "\$@"
+case \$1 in create | backup) ;; *) exit 0 ;; esac
+cp "$tmp/disk.img" "$tmp/is/\$3"
+"$PYTHON" -m nbd -u "$disk" -c - <<PY
+import os, random
+for i in range (10):
+    h.pwrite (os.urandom (5000), random.randrange (8 * 1024 * 1024 - 5000))
+    h.zero (70000, random.randrange (8 * 1024 * 1024 - 70000))
+    h.trim (65536, random.randrange (128) * 65536)
+PY
+END
+}
+
+# image_is QCOW2 DAY: a sound image, with its backing files, of what
+# $tmp/is/DAY is.
+image_is ()
+{
+    qemu-img check "$tmp/$1" >"$tmp/check" 2>&1 ||
+        { cat "$tmp/check" >&2; fail "$1"; }
+    qemu-img convert -O raw "$tmp/$1" "$tmp/$1.raw"
+    same "$tmp/is/$2" "$tmp/$1.raw"
+}
+
+# run_at_other_host TITLE: run a recipe, where $tmp/target.sock is the other
+# host's server.
+run_at_other_host ()
+{
+    recipe "$1"
+    local here="nbds+unix://guest1@/?socket=$tmp/target.sock"
+    sed -i "s,nbds://guest1@backup.example/?,$here\&," "$tmp/recipe"
+    expect_in "$tmp/recipe" "nbds+unix"
+    run_commands "$1"
+}
+
+# guestfs_recipe TITLE: as run_recipe; libguestfs wants a kernel that it can
+# read.
+guestfs_recipe ()
+{
+    (run_recipe "$1") >"$tmp/log" 2>&1 && return
+    cat "$tmp/log" >&2
+    if grep -q "supermin\|could not create appliance" "$tmp/log"; then
+        skip "libguestfs cannot make its appliance here"
+    fi
+    exit 1
 }

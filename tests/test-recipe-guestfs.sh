@@ -32,17 +32,6 @@ needs_recovery "$tmp/disk.img" || fail "there is nothing to replay"
 cp "$tmp/disk.img" "$tmp/original"
 serve_disk
 
-# guestfs_recipe TITLE: libguestfs wants a kernel that it can read.
-guestfs_recipe ()
-{
-    (run_recipe "$1") >"$tmp/log" 2>&1 && return
-    cat "$tmp/log" >&2
-    if grep -q "supermin\|could not create appliance" "$tmp/log"; then
-        skip "libguestfs cannot make its appliance here"
-    fi
-    exit 1
-}
-
 guestfs_recipe "Look at the files in a snapshot"
 expect_in "$tmp/recipe.out" "/dev/sda"
 expect_in "$tmp/recipe.out" "/sub/file"

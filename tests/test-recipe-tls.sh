@@ -20,12 +20,7 @@ start_server target "$NBDKIT" -f -U "$tmp/target.sock" --tls=require \
              --tls-psk="$tmp/vm1.psk" file "$tmp/copy"
 serve_disk
 
-recipe "Push a backup to another host, over TLS"
-sed -i "s,nbds://guest1@backup.example/?,nbds+unix://guest1@/?socket=$tmp/target.sock\&," \
-    "$tmp/recipe"
-expect_in "$tmp/recipe" "nbds+unix"
-(cd "$tmp" && bash -e recipe) >"$tmp/recipe.out" 2>&1 ||
-    { cat "$tmp/recipe.out" >&2; fail "the recipe"; }
+run_at_other_host "Push a backup to another host, over TLS"
 expect_in "$tmp/recipe.out" "Backup complete"
 guest <<'PY'
 h.pwrite (b"later" * 1000, 0)
