@@ -16,8 +16,8 @@
 #include "lifecycle/increment-compare.h"
 #include "utils/cleanup.h"
 
-/* How many clusters are compared of those that the point before would have
- * otherwise, and of all.
+/* How many clusters are compared of those that an older point has otherwise, and
+ * of all.
  */
 #define COMPARE_RECENT 64
 #define COMPARE_ALL 64
@@ -52,8 +52,9 @@ has_changed (const struct comparison *c, uint64_t cluster, bool *yes,
   return 0;
 }
 
+/* Counts it in *same if it says something. */
 static int
-compare_cluster (const struct comparison *c, uint64_t cluster,
+compare_cluster (const struct comparison *c, uint64_t cluster, unsigned *same,
                  struct error *e)
 {
   struct image *disk = &c->engine->source.image, *image = c->snap->target;
@@ -64,8 +65,10 @@ compare_cluster (const struct comparison *c, uint64_t cluster,
   if (disk->ops->pread (disk, c->disk, n, offset, e) == -1 ||
       image->ops->pread (image, c->image, n, offset, e) == -1)
     return -1;
-  if (memcmp (c->disk, c->image, n) == 0)
+  if (memcmp (c->disk, c->image, n) == 0) {
+    ++*same;
     return 0;
+  }
   if (has_changed (c, cluster, &yes, e) == -1)
     return -1;
   if (yes)
@@ -95,46 +98,64 @@ next_cluster (const struct comparison *c, const struct bitmap *among,
   return end;
 }
 
-/* Up to "nr" clusters, all over the disk. */
+/* Up to "nr" clusters, all over the disk; *same is how many said something. */
 static int
 compare_some (const struct comparison *c, const struct bitmap *among,
-              unsigned nr, struct error *e)
+              unsigned nr, unsigned *same, struct error *e)
 {
   const uint64_t n = c->changed->nbits;
   uint64_t start, end, cluster;
   unsigned i;
 
+  *same = 0;
   for (i = 0; i < nr; ++i) {
-    start = n / nr * i;
-    end = i + 1 == nr ? n : n / nr * (i + 1);
+    start = n * i / nr;
+    end = n * (i + 1) / nr;
     cluster = next_cluster (c, among, start, end);
-    if (cluster < end && compare_cluster (c, cluster, e) == -1)
+    if (cluster < end && compare_cluster (c, cluster, same, e) == -1)
       return -1;
   }
   return 0;
 }
 
-/* What changed between the point before and this one. */
+/* What changed between two points. */
 static int
-compare_recent (const struct comparison *c, struct error *e)
+compare_between (const struct comparison *c, const struct points_entry *from,
+                 uint64_t to, unsigned *same, struct error *e)
 {
-  const uint64_t since = c->snap->fixed.increment.since;
-  struct points_entry before;
   struct bitmap bits = { .nbits = c->changed->nbits };
-  int r = 0;
+  int r;
 
-  if (!points_find_older (&c->engine->points, since, &before))
-    return 0;
   bits.words = calloc (1, bitmap_bytes (bits.nbits) + 8);
   if (bits.words == NULL)
     return error_set_errno (e, ENOMEM, "comparing an export");
   {
     LOCK_FOR_SCOPE (&c->engine->control);
-    points_changes (&c->engine->points, before.id, since, before.size, &bits);
+    points_changes (&c->engine->points, from->id, to, from->size, &bits);
   }
-  r = compare_some (c, &bits, COMPARE_RECENT, e);
+  r = compare_some (c, &bits, COMPARE_RECENT, same, e);
   free ((void *) bits.words);
   return r;
+}
+
+/* What changed between the point before and this one.  If that says nothing,
+ * as nothing did or all has changed again, an image of the point before would
+ * do as well, and the one before that is looked at.
+ */
+static int
+compare_recent (const struct comparison *c, struct error *e)
+{
+  struct points_entry before;
+  uint64_t id = c->snap->fixed.increment.since;
+  unsigned same = 0;
+
+  while (same == 0 &&
+         points_find_older (&c->engine->points, id, &before)) {
+    if (compare_between (c, &before, id, &same, e) == -1)
+      return -1;
+    id = before.id;
+  }
+  return 0;
 }
 
 int
@@ -148,8 +169,10 @@ increment_compare (struct engine *engine, const struct snapshot *snap,
     .image = image,
   };
 
+  unsigned same;
+
   if (disk == NULL || image == NULL)
     return error_set_errno (e, ENOMEM, "comparing an export");
   return compare_recent (&c, e) == -1 ? -1 :
-    compare_some (&c, NULL, COMPARE_ALL, e);
+    compare_some (&c, NULL, COMPARE_ALL, &same, e);
 }
