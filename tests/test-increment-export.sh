@@ -37,7 +37,7 @@ guest <<<"h.pwrite (b'x' * 5000, 77 * 65536)"
 for point in b c d; do
     cbwctl checkpoint "$shm" $point
 done
-not_taken auto d
+not_taken d d
 not_taken c c
 # What changes again does not tell one from the other, and is copied.
 guest <<<"h.pwrite (b'y' * 5000, 77 * 65536)"
@@ -54,3 +54,41 @@ not_taken a a
 guest <<<"h.pwrite (b'z' * 5000, 21 * 65536)"
 cbwctl backup "$shm" f --since=a --to="$image" >/dev/null
 is_whole
+
+# ---- A replica, and points since that nobody has an image of ----
+for p in $(cbwctl status "$shm" --json | "$PYTHON" -c '
+import json, sys
+print (*[p["name"] for p in json.load (sys.stdin)["points"]])'); do
+    cbwctl drop "$shm" "$p"
+done
+size=$(stat -c %s "$tmp/disk")
+truncate -s "$size" "$tmp/replica.raw"
+start_server replica qemu-nbd -t -f raw -k "$tmp/replica.sock" "$tmp/replica.raw"
+replicate ()
+{
+    cbwctl backup "$shm" replica --json --to="nbd+unix:///?socket=$tmp/replica.sock" "$@" \
+           >"$tmp/json"
+}
+put () { guest <<<"h.pwrite (b'$1' * 65536, $2 * 65536)"; }
+replicate --since=auto
+json 'j["mode"] == "full"' <"$tmp/json"
+put a 5
+put b 7
+cbwctl checkpoint "$shm" c1
+cbwctl checkpoint "$shm" c2
+put c 9
+replicate --since=auto
+json 'j["mode"] == "incremental" and j["since"] == "replica"' <"$tmp/json"
+stop_server replica
+cmp "$tmp/disk" "$tmp/replica.raw"
+# Something else, and the user is sure that it may go.
+qemu-io -f raw -c "write -q -P 9 0 $size" "$tmp/replica.raw"
+start_server replica qemu-nbd -t -f raw -k "$tmp/replica.sock" "$tmp/replica.raw"
+if replicate --since=auto 2>"$tmp/err"; then
+    fail "it is taken for an image of the disk"
+fi
+expect_in "$tmp/err" "does not hold the image of"
+replicate --since=auto --force
+json 'j["mode"] == "full" and "none of the points" in j["reason"]' <"$tmp/json"
+stop_server replica
+cmp "$tmp/disk" "$tmp/replica.raw"

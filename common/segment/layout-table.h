@@ -127,14 +127,14 @@ struct cbw_job {
 };
 static_assert (sizeof (struct cbw_job) == 128, "cbw_job");
 
-/* Of a backup: the older image that its target held, if it did.  All but
- * "begun" is fixed before LIVE.
+/* Of a backup: the older image that its target held, if it did.  All is fixed
+ * before "begun" is 1.
  */
 struct cbw_increment {
   uint64_t since;               /* id of the point; 0: it is a full one */
   _Atomic (uint64_t) changed_bytes; /* the size of the delta; before "begun" */
   _Atomic (uint32_t) begun;     /* 1: what had not changed is settled */
-  uint32_t reserved;
+  uint32_t chosen;              /* 1: by the server, CBW_SINCE_AUTO */
   uint8_t uuid[16];             /* of the point */
   char name[CBW_NAME_MAX];      /* of the point, NUL-terminated */
   char reason[160];             /* why it is a full one, though the user let the

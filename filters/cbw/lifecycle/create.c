@@ -185,7 +185,7 @@ create_snapshot (struct engine *engine, struct segment *segment,
     goto undo;
   snap->closer = &engine->closer;
   cool_confirm (engine, snap->view.id);
-  if (increment_begin (engine, snap, !(p->flags & CBW_CREATE_FORCE), e) == -1) {
+  if (increment_begin (engine, snap, p->flags & CBW_CREATE_FORCE, e) == -1) {
     id = snap->view.id;
     snapshot_unref (snap);
     drop_snapshot (engine, segment, id, false, p->hold_ns, &ignored);

@@ -15,11 +15,12 @@
 
 #include "lifecycle/increment-compare.h"
 #include "utils/cleanup.h"
+#include "utils/rounding.h"
 
 /* How many clusters are compared of those that an older point has otherwise, and
  * of all.
  */
-#define COMPARE_RECENT 64
+#define COMPARE_RECENT 256
 #define COMPARE_ALL 64
 
 struct comparison {
@@ -80,20 +81,40 @@ compare_cluster (const struct comparison *c, uint64_t cluster, unsigned *same,
                     c->snap->fixed.increment.name, offset);
 }
 
+/* Where the disk's data begins from the cluster on; a hint. */
+static uint64_t
+next_data (const struct comparison *c, uint64_t cluster, uint64_t end)
+{
+  struct image *disk = &c->engine->source.image;
+  const uint64_t cs = c->snap->view.cluster_size;
+  const uint64_t limit = min_u64 (end * cs, c->snap->view.size);
+  uint64_t offset = cluster * cs, next;
+  struct error ignored;
+  bool data = false;
+
+  for (; offset < limit; offset = next)
+    if (disk->ops->extent (disk, offset, limit, &next, &data, &ignored) == -1 ||
+        data)
+      return offset / cs;
+  return end;
+}
+
 /* The next cluster from "start" on, and before "end", to be compared: one that
- * has not changed, and is in "among" if that is not NULL.
+ * has not changed, and is in "among", or if that is NULL has data.
  */
 static uint64_t
 next_cluster (const struct comparison *c, const struct bitmap *among,
               uint64_t start, uint64_t end)
 {
-  for (; start < end; ++start) {
-    start = bitmap_next_clear (c->changed, start, end);
-    if (among == NULL || start == end || bitmap_test (among, start))
-      return start;
-    start = bitmap_next_set (among, start, end);
-    if (start < end && !bitmap_test (c->changed, start))
-      return start;
+  uint64_t found;
+
+  for (; start < end; start = found + 1) {
+    found = among ? bitmap_next_set (among, start, end) :
+      next_data (c, start, end);
+    if (found == end || !bitmap_test (c->changed, found))
+      return found;
+    if (among == NULL)          /* not a cluster at a time, which takes long */
+      found = bitmap_next_clear (c->changed, found, end) - 1;
   }
   return end;
 }

@@ -130,6 +130,7 @@ increment_choose (struct engine *engine, const struct create_params *p,
 {
   if (!(p->flags & CBW_CREATE_SINCE))
     return 0;
+  fixed->increment.chosen = is_auto (p);
   if ((fixed->target_kind == CBW_TARGET_NBD ?
        choose_for_export (engine, p, &fixed->increment, e) :
        choose_for_file (engine, p, &fixed->increment, e)) == -1)
@@ -171,6 +172,14 @@ make_if_empty (const struct create_params *p, struct snapshot *snap,
   return snap->target != NULL;
 }
 
+/* For others, and for the next server. */
+static void
+publish (struct snapshot *snap)
+{
+  memcpy (&snap->entry->increment, &snap->fixed.increment,
+          sizeof snap->fixed.increment);
+}
+
 int
 increment_target (struct engine *engine, const struct create_params *p,
                   struct snapshot *snap, bool *created, struct error *e)
@@ -186,7 +195,7 @@ increment_target (struct engine *engine, const struct create_params *p,
     snap->target = target_make_update (&snap->fixed,
                                        snap->entry->target_words,
                                        snap->view.cluster_size, i->uuid, e);
-  memcpy (&snap->entry->increment, i, sizeof *i);
+  publish (snap);
   return snap->target ? 0 : -1;
 }
 
@@ -265,22 +274,57 @@ begin (struct engine *engine, struct snapshot *snap,
   return 0;
 }
 
-int
-increment_begin (struct engine *engine, struct snapshot *snap, bool verify,
-                 struct error *e)
+/* The export does not hold the image of that point: try the one before it, or
+ * if there is none, and the user is sure, make a full one.  False if there is
+ * nothing to try.
+ */
+static bool
+choose_next (struct engine *engine, struct snapshot *snap, bool force)
 {
-  const uint64_t since = snap->fixed.increment.since;
+  struct cbw_increment *i = &snap->fixed.increment;
+  struct points_entry point;
+
+  if (!i->chosen)
+    return false;
+  if (points_find_older (&engine->points, i->since, &point))
+    set_since (i, &point);
+  else if (force)
+    set_full (i, "the export holds the image of none of the points");
+  else
+    return false;
+  publish (snap);
+  return true;
+}
+
+/* One try. */
+static int
+try_point (struct engine *engine, struct snapshot *snap, bool verify,
+           struct error *e)
+{
   struct bitmap changed = { .words = NULL };
   int r;
 
-  if (since == 0 || atomic_load (&snap->entry->increment.begun) == 1)
-    return 0;
-  r = find_changes (engine, snap, since, &changed, e);
+  r = find_changes (engine, snap, snap->fixed.increment.since, &changed, e);
   if (r == 0 && verify && snap->fixed.target_kind == CBW_TARGET_NBD)
     r = increment_compare (engine, snap, &changed, e);
   if (r == 0)
     r = begin (engine, snap, &changed, e);
   free ((void *) changed.words);
+  return r;
+}
+
+int
+increment_begin (struct engine *engine, struct snapshot *snap, bool force,
+                 struct error *e)
+{
+  const struct cbw_increment *i = &snap->fixed.increment;
+  int r = 0;
+
+  while (i->since != 0 &&
+         atomic_load (&snap->entry->increment.begun) == 0 &&
+         (r = try_point (engine, snap, i->chosen || !force, e)) == -1 &&
+         e->num == EINVAL && choose_next (engine, snap, force))
+    r = 0;
   return r;
 }
 
@@ -295,7 +339,7 @@ increment_resume (struct engine *engine)
   for (i = 0; chain && i < chain->len; ++i) {
     snap = chain->snaps[i];
     if (snapshot_state (snap) == CBW_SNAPSHOT_LIVE &&
-        increment_begin (engine, snap, true, &e) == -1)
+        increment_begin (engine, snap, false, &e) == -1)
       snapshot_break (snap, CBW_BROKEN_COPY, e.num, 0, e.msg);
   }
 }

@@ -29,13 +29,15 @@ extern int increment_target (struct engine *engine,
                              struct snapshot *snap, bool *created,
                              struct error *e);
 
-/* Y3: the backup is live.  What has not changed is in its image already.  With
- * "verify", of an export some of that is compared first.  0, or -1 with the
- * error set: then the backup is of no use.  Success if it is a full one, or
- * this was done before.
+/* Y3: the backup is live.  What has not changed is in its image already.  Of an
+ * export some of that is compared first, unless the user has named the point and
+ * is sure ("force").  If the server was to choose the point, the newest counts
+ * that the image may be of; if there is none it is a full one, with "force".
+ * 0, or -1 with the error set: then the backup is of no use.  Success if it is a
+ * full one, or this was done before.
  */
 extern int increment_begin (struct engine *engine, struct snapshot *snap,
-                            bool verify, struct error *e);
+                            bool force, struct error *e);
 
 /* At a takeover: Y3 of those whose server died before it.  One that cannot
  * begin is broken.
