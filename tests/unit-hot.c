@@ -6,11 +6,14 @@
 
 #include <config.h>
 
+#include <errno.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
 #include "points/hot.h"
 #include "segment-env.h"
+#include "segment/segment-server.h"
 #include "unit.h"
 
 #define CS 4096
@@ -22,6 +25,8 @@ static struct hot hot;
 
 /* What happens in the middle of a write to the segment's disk, once. */
 static void (*meanwhile) (void);
+static unsigned writes;
+static int fail;                /* errno */
 
 /* In place of the library's. */
 int
@@ -30,9 +35,11 @@ msync (void *addr, size_t len, int flags)
   void (*f) (void) = meanwhile;
 
   meanwhile = NULL;
+  writes++;
   if (f)
     f ();
-  return (int) syscall (SYS_msync, addr, len, flags);
+  errno = fail;
+  return fail ? -1 : (int) syscall (SYS_msync, addr, len, flags);
 }
 
 static void
@@ -107,6 +114,62 @@ test_round_ends_meanwhile (void)
   end ();
 }
 
+/* ---- The segment's disk fails for a while ---- */
+
+static volatile sig_atomic_t stored; /* to a page that was not to be */
+
+static void
+on_fault (int sig, siginfo_t *info, void *context)
+{
+  const uintptr_t at = (uintptr_t) info->si_addr / CBW_PAGE * CBW_PAGE;
+
+  (void) sig;
+  (void) context;
+  stored = 1;
+  mprotect ((void *) at, CBW_PAGE, PROT_READ | PROT_WRITE);
+}
+
+/* As the kernel does with a page that it takes for written. */
+static void
+make_clean (uint64_t offset)
+{
+  CHECK (mprotect (segment.map.base + offset, CBW_PAGE, PROT_READ) == 0);
+  stored = 0;
+}
+
+static void
+test_disk_fails (void)
+{
+  struct sigaction catch = { .sa_sigaction = on_fault, .sa_flags = SA_SIGINFO };
+  struct sigaction old;
+
+  begin ();
+  change (1, 1);
+  fail = EIO;
+  change (2, 2);
+  fail = 0;
+  CHECK (sigaction (SIGSEGV, &catch, &old) == 0);
+  /* It is tried again for the next region, and the bit that was not written is
+   * written, too.
+   */
+  writes = 0;
+  change (3, 3);
+  CHECK_EQ (writes, 1);
+  fail = EIO;
+  CHECK_EQ (segment_sync_hot (&segment), EIO);
+  fail = 0;
+  make_clean (segment.map.hot);
+  CHECK_EQ (segment_sync_hot (&segment), 0);
+  CHECK (stored);
+  make_clean (segment.map.hot);
+  CHECK_EQ (segment_sync_hot (&segment), 0);
+  CHECK (!stored);
+  CHECK (mprotect (segment.map.base + segment.map.hot, CBW_PAGE,
+                   PROT_READ | PROT_WRITE) == 0);
+  CHECK (sigaction (SIGSEGV, &old, NULL) == 0);
+  end ();
+}
+
 int
 main (void)
 {
@@ -114,6 +177,7 @@ main (void)
   segment_env_start ();
   RUN (test_rounds);
   RUN (test_round_ends_meanwhile);
+  RUN (test_disk_fails);
   segment_env_end ();
   return unit_end ();
 }

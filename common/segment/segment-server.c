@@ -287,6 +287,42 @@ segment_publish (struct segment *s)
   slots_wake_all (&s->map);
 }
 
+/* Make pages dirty, whatever other threads store there. */
+static void
+touch_pages (const struct segment *s, uint64_t start, uint64_t end)
+{
+  _Atomic (uint64_t) *word;
+  uint64_t value;
+
+  for (; start < end; start += CBW_PAGE) {
+    word = (_Atomic (uint64_t) *) (s->map.base + start);
+    value = atomic_load (word);
+    atomic_compare_exchange_strong (word, &value, value);
+  }
+}
+
+/* Write it to disk.  The kernel says once that it could not write something,
+ * and takes the pages for written from then on.
+ */
+static int
+sync_range (struct segment *s, uint64_t offset, uint64_t size)
+{
+  const struct cbw_geometry *g = &s->map.geometry;
+  int err;
+
+  if (atomic_exchange (&s->unwritten, false)) {
+    touch_pages (s, 0, CBW_PAGE);
+    touch_pages (s, g->snapshots_offset, g->inflight_offset);
+    if (s->map.hot != 0)
+      touch_pages (s, s->map.hot, s->map.hot + layout_hot_size (g));
+  }
+  if (msync (s->map.base + offset, size, MS_SYNC) == 0)
+    return 0;
+  err = errno;
+  atomic_store (&s->unwritten, true);
+  return err;
+}
+
 /* All that the file has: not what is mapped behind its end. */
 int
 segment_write_back (struct segment *s)
@@ -297,15 +333,13 @@ segment_write_back (struct segment *s)
     return 0;
   if (fstat (s->fd, &st) == -1)
     return errno;
-  return msync (s->map.base, min_u64 ((uint64_t) st.st_size, s->mapped),
-                MS_SYNC) == -1 ? errno : 0;
+  return sync_range (s, 0, min_u64 ((uint64_t) st.st_size, s->mapped));
 }
 
 int
 segment_sync_hot (struct segment *s)
 {
-  return msync (s->map.base + s->map.hot,
-                layout_hot_size (&s->map.geometry), MS_SYNC) == -1 ? errno : 0;
+  return sync_range (s, s->map.hot, layout_hot_size (&s->map.geometry));
 }
 
 int

@@ -78,7 +78,8 @@ extern int segment_allocate_changed (struct segment *s, unsigned i,
 extern int segment_allocate_hot (struct segment *s, struct error *e);
 
 /* Bring the hot bitmap, or all of the segment, to stable storage; a segment in
- * memory has none.  Returns 0 or an errno.
+ * memory has none.  Returns 0 or an errno.  After one that failed, the next one
+ * writes the tables and the hot bitmap again, all of them.
  */
 extern int segment_sync_hot (struct segment *s);
 extern int segment_write_back (struct segment *s);

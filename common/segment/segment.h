@@ -8,6 +8,7 @@
 #ifndef CBW_SEGMENT_H
 #define CBW_SEGMENT_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -23,6 +24,7 @@ struct segment {
   bool directory_is_new;        /* server: that in the segment may not be on
                                  * disk yet */
   bool fresh;                   /* server: made now, not taken over */
+  _Atomic (bool) unwritten;     /* server: it could not be written to disk */
 };
 
 #define SEGMENT_INIT { .fd = -1 }

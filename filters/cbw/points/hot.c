@@ -61,11 +61,12 @@ hot_attach (struct hot *h, struct segment *segment, struct points *points,
  * can be told after the host has gone down.
  */
 static void
-give_up (struct hot *h, int err)
+give_up (struct hot *h, int err, bool again)
 {
   errno = err;
-  log_error ("cbw: %s: cannot be written to disk: %m; changes are not known "
-             "any more from any point on", h->segment->path);
+  if (!again)
+    log_error ("cbw: %s: cannot be written to disk: %m; changes are not known "
+               "any more from any point on", h->segment->path);
   points_doubt (h->points, CBW_POINT_SEGMENT);
 }
 
@@ -77,19 +78,21 @@ write_bits (struct hot *h)
 {
   const uint64_t mine = ++h->asked;
   uint64_t covered;
+  bool again;
   int r;
 
-  while (h->done < mine && !h->failed) {
+  while (h->done < mine) {
     if (h->writing) {
       pthread_cond_wait (&h->written, &h->lock);
       continue;
     }
     h->writing = true;
     covered = h->asked;
+    again = h->failed;
     pthread_mutex_unlock (&h->lock);
     r = segment_sync_hot (h->segment);
     if (r != 0)
-      give_up (h, r);
+      give_up (h, r, again);
     pthread_mutex_lock (&h->lock);
     h->writing = false;
     h->failed = r != 0;

@@ -46,7 +46,7 @@ struct hot {
   pthread_cond_t written;
   uint64_t asked, done;         /* writes of the bits to disk */
   bool writing;
-  bool failed;                  /* they cannot be written */
+  bool failed;                  /* the last one has */
 };
 
 extern void hot_init (struct hot *h);
