@@ -425,6 +425,53 @@ test_full (void)
   end ();
 }
 
+/* A point of a backup that has ended. */
+static uint64_t
+leave_backup (const char *name)
+{
+  struct points_draft draft;
+  uint8_t uuid[16];
+  uint64_t id;
+  struct error e;
+
+  make_uuid (name, uuid);
+  CHECK_EQ (points_reserve (&engine.points, name, uuid, CBW_POINT_BACKUP,
+                            &draft, &e), 0);
+  id = table_next_id (&engine.table);
+  points_commit (&engine.points, &draft, id, SIZE, 1);
+  return id;
+}
+
+/* Points of backups make room, but not the one that the next backup needs. */
+static void
+test_room (void)
+{
+  const uint8_t uuid[16] = { 99 };
+  struct points_draft draft;
+  uint64_t older, newer;
+  struct error e;
+  char name[32];
+  unsigned i;
+
+  start ();
+  older = leave_backup ("older");
+  newer = leave_backup ("newer");
+  for (i = 2; i < CBW_NR_POINTS; ++i) {
+    snprintf (name, sizeof name, "point-%u", i);
+    checkpoint (name);
+  }
+  CHECK_EQ (draft_point (&engine, "x", uuid, CBW_POINT_BACKUP, older, &draft,
+                         &e), 0);
+  CHECK (points_has (&engine.points, older) &&
+         !points_has (&engine.points, newer));
+  CHECK_EQ (draft_point (&engine, "y", uuid, CBW_POINT_BACKUP, older, &draft,
+                         &e), -1);
+  CHECK_ERROR (&e, ENOSPC, "drop some");
+  checkpoint ("y");
+  CHECK (!points_has (&engine.points, older));
+  end ();
+}
+
 /* ---- At random, against a model ---- */
 
 #define MOMENTS 12
@@ -614,6 +661,7 @@ main (void)
   test_undone ();
   test_doubt ();
   test_full ();
+  test_room ();
   test_model ();
   test_busy ();
   return 0;

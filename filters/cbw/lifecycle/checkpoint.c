@@ -34,25 +34,33 @@ drop_replaced_point (struct engine *engine, uint64_t id)
     drop_point (engine, old, 0, &ignored);
 }
 
-/* Is there a snapshot with that id? */
-static bool
-is_snapshot (void *opaque, uint64_t id)
-{
-  const struct engine *engine = opaque;
+/* Who needs points. */
+struct wants {
+  const struct engine *engine;
+  uint64_t since;               /* the point from which changes are counted */
+};
 
-  return chain_find (engine->chain.current, id) >= 0;
+/* Is that point not to go? */
+static bool
+is_wanted (void *opaque, uint64_t id)
+{
+  const struct wants *w = opaque;
+
+  return id == w->since || chain_find (w->engine->chain.current, id) >= 0;
 }
 
 int
 draft_point (struct engine *engine, const char *name, const uint8_t uuid[16],
-             uint32_t flags, struct points_draft *draft, struct error *e)
+             uint32_t flags, uint64_t since, struct points_draft *draft,
+             struct error *e)
 {
+  struct wants wants = { .engine = engine, .since = since };
   struct error ignored;
   uint64_t old;
 
   {
     LOCK_FOR_SCOPE (&engine->control);
-    old = points_to_make_room (&engine->points, is_snapshot, engine);
+    old = points_to_make_room (&engine->points, is_wanted, &wants);
     if (old != 0)
       drop_point (engine, old, 0, &ignored); /* the same */
   }
@@ -98,7 +106,7 @@ create_checkpoint (struct engine *engine, struct segment *segment,
   if (table_has_name (&engine->table, name))
     return error_set (e, EEXIST, "%s: there is a snapshot \"%s\"; choose "
                       "another name", segment->path, name);
-  if (draft_point (engine, name, uuid, 0, &draft, e) == -1)
+  if (draft_point (engine, name, uuid, 0, 0, &draft, e) == -1)
     return -1;
   if (cut (engine, segment, &draft, size, hold_ns, &id, held_ns, e) == -1) {
     points_undo (&engine->points, &draft);

@@ -172,7 +172,8 @@ create_snapshot (struct engine *engine, struct segment *segment,
   reserve (engine, map_snapshot (&segment->map, i), &fixed, p);
   if (segment_allocate_bitmaps (segment, i, layout_bitmaps (&p->options),
                                 e) == -1 ||
-      draft_point (engine, p->name, p->uuid, flags, &draft, e) == -1)
+      draft_point (engine, p->name, p->uuid, flags, fixed.increment.since,
+                   &draft, e) == -1)
     goto undo;
   snap = snapshot_new (&segment->map, i, &fixed);
   if (snap == NULL) {

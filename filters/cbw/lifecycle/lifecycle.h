@@ -81,12 +81,13 @@ extern int create_checkpoint (struct engine *engine, struct segment *segment,
                               uint64_t size, uint64_t hold_ns,
                               uint64_t *held_ns, struct error *e);
 
-/* Reserve a place for a point as points_reserve does, after those that may go
- * have made room.
+/* Reserve a place for a point as points_reserve does, after one that may go has
+ * made room; never "since", from which changes are counted (0: from none).
  */
 extern int draft_point (struct engine *engine, const char *name,
                         const uint8_t uuid[16], uint32_t flags,
-                        struct points_draft *draft, struct error *e);
+                        uint64_t since, struct points_draft *draft,
+                        struct error *e);
 
 /* Drop point "id", if there is such a point.  0, or -1 with the error set as of
  * hold_begin, and nothing changed.  The caller holds engine->control.
