@@ -132,6 +132,36 @@ invalid s "the host went down"
 stop_server disk
 rm "$shm"
 
+# ---- A filter between has what the disk does not have yet ----
+serve --filter=cache file "$tmp/disk" cache=writeback
+cbwctl checkpoint "$shm" a
+write $((10 << 20))
+cbwctl checkpoint "$shm" b
+changed b 0
+kill_server disk KILL
+serve --filter=cache file "$tmp/disk" cache=writeback
+changed b $size
+cbwctl checkpoint "$shm" c
+write $((20 << 20))
+# It must not be flushed either, by a server that ends for example.
+stop_server disk
+serve --filter=cache file "$tmp/disk" cache=writeback
+changed c $size
+stop_server disk
+rm "$shm"
+# One that keeps nothing can be flushed.
+serve --filter=nozero file "$tmp/disk" -D cbw.cool_ms=20
+cbwctl checkpoint "$shm" a
+write $((10 << 20))
+cbwctl checkpoint "$shm" b
+wait_for 20 is_cold || fail "it does not get cold"
+write $((20 << 20))
+kill_server disk KILL
+serve --filter=nozero file "$tmp/disk"
+changed b 1048576
+stop_server disk
+rm "$shm"
+
 # ---- A disk on a server of its own ----
 qemu-img create -q -f qcow2 "$tmp/disk.qcow2" $size
 start_server qcow2 qemu-nbd -t -e 10 -f qcow2 -k "$tmp/qcow2.sock" \

@@ -158,6 +158,9 @@ struct cbw_header {
    */
   _Atomic (uint64_t) confirmed_id;
 
+  uint32_t source_kept;         /* 1: what was written to the source stays when
+                                 * the server's process ends (plugin.h) */
+
   /* How many service threads sleep.  A client that submits rings the
    * doorbell only if this is not 0 (the argument is in slots.h).
    */

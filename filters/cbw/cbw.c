@@ -127,6 +127,7 @@ start_server (void)
     r = source_describe (disk_next (&disk), &info);
   }
   info.local = plugin_is_local ();
+  info.kept = plugin_keeps_changes ();
   if (r == -1 || server_start (&server, &params, &source, &info) == -1)
     return -1;
   atomic_store (&started, true);
@@ -137,6 +138,7 @@ static int
 cbw_after_fork (nbdkit_backend *backend)
 {
   disk_init (&disk, params.export ? NULL : backend, serial);
+  disk.flush_writes = plugin_writes_at_flush ();
   if (params.export) {
     disk_has_no_file (&disk, "cbw-export= reads it through a connection");
     return 0;

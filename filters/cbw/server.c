@@ -164,7 +164,8 @@ take_inflight (struct server *s, bool local, struct error *e)
 
 /* What a successor can rely on; written to disk by segment_begin. */
 static void
-keep_promises (const struct segment *segment, const struct params *p)
+keep_promises (const struct segment *segment, const struct params *p,
+               const struct source_info *info)
 {
   struct cbw_header *h = map_header (&segment->map);
 
@@ -173,6 +174,7 @@ keep_promises (const struct segment *segment, const struct params *p)
   else
     h->compat &= ~CBW_COMPAT_TRACKED;
   h->durable = p->durable;
+  h->source_kept = info->kept;
 }
 
 /* Bring back what an earlier server left, and have the snapshot that is
@@ -193,7 +195,7 @@ prepare_snapshots (struct server *s, const struct params *p,
     return -1;
 
   cool_start (&s->engine, takeover_lost (&s->segment));
-  keep_promises (&s->segment, p);
+  keep_promises (&s->segment, p, info);
   /* From here on clients are served from the segment, and guests change the
    * disk.  The buffer comes first: a new snapshot must find nothing in it.
    */
@@ -322,7 +324,7 @@ server_start (struct server *s, const struct params *p,
   };
   if ((p->track &&
        hot_attach (&s->engine.hot, &s->segment, &s->engine.points, p->durable,
-                   info->local, &e) == -1) ||
+                   info->kept, &e) == -1) ||
       writeback_attach (&s->engine.writeback, &s->segment.map,
                         p->writeback != 0, &e) == -1 ||
       prepare_snapshots (s, p, info, &e) == -1) {

@@ -23,15 +23,21 @@ static const char *const local_plugins[] = {
   "data", "file", "memory", "null", "partitioning", "split", "tmpdisk"
 };
 
-/* Is that the name of the file of nbdkit's plugin? */
+/* Is that the name of the file of nbdkit's plugin, or filter? */
 static bool
-is_plugin (const struct object *o, const char *name)
+is_named (const struct object *o, const char *name, const char *kind)
 {
   const char *slash = strrchr (o->name, '/');
   char file[64];
 
-  snprintf (file, sizeof file, "nbdkit-%s-plugin.so", name);
+  snprintf (file, sizeof file, "nbdkit-%s-%s.so", name, kind);
   return strcmp (slash ? slash + 1 : o->name, file) == 0;
+}
+
+static bool
+is_plugin (const struct object *o, const char *name)
+{
+  return is_named (o, name, "plugin");
 }
 
 /* The first object that defines the symbol; NULL if there is none, or one that
@@ -48,19 +54,54 @@ first_with (const struct objects *objects, const char *symbol)
   return r == 1 ? &objects->list[i - 1] : NULL;
 }
 
+static bool
+is_local (const struct object *plugin)
+{
+  size_t i;
+
+  for (i = 0; plugin && i < sizeof local_plugins / sizeof *local_plugins; ++i)
+    if (is_plugin (plugin, local_plugins[i]))
+      return true;
+  return false;
+}
+
 bool
 plugin_is_local (void)
 {
   CLEANUP_OBJECTS struct objects objects;
-  const struct object *plugin;
-  size_t i;
+
+  return objects_get (&objects) &&
+    is_local (first_with (&objects, PLUGIN_SYMBOL));
+}
+
+bool
+plugin_keeps_changes (void)
+{
+  CLEANUP_OBJECTS struct objects objects;
+  const struct object *plugin, *filter;
 
   if (!objects_get (&objects))
     return false;
   plugin = first_with (&objects, PLUGIN_SYMBOL);
-  for (i = 0; plugin && i < sizeof local_plugins / sizeof *local_plugins; ++i)
-    if (is_plugin (plugin, local_plugins[i]))
+  filter = first_with (&objects, FILTER_SYMBOL);
+  return is_local (plugin) && filter && filter > plugin &&
+    object_has (filter, local_plugins);
+}
+
+bool
+plugin_writes_at_flush (void)
+{
+  CLEANUP_OBJECTS struct objects objects;
+  size_t i;
+
+  if (!objects_get (&objects))
+    return false;
+  for (i = 0; i < objects.nr; ++i) {
+    if (object_has (&objects.list[i], local_plugins)) /* this filter */
+      return false;
+    if (is_named (&objects.list[i], "cache", "filter"))
       return true;
+  }
   return false;
 }
 

@@ -16,6 +16,16 @@
  */
 extern bool plugin_is_local (void);
 
+/* Is it such a plugin, and no filter between it and this one that could keep
+ * changes to itself?  Then they stay when the process is gone.
+ */
+extern bool plugin_keeps_changes (void);
+
+/* Is there a filter between that writes to the plugin when it is flushed?  Then
+ * it must not be flushed through a context that is for reading.
+ */
+extern bool plugin_writes_at_flush (void);
+
 /* Is it nbdkit's plugin of that name, with no filter between it and this one,
  * which nbdkit has loaded once?  0; or -1 with the error set, which says what
  * is not so.

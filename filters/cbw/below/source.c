@@ -43,7 +43,7 @@ source_describe (nbdkit_next *next, struct source_info *info)
   info->can_cache = r != NBDKIT_CACHE_NONE;
   if (next->can_flush (next) == -1)
     return -1;
-  info->local = false;
+  info->local = info->kept = false;
   return 0;
 }
 
@@ -150,6 +150,12 @@ source_extents (struct image *image, uint64_t offset, uint64_t end,
   return 0;
 }
 
+bool
+source_may_flush (const struct source *s)
+{
+  return s->disk == NULL || !s->disk->flush_writes;
+}
+
 int
 source_flush (const struct source *s, void **through, struct error *e)
 {
@@ -158,6 +164,9 @@ source_flush (const struct source *s, void **through, struct error *e)
   int err = 0;
 
   *through = next;
+  if (!source_may_flush (s))
+    return error_set (e, EOPNOTSUPP, "the disk cannot be flushed: what "
+                      "nbdkit-cache-filter keeps is guests' to flush");
   if (next->can_flush (next) != 1)
     return error_set (e, EOPNOTSUPP, "the disk cannot be flushed: its plugin "
                       "has no flush");

@@ -50,13 +50,16 @@ struct source_info {
   uint32_t minimum_block, preferred_block, maximum_block; /* or 0 */
   bool can_extents;
   bool can_cache;
-  bool local;                   /* plugin.h; false until somebody sets it */
+  bool local, kept;             /* plugin.h; false until somebody sets them */
 };
 
 /* Ask a context, which has been prepared, what it can do: nbdkit wants that
  * before the data calls.  0, or -1 after nbdkit_error.
  */
 extern int source_describe (nbdkit_next *next, struct source_info *info);
+
+/* Is it never flushed (plugin_writes_at_flush)?  Then false. */
+extern bool source_may_flush (const struct source *s);
 
 /* Flush the disk: what guests' changes that have ended have done comes to stable
  * storage.  0, or -1 with the error set: EOPNOTSUPP if the plugin cannot.

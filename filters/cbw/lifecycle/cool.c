@@ -60,7 +60,7 @@ flush_source (struct engine *e)
   }
   /* Another connection may be to a server that was started since. */
   before = atomic_exchange (&e->hot.through, through);
-  if (before && before != through && !e->hot.local) {
+  if (before && before != through && !e->hot.kept) {
     mark_hot (e, "the disk is reached over a new connection");
     return false;
   }
@@ -113,7 +113,7 @@ cool_confirm (struct engine *e, uint64_t id)
 {
   if (e->points.segment == NULL)
     return;
-  if (e->hot.on && !e->hot.local)
+  if (e->hot.on && !e->hot.kept)
     flush_source (e);
   points_persist (&e->points);
   raise (&header (e)->confirmed_id, id);
@@ -122,7 +122,8 @@ cool_confirm (struct engine *e, uint64_t id)
 void
 cool_stop (struct engine *e)
 {
-  if (e->hot.bits.words == NULL || !points_persist (&e->points))    /* T6 */
+  if (e->hot.bits.words == NULL || !source_may_flush (&e->source) ||
+      !points_persist (&e->points))                                 /* T6 */
     return;
   raise (&header (e)->flushed_point, points_newest (&e->points));
   hot_set_all (&e->hot, false);                                     /* T7 */

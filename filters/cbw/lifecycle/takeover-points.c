@@ -23,7 +23,7 @@ takeover_lost (const struct segment *segment)
 {
   const struct cbw_header *h = map_header (&segment->map);
 
-  return !segment->fresh && (takeover_host_went_down (h) || h->source_local != 1);
+  return !segment->fresh && (takeover_host_went_down (h) || h->source_kept != 1);
 }
 
 /* Why can no point be believed any more?  0: there is no reason. */

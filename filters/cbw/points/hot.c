@@ -33,12 +33,12 @@ hot_destroy (struct hot *h)
 
 int
 hot_attach (struct hot *h, struct segment *segment, struct points *points,
-            bool durable, bool local, struct error *e)
+            bool durable, bool kept, struct error *e)
 {
   uint64_t i;
 
-  h->local = local;
-  if (segment->map.hot == 0 && local && !durable)
+  h->kept = kept;
+  if (segment->map.hot == 0 && kept && !durable)
     return 0;
   if (segment_allocate_hot (segment, e) == -1)
     return -1;
@@ -53,7 +53,7 @@ hot_attach (struct hot *h, struct segment *segment, struct points *points,
   for (i = 0; i < h->bits.nbits; ++i)
     if (bitmap_test (&h->bits, i))
       atomic_init (&h->temps[i], HOT_HOT);
-  h->on = durable || !local;
+  h->on = durable || !kept;
   return 0;
 }
 

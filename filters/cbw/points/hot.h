@@ -34,7 +34,7 @@ enum temperature { HOT_COLD, HOT_HOT, HOT_CANDIDATE, HOT_TOUCHED };
 struct hot {
   bool on;                      /* false: nothing is kept hot */
   bool durable;                 /* the bits are brought to stable storage */
-  bool local;                   /* the source ends with this process */
+  bool kept;                    /* the source has all when this process ends */
   struct segment *segment;
   struct points *points;        /* which become invalid if that fails */
   uint64_t region;              /* bytes */
@@ -53,11 +53,11 @@ extern void hot_init (struct hot *h);
 extern void hot_destroy (struct hot *h);
 
 /* Use the hot bitmap of this segment, where what an earlier server has left hot
- * stays so; with "durable", on stable storage.  If the source is local and that
+ * stays so; with "durable", on stable storage.  If the source keeps all and that
  * is not wanted, nothing is kept hot from now on.  0, or -1 with the error set.
  */
 extern int hot_attach (struct hot *h, struct segment *segment,
-                       struct points *points, bool durable, bool local,
+                       struct points *points, bool durable, bool kept,
                        struct error *e);
 
 /* T1, T2: a guest is about to change [offset, offset+count).  Inside the gate,
