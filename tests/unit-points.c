@@ -442,6 +442,29 @@ leave_backup (const char *name)
   return id;
 }
 
+/* Backups' points go when their name is used again, all of them. */
+static void
+test_replaced (void)
+{
+  uint64_t first, second, other;
+
+  start ();
+  first = leave_backup ("x");
+  change (1);
+  second = leave_backup ("x");
+  change (2);
+  other = leave_backup ("y");
+  change (3);
+  checkpoint ("x");
+  CHECK (!points_has (&engine.points, first) &&
+         !points_has (&engine.points, second) &&
+         points_has (&engine.points, other));
+  create ("z", SIZE);
+  expect_delta ("y..z", "3");
+  expect_delta ("x..z", "");
+  end ();
+}
+
 /* Points of backups make room, but not the one that the next backup needs. */
 static void
 test_room (void)
@@ -661,6 +684,7 @@ main (void)
   test_undone ();
   test_doubt ();
   test_full ();
+  test_replaced ();
   test_room ();
   test_model ();
   test_busy ();

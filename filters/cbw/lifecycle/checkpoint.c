@@ -26,12 +26,12 @@ drop_point (struct engine *engine, uint64_t id, uint64_t hold_ns,
 void
 drop_replaced_point (struct engine *engine, uint64_t id)
 {
-  const uint64_t old = points_replaced (&engine->points, id);
   struct error ignored;
+  uint64_t old;
 
-  /* It is not the newest, so nothing can fail. */
-  if (old != 0)
-    drop_point (engine, old, 0, &ignored);
+  /* There are two if a server ended before it came here. */
+  while ((old = points_replaced (&engine->points, id)) != 0)
+    drop_point (engine, old, 0, &ignored); /* not the newest: nothing fails */
 }
 
 /* Who needs points. */
