@@ -178,6 +178,8 @@ write $((20 << 20))
 wait_for 20 is_cold || fail "it does not get cold"
 write $((40 << 20))
 # That one dies alone: the next flush fails.
+said () { grep -c "count as changed" "$tmp/disk.log"; }
+before=$(said)
 kill_server qcow2 KILL
 is_marked ()
 {
@@ -186,3 +188,7 @@ is_marked ()
 }
 wait_for 20 is_marked ||
     { cbwctl status "$shm" --json; fail "a lost server is not noticed"; }
+# So do all others, which is said once.
+many_failed () { [ "$(grep -c "nbd_aio_flush" "$tmp/disk.log")" -ge 5 ]; }
+wait_for 20 many_failed || fail "it is not flushed again"
+[ "$(said)" = $((before + 1)) ] || fail "it was said $(said) times"

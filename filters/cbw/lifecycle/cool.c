@@ -30,7 +30,7 @@ raise (_Atomic (uint64_t) *to, uint64_t id)
     ;
 }
 
-/* What is hot may be lost. */
+/* What is hot may be lost.  In the log once, not at each try. */
 static void
 mark_hot (struct engine *e, const char *why)
 {
@@ -40,9 +40,10 @@ mark_hot (struct engine *e, const char *why)
   nr = hot_mark (&e->hot, &e->points,
                  atomic_load (&header (e)->flushed_point));
   points_persist (&e->points);
-  if (nr > 0)
-    log_error ("cbw: %s: %" PRIu64 " regions of %" PRIu64 " MiB count as "
-               "changed", why, nr, e->hot.region >> 20);
+  if (nr > 0 && atomic_exchange (&e->hot.said, nr) != nr)
+    log_error ("cbw: %s: %" PRIu64 " regions of %" PRIu64 " KiB count as "
+               "changed; if this continues start the server anew", why, nr,
+               e->hot.region >> 10);
 }
 
 /* T5, and T8 if it fails.  Returns whether it has succeeded. */
@@ -64,6 +65,7 @@ flush_source (struct engine *e)
     mark_hot (e, "the disk is reached over a new connection");
     return false;
   }
+  atomic_store (&e->hot.said, 0);
   raise (&header (e)->flushed_point, newest);
   return true;
 }

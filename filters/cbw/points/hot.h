@@ -41,6 +41,8 @@ struct hot {
   struct bitmap bits;           /* in the segment */
   _Atomic (uint8_t) *temps;     /* enum temperature, of each region */
   _Atomic (void *) through;     /* the context of the last flush */
+  _Atomic (uint64_t) said;      /* how many regions count as changed, in the
+                                 * log; 0 after a flush */
 
   pthread_mutex_t lock;         /* for changes of temps and bits, and the rest */
   pthread_cond_t written;
