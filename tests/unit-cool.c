@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /* No region gets cold before the marks of its changes are on stable storage,
- * when a server starts and when it ends.
+ * when a server starts and when it ends; and a checkpoint is not made if it does
+ * not come there.
  */
 
 #include <config.h>
@@ -109,15 +110,22 @@ end (void)
   segment_env_end ();
 }
 
+static int
+try_checkpoint (const char *name, struct error *e)
+{
+  const uint8_t uuid[16] = { (uint8_t) name[0] };
+  uint64_t held_ns;
+
+  return create_checkpoint (&engine, &segment, name, uuid, NR_CLUSTERS * CS, 0,
+                            &held_ns, e);
+}
+
 static void
 checkpoint (const char *name)
 {
-  uint8_t uuid[16] = { 1 };
-  uint64_t held_ns;
   struct error e;
 
-  CHECK_EQ (create_checkpoint (&engine, &segment, name, uuid, NR_CLUSTERS * CS,
-                               0, &held_ns, &e), 0);
+  CHECK_EQ (try_checkpoint (name, &e), 0);
 }
 
 static void
@@ -182,6 +190,22 @@ test_stop (void)
   end ();
 }
 
+/* A checkpoint that is not on disk is none. */
+static void
+test_not_written (void)
+{
+  struct error e;
+
+  start ();
+  fail = EIO;
+  CHECK_EQ (try_checkpoint ("a", &e), -1);
+  CHECK_ERROR (&e, EIO, "could not be written to disk");
+  fail = 0;
+  CHECK_EQ (points_newest (&engine.points), 0);
+  checkpoint ("a");
+  end ();
+}
+
 int
 main (void)
 {
@@ -196,5 +220,6 @@ main (void)
   RUN (test_start);
   RUN (test_start_first_write);
   RUN (test_stop);
+  RUN (test_not_written);
   return unit_end ();
 }

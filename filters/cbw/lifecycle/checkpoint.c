@@ -85,6 +85,23 @@ cut (struct engine *engine, struct segment *segment,
   return 0;
 }
 
+/* One that is not valid from the beginning is of no use. */
+static int
+check_valid (struct engine *engine, const struct segment *segment, uint64_t id,
+             uint64_t hold_ns, struct error *e)
+{
+  struct points_entry point;
+  struct error ignored;
+
+  LOCK_FOR_SCOPE (&engine->control);
+  if (!points_find (&engine->points, id, &point) || point.valid)
+    return 0;
+  drop_point (engine, id, hold_ns, &ignored);
+  return error_set (e, EIO, "%s: could not be written to disk, so changes since "
+                    "the checkpoint would not be known if the host went down; "
+                    "the server's log says more", segment->path);
+}
+
 int
 create_checkpoint (struct engine *engine, struct segment *segment,
                    const char *name, const uint8_t uuid[16], uint64_t size,
@@ -113,5 +130,5 @@ create_checkpoint (struct engine *engine, struct segment *segment,
     return -1;
   }
   cool_confirm (engine, id);
-  return 0;
+  return check_valid (engine, segment, id, hold_ns, e);
 }

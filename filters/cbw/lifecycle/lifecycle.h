@@ -74,7 +74,7 @@ extern int drop_snapshot (struct engine *engine, struct segment *segment,
 /* Make a checkpoint of the disk, of "size" bytes.  hold_ns and *held_ns as in
  * create_snapshot.  Success too if the very checkpoint (by uuid) exists.  0, or
  * -1 with the error set: EEXIST (the name is taken), EOPNOTSUPP (changes are
- * not tracked), and as create_snapshot.
+ * not tracked), EIO (it could not be made durable), and as create_snapshot.
  */
 extern int create_checkpoint (struct engine *engine, struct segment *segment,
                               const char *name, const uint8_t uuid[16],
