@@ -42,7 +42,8 @@ mark_hot (struct engine *e, const char *why)
   points_persist (&e->points);
   if (nr > 0 && atomic_exchange (&e->hot.said, nr) != nr)
     log_error ("cbw: %s: %" PRIu64 " regions of %" PRIu64 " KiB count as "
-               "changed; if this continues start the server anew", why, nr,
+               "changed (if the disk cannot be flushed start the server "
+               "anew)", why, nr,
                e->hot.region >> 10);
 }
 
