@@ -66,6 +66,18 @@ printf y | dd of="$tmp/disk" conv=notrunc bs=1 status=none
 serve file "$tmp/disk" cbw-direct=off
 invalid c "changed while it was not served"
 
+# A disk that is gone with its server is another one.
+stop_server disk
+rm "$shm"
+serve memory $size
+cbwctl checkpoint "$shm" m
+stop_server disk
+serve memory $size
+invalid m "changed while it was not served"
+stop_server disk
+rm "$shm"
+serve file "$tmp/disk"
+
 # ---- The host goes down ----
 cbwctl checkpoint "$shm" d
 kill_server disk KILL

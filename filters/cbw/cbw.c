@@ -139,6 +139,7 @@ cbw_after_fork (nbdkit_backend *backend)
 {
   disk_init (&disk, params.export ? NULL : backend, serial);
   disk.flush_writes = plugin_writes_at_flush ();
+  disk.forgets = plugin_forgets ();
   if (params.export) {
     disk_has_no_file (&disk, "cbw-export= reads it through a connection");
     return 0;

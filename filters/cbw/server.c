@@ -199,7 +199,8 @@ prepare_snapshots (struct server *s, const struct params *p,
   /* From here on clients are served from the segment, and guests change the
    * disk.  The buffer comes first: a new snapshot must find nothing in it.
    */
-  if (segment_begin (&s->segment, e) == -1)
+  if (segment_begin (&s->segment, e) == -1 ||
+      (p->durable && image_raw_sync_directory (s->segment.path, e) == -1))
     return -1;
   cool_begin (&s->engine);
   if (writeback_start (&s->engine.writeback, e) == -1 ||

@@ -36,7 +36,7 @@ disk_init (struct disk *d, nbdkit_backend *backend, pthread_mutex_t *serial)
   atomic_init (&d->size, 0);
   atomic_init (&d->seen, 0);
   atomic_init (&d->apart, false);
-  d->flush_writes = false;
+  d->forgets = d->flush_writes = false;
   d->file = (struct source_file) { .fd = -1 };
   pthread_mutex_init (&d->lock, NULL);
   cond_init (&d->wake);

@@ -42,6 +42,7 @@ struct disk {
   _Atomic (uint64_t) size;      /* of the disk in it, bytes */
   _Atomic (uint64_t) seen;      /* the largest that a guest has seen */
   _Atomic (bool) apart;         /* connections have disks of their own */
+  bool forgets;                 /* plugin.h */
   bool flush_writes;            /* plugin.h; it is not flushed then */
   struct source_file file;      /* which it is; it changes under the lock */
 

@@ -23,6 +23,13 @@ static const char *const local_plugins[] = {
   "data", "file", "memory", "null", "partitioning", "split", "tmpdisk"
 };
 
+/* Those of them whose disk is in the memory of the process, or a new one each
+ * time.
+ */
+static const char *const forgetful_plugins[] = {
+  "data", "memory", "null", "tmpdisk"
+};
+
 /* Is that the name of the file of nbdkit's plugin, or filter? */
 static bool
 is_named (const struct object *o, const char *name, const char *kind)
@@ -55,14 +62,21 @@ first_with (const struct objects *objects, const char *symbol)
 }
 
 static bool
-is_local (const struct object *plugin)
+is_one_of (const struct object *plugin, const char *const *names, size_t nr)
 {
   size_t i;
 
-  for (i = 0; plugin && i < sizeof local_plugins / sizeof *local_plugins; ++i)
-    if (is_plugin (plugin, local_plugins[i]))
+  for (i = 0; plugin && i < nr; ++i)
+    if (is_plugin (plugin, names[i]))
       return true;
   return false;
+}
+
+static bool
+is_local (const struct object *plugin)
+{
+  return is_one_of (plugin, local_plugins,
+                    sizeof local_plugins / sizeof *local_plugins);
 }
 
 bool
@@ -72,6 +86,16 @@ plugin_is_local (void)
 
   return objects_get (&objects) &&
     is_local (first_with (&objects, PLUGIN_SYMBOL));
+}
+
+bool
+plugin_forgets (void)
+{
+  CLEANUP_OBJECTS struct objects objects;
+
+  return objects_get (&objects) &&
+    is_one_of (first_with (&objects, PLUGIN_SYMBOL), forgetful_plugins,
+               sizeof forgetful_plugins / sizeof *forgetful_plugins);
 }
 
 bool

@@ -16,6 +16,9 @@
  */
 extern bool plugin_is_local (void);
 
+/* Is it one of nbdkit's plugins whose disk is gone when the process is? */
+extern bool plugin_forgets (void);
+
 /* Is it such a plugin, and no filter between it and this one that could keep
  * changes to itself?  Then they stay when the process is gone.
  */

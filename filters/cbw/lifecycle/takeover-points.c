@@ -40,6 +40,8 @@ doubt_points (const struct engine *engine, const struct cbw_header *h,
   /* It was larger in the meantime; sizes never fall by themselves. */
   if (points->nr > 0 && points->list[points->nr - 1].size > disk_size)
     return CBW_POINT_SOURCE;
+  if (disk && disk->forgets)
+    return CBW_POINT_SOURCE;
   if (disk && h->clean == 1 && identity_differs (&h->source, &disk->file))
     return CBW_POINT_SOURCE;
   return 0;
