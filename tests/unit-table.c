@@ -4,11 +4,13 @@
 
 #include <config.h>
 
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "snapshot/table.h"
 #include "unit.h"
+#include "utils/clock.h"
 
 static struct table table;
 static struct cbw_snapshot *entries;    /* those in the segment */
@@ -133,6 +135,38 @@ test_not_replaced (void)
   end ();
 }
 
+static void *
+end_after_a_while (void *entry)
+{
+  unit_give_time ();
+  table_ended (&table, entry);
+  return NULL;
+}
+
+/* A target can be used again when it is closed; who wants it waits for that,
+ * but not for another, nor for ever.
+ */
+static void
+test_wait_target (void)
+{
+  pthread_t thread;
+  unsigned old;
+
+  start ();
+  old = make_result ("a", 1);
+  make ("b", 2);
+  CHECK (pthread_create (&thread, NULL, end_after_a_while,
+                         &entries[old]) == 0);
+  table_wait_target (&table, "/1", 60 * NS_PER_SEC);
+  CHECK_EQ (table.entries[old].use, TABLE_KEPT);
+  pthread_join (thread, NULL);
+  table_wait_target (&table, "/2", 60 * NS_PER_SEC); /* it is not ending */
+  old = make_result ("c", 3);
+  table_wait_target (&table, "/3", NS_PER_MS);
+  CHECK_EQ (table.entries[old].use, TABLE_ENDING);
+  end ();
+}
+
 int
 main (void)
 {
@@ -141,5 +175,6 @@ main (void)
   RUN (test_replace_ending);
   RUN (test_replace_ended);
   RUN (test_not_replaced);
+  RUN (test_wait_target);
   return unit_end ();
 }

@@ -161,8 +161,9 @@ create_snapshot (struct engine *engine, struct segment *segment,
   describe (&fixed, p, size);
   if (increment_choose (engine, p, &fixed, e) == -1)
     return -1;
-  /* Their names may be used again. */
+  /* Their names may be used again, and their targets. */
   release_complete (engine, p->hold_ns);
+  table_wait_target (&engine->table, p->target, END_WAIT);
   switch (table_reserve (&engine->table, segment->path, &fixed, &i, e)) {
   case TABLE_EXISTS: return 0;
   case TABLE_ERROR: return -1;

@@ -330,6 +330,29 @@ table_had (struct table *t, uint64_t id)
   return id > 0 && id < t->next_id;
 }
 
+/* Is it still open?  The lock is held. */
+static bool
+is_ending_target (const struct table *t, const char *target)
+{
+  const struct table_entry *entry;
+
+  for (entry = t->entries; entry < t->entries + CBW_NR_SNAPSHOTS; ++entry)
+    if (entry->use == TABLE_ENDING && strcmp (entry->target, target) == 0)
+      return true;
+  return false;
+}
+
+void
+table_wait_target (struct table *t, const char *target, uint64_t timeout_ns)
+{
+  const struct timespec until = cond_until (now_monotonic_ns () + timeout_ns);
+  int r = 0;
+
+  LOCK_FOR_SCOPE (&t->lock);
+  while (is_ending_target (t, target) && r == 0)
+    r = pthread_cond_timedwait (&t->ended, &t->lock, &until);
+}
+
 bool
 table_wait_ended (struct table *t, uint64_t id, uint64_t timeout_ns)
 {

@@ -116,6 +116,12 @@ extern bool table_forget (struct table *t, uint64_t id);
 /* Has there been a snapshot with this id? */
 extern bool table_had (struct table *t, uint64_t id);
 
+/* Wait until no snapshot that is off the chain has this target any more, but
+ * no longer than timeout_ns: then another can be made there.
+ */
+extern void table_wait_target (struct table *t, const char *target,
+                               uint64_t timeout_ns);
+
 /* Wait until snapshot "id", which is off the chain, has ended, but no longer
  * than timeout_ns.  Returns whether that is so.
  */
