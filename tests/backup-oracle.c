@@ -26,8 +26,8 @@ struct backups backups;
 
 /* ---- What is there ---- */
 
-static enum backup_stand
-look (const struct backup *b)
+enum backup_stand
+backup_stand (const struct backup *b)
 {
   const enum backup_stand stand = backup_look (map (), b->index, b->id);
 
@@ -45,11 +45,11 @@ backup_is_listed (const struct backup *b)
   return entry_find (map (), b->name, &info) &&
     (b->id == 0 || info.id == b->id) &&
     entry_copy (map (), info.index, &entry) &&
-    strcmp (entry.target, b->image) == 0;
+    strcmp (entry.target, b->target) == 0;
 }
 
-static void
-check_image (const struct backup *b)
+void
+backup_check_image (const struct backup *b)
 {
   char why[256];
 
@@ -66,8 +66,8 @@ fetch (struct backup *b)
   if (b->dice % 2) {
     REQUIRE (control_drop_id (&model.patient, b->id, 0, 0, &e) == 0,
              "the result of backup %s: %s", b->name, e.msg);
-    REQUIRE (look (b) == BACKUP_GONE, "the result of backup %s is still "
-             "there", b->name);
+    REQUIRE (backup_stand (b) == BACKUP_GONE, "the result of backup %s is "
+             "still there", b->name);
   }
   else
     strcpy (backups.kept, b->name);
@@ -86,9 +86,13 @@ forget (struct backup *b)
 static void
 complete (struct backup *b)
 {
-  check_image (b);
+  if (b->complete) {
+    b->complete (b);
+    return;
+  }
+  backup_check_image (b);
   fetch (b);
-  check_image (b);
+  backup_check_image (b);
   image_scribble (b->image, model.size, b->dice);
   b->left = b->dice & 2;
   if (!b->left)
@@ -103,9 +107,9 @@ backups_check (void)
   struct backup *b;
 
   for (b = backups.list; b < backups.list + NR_BACKUPS; ++b)
-    if (b->running && look (b) != BACKUP_RUNS) {
+    if (b->running && backup_stand (b) != BACKUP_RUNS) {
       /* One that is gone was complete, and its place was needed. */
-      backups.evicted += look (b) == BACKUP_GONE;
+      backups.evicted += backup_stand (b) == BACKUP_GONE;
       complete (b);
     }
 }
@@ -142,6 +146,10 @@ backup_cancelled (struct backup *b)
 {
   REQUIRE (!backup_is_listed (b), "backup %s was cancelled, and is there",
            b->name);
+  if (b->cancelled) {
+    b->cancelled (b);
+    return;
+  }
   /* It may have been complete in the last moment. */
   if (access (b->image, F_OK) == 0 && !backup_image_is_old (b)) {
     complete (b);
@@ -170,6 +178,7 @@ backup_new (struct backup *b, bool again, bool force, uint64_t dice)
     snprintf (b->name, sizeof b->name, "b%" PRIu64, n);
   snprintf (b->image, sizeof b->image, "%s/b%" PRIu64 IMAGE_SUFFIX,
             model.dir, n);
+  strcpy (b->target, b->image);
   b->force = force;
   if (force) {
     fd = open (b->image, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
@@ -192,7 +201,7 @@ backup_begin (struct backup *b, struct client *client, uint64_t speed,
 }
 
 void
-backup_add (struct backup *b, const unsigned char *data)
+backup_find (struct backup *b)
 {
   struct snapshot_info info;
 
@@ -200,6 +209,12 @@ backup_add (struct backup *b, const unsigned char *data)
            "is not there", b->name);
   b->id = info.id;
   b->index = info.index;
+}
+
+void
+backup_add (struct backup *b, const unsigned char *data)
+{
+  backup_find (b);
   b->data = malloc (model.size);
   CHECK (b->data != NULL);
   memcpy (b->data, data, model.size);
@@ -216,13 +231,13 @@ job (struct backup *b, enum cbw_job_action action, uint64_t speed)
 
   if (control_job (&model.patient, b->id, action, speed, &e) == 0)
     return;
-  REQUIRE ((e.num == EALREADY && look (b) == BACKUP_COMPLETE) ||
-           (e.num == ENOENT && look (b) != BACKUP_RUNS),
+  REQUIRE ((e.num == EALREADY && backup_stand (b) == BACKUP_COMPLETE) ||
+           (e.num == ENOENT && backup_stand (b) != BACKUP_RUNS),
            "controlling backup %s: %s", b->name, e.msg);
 }
 
-static void
-cancel (struct backup *b)
+void
+backup_cancel (struct backup *b)
 {
   struct error e;
 
@@ -231,14 +246,14 @@ cancel (struct backup *b)
   backup_cancelled (b);
 }
 
-static void
-await (struct backup *b)
+void
+backup_await (struct backup *b)
 {
   const uint64_t give_up = now_monotonic_ns () + PATIENCE;
 
   job (b, CBW_JOB_SPEED, 0);
   job (b, CBW_JOB_RESUME, 0);
-  while (look (b) == BACKUP_RUNS) {
+  while (backup_stand (b) == BACKUP_RUNS) {
     REQUIRE (now_monotonic_ns () < give_up, "backup %s does not end",
              b->name);
     live_sleep_us (200);
@@ -255,7 +270,7 @@ backup_read (struct backup *b)
 
   r = nbd && nbd_pread (nbd, model.buf, model.size, 0, 0) == 0;
   if (!r) {
-    REQUIRE (look (b) != BACKUP_RUNS, "reading backup %s: %s", b->name,
+    REQUIRE (backup_stand (b) != BACKUP_RUNS, "reading backup %s: %s", b->name,
              nbd_get_error ());
     fd = open (b->image, O_RDONLY | O_CLOEXEC);
     REQUIRE (fd >= 0 && read (fd, model.buf, model.size) ==
@@ -283,8 +298,8 @@ backup_control (struct backup *b, uint64_t dice)
   case 1: job (b, CBW_JOB_RESUME, 0); break;
   case 2: job (b, CBW_JOB_SPEED, 50000 + dice % 3000000); break;
   case 3: job (b, CBW_JOB_SPEED, 0); break;
-  case 4: cancel (b); break;
-  case 5: await (b); break;
+  case 4: backup_cancel (b); break;
+  case 5: backup_await (b); break;
   default: compare_view (b);
   }
 }
@@ -300,9 +315,9 @@ backups_end (uint64_t *seed)
 
   for (b = backups.list; b < backups.list + NR_BACKUPS; ++b) {
     if (b->running && unit_random (seed) % 2)
-      cancel (b);
+      backup_cancel (b);
     else if (b->running)
-      await (b);
+      backup_await (b);
     if (b->left)
       unlink (b->image);
     b->left = false;

@@ -11,6 +11,7 @@
 #ifndef CBW_BACKUP_ORACLE_H
 #define CBW_BACKUP_ORACLE_H
 
+#include "image-oracle.h"
 #include "model-oracle.h"
 
 #define NR_BACKUPS 3
@@ -23,11 +24,19 @@ struct backup {
   bool left;                    /* a complete image is left behind */
   bool force;                   /* it replaces a file */
   char name[CBW_NAME_MAX];
-  char image[CBW_TARGET_MAX];
+  char image[CBW_TARGET_MAX];   /* the file */
+  char target[CBW_TARGET_MAX];  /* what the server is told: the same, or a
+                                 * command that serves the file */
   unsigned char *data;          /* the disk at the cut */
   uint64_t id;
   unsigned index;               /* of its entry */
   uint64_t dice;                /* for what is done at its end */
+
+  /* An increment has its own ways to end (increment-oracle.h), called when it
+   * is complete, or was cancelled; else NULL.
+   */
+  void (*complete) (struct backup *b);
+  void (*cancelled) (struct backup *b);
 };
 
 struct backups {
@@ -68,6 +77,19 @@ extern void backups_check (void);
 
 /* Do one of several things to the backup. */
 extern void backup_control (struct backup *b, uint64_t dice);
+
+/* Find its entry, and set id and index: it was begun. */
+extern void backup_find (struct backup *b);
+
+/* How does it stand?  It must not have failed. */
+extern enum backup_stand backup_stand (const struct backup *b);
+
+/* The image must be b->data, byte for byte. */
+extern void backup_check_image (const struct backup *b);
+
+/* Cancel it, or resume it at full speed and wait until it is complete. */
+extern void backup_cancel (struct backup *b);
+extern void backup_await (struct backup *b);
 
 /* Is it in the table, and can perhaps be read? */
 extern bool backup_is_listed (const struct backup *b);

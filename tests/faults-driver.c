@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /* The filter is killed at every call that it makes of the C library
- * (kill-preload.c) while it makes or drops a snapshot, copies, makes or
- * cancels a backup, ends or starts, and is started again.  What was asked for
- * is then done if the client is still there; if not, it is done or it is not,
- * and never half.
+ * (kill-preload.c) while it makes or drops a snapshot or a checkpoint, copies,
+ * makes or cancels a backup, a full one or an increment, ends or starts, and
+ * is started again.  What was asked for is then done if the client is still
+ * there; if not, it is done or it is not, and never half.
  *
  *   faults-driver dir=DIR size=BYTES
  *
@@ -19,11 +19,12 @@
 #include <sys/mman.h>
 #include <sys/wait.h>
 
+#include "faults-points.h"
 #include "faults-trial.h"
 #include "model-oracle.h"
 #include "unit.h"
 
-static _Atomic (int) *countdown;
+static _Atomic (int) *countdown; /* and if locks count, too */
 static unsigned nr_kills;
 
 /* Wait for the end, of the trial (false) or of the filter. */
@@ -65,6 +66,8 @@ try_answered (struct trial *t, int n)
   atomic_store (countdown, 0);
   if (r && t->what == BACKUP_FORCED)
     trial_check_replaced (t->backup);
+  if (r && t->image)
+    faults_points_check_mark (t);
   if (r && t->what != CHANGE)
     restart ();
   pthread_join (thread, NULL);
@@ -122,6 +125,8 @@ try_lost (struct trial *t, int n)
   }
   atomic_store (countdown, 0);
   if (r) {
+    if (t->image)
+      faults_points_check_mark (t);
     restart ();
     live_wait_slots (map (), 0);
   }
@@ -198,6 +203,7 @@ trials (const char *name, enum what what, unsigned which, bool patient)
       try_request (&t, n, patient);
     trial_check (&t, patient || !more);
     drop_all (&trial_seed);
+    points_drop_all (&trial_seed);
     nr_kills += more;
   }
   fflush (stdout);
@@ -214,12 +220,13 @@ main (int argc, char **argv)
   (void) argc;
   snprintf (path, sizeof path, "%s/fault", live_arg (argv, "dir", NULL));
   fd = open (path, O_RDWR | O_CREAT, 0600);
-  CHECK (fd >= 0 && ftruncate (fd, sizeof (int)) == 0);
-  countdown = mmap (NULL, sizeof (int), PROT_READ | PROT_WRITE, MAP_SHARED,
+  CHECK (fd >= 0 && ftruncate (fd, 2 * sizeof (int)) == 0);
+  countdown = mmap (NULL, 2 * sizeof (int), PROT_READ | PROT_WRITE, MAP_SHARED,
                     fd, 0);
   CHECK (countdown != MAP_FAILED);
 
   model_start (argv);
+  increments_start ();
   trials ("create", CREATE, 0, true);
   trials ("create", CREATE, 0, false);
   trials ("create over a file", CREATE_FORCED, 0, true);
@@ -241,6 +248,21 @@ main (int argc, char **argv)
   trials ("cancel a backup", CANCEL, 0, false);
   trials ("stop", STOP, 0, true);
   trials ("start", START, 0, true);
+  if (increments.list[0].marked) {
+    trials ("increment", INCREMENT, 0, true);
+    trials ("the rest of an increment", INCREMENT_REST, 0, true);
+    trials ("cancel an increment", CANCEL_INCREMENT, 0, true);
+    trials ("cancel an increment", CANCEL_INCREMENT, 0, false);
+  }
+  trials ("checkpoint", CHECKPOINT, 0, false);
+  trials ("drop the newest, keep its point", KEEP, NEWEST, true);
+  /* What is done with points is done in memory. */
+  atomic_store (countdown + 1, 1);
+  trials ("checkpoint, with locks", CHECKPOINT, 0, true);
+  trials ("drop the middle checkpoint, with locks", FORGET, MIDDLE, true);
+  trials ("drop the newest checkpoint, with locks", FORGET, NEWEST, true);
+  trials ("drop the newest checkpoint, with locks", FORGET, NEWEST, false);
+  trials ("drop the newest, keep its point, with locks", KEEP, NEWEST, false);
   printf ("killed %u times\n", nr_kills);
   model_end ();
   return 0;

@@ -10,6 +10,7 @@
 #include <limits.h>
 
 #include "backup-oracle.h"
+#include "faults-points.h"
 #include "faults-trial.h"
 #include "image-oracle.h"
 #include "request/control.h"
@@ -37,8 +38,8 @@ change (unsigned from, unsigned to)
   return c;
 }
 
-static void
-write_disk (unsigned from, unsigned to)
+void
+trial_write (unsigned from, unsigned to)
 {
   struct change c = change (from, to);
 
@@ -75,11 +76,11 @@ void
 trial_prepare (void)
 {
   create ();
-  write_disk (0, 2);
+  trial_write (0, 2);
   create ();
-  write_disk (1, 4);
+  trial_write (1, 4);
   create ();
-  write_disk (3, 6);
+  trial_write (3, 6);
 }
 
 /* ---- What is tried ---- */
@@ -106,21 +107,25 @@ trial_check_replaced (const struct backup *b)
 /* To its end, through any number of servers; the image is compared when it is
  * said to be complete, not later.
  */
-static void
-back_up (struct trial *t)
+void
+trial_back_up (struct trial *t)
 {
   struct backup *b = t->backup;
   enum backup_stand stand;
 
-  if (t->what == BACKUP_REST) {
+  if (t->what == BACKUP_REST || t->what == INCREMENT_REST) {
     t->result = control_job (t->client, b->id, CBW_JOB_SPEED, 0, &t->error);
     /* The next server does it again, perhaps when all is done. */
     if (t->result == -1 && t->error.num == EALREADY)
       t->result = 0;
   }
   else {
-    t->result = backup_begin (b, t->client, 0, &t->error);
-    if (t->result == 0)
+    t->result = t->image ?
+      increment_begin (t->image, t->client, 0, &t->error) :
+      backup_begin (b, t->client, 0, &t->error);
+    if (t->result == 0 && t->image)
+      increment_add (t->image, model.disk);
+    else if (t->result == 0)
       backup_add (b, model.disk);
   }
   if (t->result == -1)
@@ -129,7 +134,8 @@ back_up (struct trial *t)
     live_sleep_us (200);
   REQUIRE (stand == BACKUP_COMPLETE, "the backup has failed");
   check_image (b);
-  t->result = control_drop_id (t->client, b->id, 0, 0, &t->error);
+  t->result = control_drop_id (t->client, b->id, t->image ?
+                               CBW_DROP_KEEP_POINT : 0, 0, &t->error);
 }
 
 void *
@@ -149,7 +155,7 @@ trial_run (void *opaque)
     t->result = control_drop (t->client, t->snap->name, 0, 0, &t->error);
     break;
   case BACKUP: case BACKUP_ALONE: case BACKUP_FORCED: case BACKUP_REST:
-    back_up (t);
+    trial_back_up (t);
     break;
   case CANCEL:
     t->result = control_drop_id (t->client, t->backup->id, 0, 0, &t->error);
@@ -160,7 +166,7 @@ trial_run (void *opaque)
                   t->change.offset, 0) == 0;
     break;
   default:
-    break;
+    faults_points_run (t);
   }
   atomic_store (&t->finished, true);
   return NULL;
@@ -185,7 +191,7 @@ begin_slowly (struct backup *b)
 
   REQUIRE (backup_begin (b, &model.patient, 1, &e) == 0, "%s", e.msg);
   backup_add (b, model.disk);
-  write_disk (2, 9);
+  trial_write (2, 9);
 }
 
 void
@@ -220,7 +226,7 @@ trial_get_ready (struct trial *t)
     t->change = change (2, 10);
     break;
   default:
-    break;
+    faults_points_get_ready (t);
   }
 }
 
@@ -271,6 +277,11 @@ trial_check_drop (struct trial *t, bool certain)
   if (there)
     return;
   check_dropped (t->snap);
+  if (certain)
+    REQUIRE (!point_is_there (t->snap->name), "%s was dropped, and its point "
+             "is there", t->snap->name);
+  else
+    point_follows (t->snap->name);
   if (t->what == DROP && t->which == MIDDLE) {
     REQUIRE (is_hole (t->snap->target, 1), "%s holds what nobody needs",
              t->snap->target);
@@ -304,7 +315,7 @@ check_cancel (struct backup *b, bool certain)
     return;
   }
   REQUIRE (!certain, "%s: it was cancelled, and is there", b->name);
-  back_up (&rest);
+  trial_back_up (&rest);
   REQUIRE (rest.result == 0, "%s", rest.error.msg);
   check_backup (b);
 }
@@ -321,10 +332,12 @@ trial_check (struct trial *t, bool certain)
   case CANCEL: check_cancel (t->backup, certain); break;
   case DROP: case DROP_TWO: trial_check_drop (t, certain); break;
   case CHANGE: apply (&t->change); break;
-  default: break;
+  default: faults_points_check (t, certain);
   }
   live_check_targets (map (), model.dir);
   compare_all ();
-  write_disk (0, 8);
+  faults_points_compare ();
+  trial_write (0, 8);
   compare_all ();
+  faults_points_compare ();
 }

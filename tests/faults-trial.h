@@ -9,7 +9,8 @@
 
 #include <stdatomic.h>
 
-#include "model-oracle.h"
+#include "increment-oracle.h"
+#include "points-oracle.h"
 
 extern uint64_t trial_seed;
 
@@ -21,14 +22,20 @@ enum what {
   BACKUP_FORCED,                /* over a file */
   BACKUP_REST,                  /* begun before, then the guest wrote */
   CANCEL,                       /* the same */
+  CHECKPOINT, FORGET,           /* made; dropped */
+  KEEP,                         /* a snapshot is dropped, its point stays */
+  INCREMENT, INCREMENT_REST, CANCEL_INCREMENT, /* as BACKUP and so on */
   STOP, START
 };
 
 struct trial {
   enum what what;
-  unsigned which;               /* snapshot to be dropped */
+  unsigned which;               /* snapshot, or checkpoint, to be dropped */
   struct snap *snap;
+  struct checkpoint *checkpoint;
   struct backup *backup;
+  struct image_model *image;    /* whose backup that is, or NULL */
+  const unsigned char *expected; /* what it is to be then */
   struct change change;
   struct client *client;
   int result;
@@ -51,6 +58,12 @@ extern void *trial_run (void *t);
  * certain, not done, and nothing is half done.
  */
 extern void trial_check (struct trial *t, bool certain);
+
+/* For faults-points.c: the guest writes clusters [from, to); a backup runs to
+ * its end, or the rest of one does.
+ */
+extern void trial_write (unsigned from, unsigned to);
+extern void trial_back_up (struct trial *t);
 
 /* The part of that which looks at a snapshot to be made, or to be dropped. */
 extern void trial_check_create (struct trial *t, bool certain);

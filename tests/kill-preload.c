@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
 /* To be preloaded into a server: kills it at a chosen call of the C
- * library.  $CBW_FAULT is a file with one int in it, which counts down
+ * library.  $CBW_FAULT is a file with two ints in it.  The first counts down
  * before and after each of the calls below; the server dies when it
  * arrives at 0.  While it is 0, or there is no such file, nothing happens.
+ *
+ * If the second is not 0, it counts down before each mutex is locked or
+ * unlocked, too: between two of these the server only changes memory, and most
+ * of that is the segment.
  *
  * No system header may declare what is wrapped here.
  */
@@ -25,7 +29,7 @@ start (void)
   extern int open (const char *, int, int);
   const char *file = getenv ("CBW_FAULT");
   const int fd = file ? open (file, 2 /* O_RDWR */, 0) : -1;
-  void *p = mmap (NULL, sizeof (int), PROT_READ | PROT_WRITE, MAP_SHARED,
+  void *p = mmap (NULL, 2 * sizeof (int), PROT_READ | PROT_WRITE, MAP_SHARED,
                   fd, 0);
 
   if (fd >= 0 && p != MAP_FAILED)
@@ -85,3 +89,24 @@ WRAP (long, pwrite64, (int fd, const void *buf, unsigned long count,
                        long offset), fd, buf, count, offset)
 WRAP (int, fdatasync, (int fd), fd)
 WRAP (int, fsync, (int fd), fd)
+WRAP (int, fsetxattr, (int fd, const char *name, const void *value,
+                       unsigned long size, int flags),
+      fd, name, value, size, flags)
+WRAP (int, fremovexattr, (int fd, const char *name), fd, name)
+
+#define WRAP_MUTEX(name)                                                \
+  extern int name (void *mutex);                                        \
+  int                                                                   \
+  name (void *mutex)                                                    \
+  {                                                                     \
+    static int (*real) (void *mutex);                                   \
+                                                                        \
+    if (real == NULL)                                                   \
+      real = (int (*) (void *)) dlsym (RTLD_NEXT, #name);               \
+    if (countdown && atomic_load (countdown + 1))                       \
+      point ();                                                         \
+    return real (mutex);                                                \
+  }
+
+WRAP_MUTEX (pthread_mutex_lock)
+WRAP_MUTEX (pthread_mutex_unlock)

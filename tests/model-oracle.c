@@ -60,6 +60,7 @@ adopt (const struct change *c)
 void
 apply (struct change *c)
 {
+  moment_count (c->offset, c->count);
   if (c->acknowledged && c->op != TRIM)
     memcpy (model.disk + c->offset, c->data, c->count);
   else
@@ -104,9 +105,9 @@ compare (struct snap *s, uint64_t count, uint64_t offset)
 
   snap_read (s, count, offset);
   for (i = 0; i < count; ++i)
-    REQUIRE (model.buf[i] == s->data[offset + i], "%s: byte %" PRIu64
+    REQUIRE (model.buf[i] == s->at.data[offset + i], "%s: byte %" PRIu64
              " is %02x, not %02x (read of %" PRIu64 " at %" PRIu64 ")",
-             s->name, offset + i, model.buf[i], s->data[offset + i], count,
+             s->name, offset + i, model.buf[i], s->at.data[offset + i], count,
              offset);
 }
 
@@ -135,9 +136,9 @@ check_extents (void *opaque, const char *context, uint64_t offset,
   for (; n >= 2; entries += 2, n -= 2) {
     end = min_u64 (offset + entries[0], model.size);
     for (; offset < end; ++offset)
-      REQUIRE (!(entries[1] & LIBNBD_STATE_ZERO) || s->data[offset] == 0,
+      REQUIRE (!(entries[1] & LIBNBD_STATE_ZERO) || s->at.data[offset] == 0,
                "%s: byte %" PRIu64 " is called zero, and is %02x", s->name,
-               offset, s->data[offset]);
+               offset, s->at.data[offset]);
   }
   return 0;
 }
@@ -172,9 +173,11 @@ snap_new (void)
 void
 snap_add (struct snap *s, const unsigned char *data)
 {
-  s->data = malloc (model.size);
-  CHECK (s->data != NULL);
-  memcpy (s->data, data, model.size);
+  struct snapshot_info info;
+
+  REQUIRE (entry_find (map (), s->name, &info), "%s: it was made, and is not "
+           "there", s->name);
+  moment_new (&s->at, info.id, data);
   model.nr_snaps++;
   model.creates++;
 }
@@ -183,7 +186,7 @@ void
 snap_remove (struct snap *s)
 {
   snap_disconnect (s);
-  free (s->data);
+  moment_free (&s->at);
   *s = model.snaps[--model.nr_snaps];
   model.drops++;
 }

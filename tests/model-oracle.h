@@ -8,12 +8,13 @@
 #define CBW_MODEL_ORACLE_H
 
 #include "live-env.h"
+#include "moment-oracle.h"
 #include "request/client.h"
 
 struct snap {
   char name[CBW_NAME_MAX];
   char target[CBW_TARGET_MAX];
-  unsigned char *data;
+  struct moment at;             /* what the disk was */
   struct nbd_handle *nbd;       /* NULL: not connected */
   struct client *owner;         /* NULL: it stays until dropped */
 };

@@ -6,8 +6,9 @@
 
 #include <errno.h>
 
-#include "backup-oracle.h"
+#include "increment-oracle.h"
 #include "model-steps.h"
+#include "points-oracle.h"
 #include "request/control.h"
 #include "unit.h"
 #include "utils/clock.h"
@@ -91,16 +92,22 @@ step_read (void)
 }
 
 void
-check_refused (const char *name, bool again, const char *target,
-               const struct error *e)
+check_full (const char *name, const struct error *e)
 {
   const bool full = live_entries (map ()) == CBW_NR_SNAPSHOTS ||
     now_monotonic_ns () < steps.last_end + NS_PER_SEC;
 
   REQUIRE (e->num == ENOSPC && full, "creating %s: %s", name, e->msg);
+  steps.full++;
+}
+
+void
+check_refused (const char *name, bool again, const char *target,
+               const struct error *e)
+{
+  check_full (name, e);
   REQUIRE ((again || !is_listed (name)) && access (target, F_OK) == -1,
            "%s was refused, and is there", name);
-  steps.full++;
 }
 
 void
@@ -169,6 +176,17 @@ step_owner_ends (struct snap *s)
   return true;
 }
 
+bool
+is_dying (const char *name)
+{
+  unsigned i;
+
+  for (i = 0; i < NR_OWNERS; ++i)
+    if (dying[i].deadline > 0 && strcmp (dying[i].name, name) == 0)
+      return true;
+  return false;
+}
+
 void
 check_dying (bool filter_was_away)
 {
@@ -179,7 +197,10 @@ check_dying (bool filter_was_away)
     if (dying[i].deadline == 0)
       continue;
     steps.last_end = now;
-    if (!is_listed (dying[i].name))
+    /* Nobody asks again for what the server has left half done. */
+    if (filter_was_away && !is_listed (dying[i].name))
+      point_follows (dying[i].name);
+    if (!is_listed (dying[i].name) && !point_is_there (dying[i].name))
       dying[i].deadline = 0;
     else if (filter_was_away)
       dying[i].deadline = now + 2 * NS_PER_SEC;
@@ -204,6 +225,7 @@ oldest (void)
 void
 step_drop (void)
 {
+  const bool keep = below (3) == 0 && points.nr < NR_CHECKPOINTS;
   struct snap *s;
   struct error e;
 
@@ -212,9 +234,15 @@ step_drop (void)
   s = below (3) ? &model.snaps[below (model.nr_snaps)] : oldest ();
   if (s->owner && below (2) && step_owner_ends (s))
     return;
-  REQUIRE (control_drop (&model.patient, s->name, 0, 0, &e) == 0,
+  REQUIRE (control_drop (&model.patient, s->name,
+                         keep ? CBW_DROP_KEEP_POINT : 0, 0, &e) == 0,
            "dropping %s: %s", s->name, e.msg);
   check_dropped (s);
+  if (keep)
+    checkpoint_keep (s);
+  else
+    REQUIRE (!point_is_there (s->name), "%s was dropped, and its point is "
+             "there", s->name);
   if (s->owner)
     owner_end (s);
   snap_remove (s);
@@ -250,4 +278,90 @@ step_backup (void)
       check_refused (b->name, again, b->image, &e);
     }
   }
+}
+
+/* What is drawn is drawn first, here too. */
+void
+step_increment (void)
+{
+  static const uint64_t speeds[] = { 0, 1, 100000, 1000000 };
+  struct image_model *im = &increments.list[below (NR_IMAGES)];
+  const uint64_t dice = unit_random (&steps.seed), speed = speeds[below (4)];
+  struct error e;
+
+  if (!image_is_used (im))
+    return;
+  if (dice / 8 % 12 == 0)
+    increment_drop_base (im);
+  if (im->b.running) {
+    backup_control (&im->b, dice);
+    steps.last_end = now_monotonic_ns ();
+    return;
+  }
+  increment_plan (im, dice);
+  if (increment_begin (im, &model.patient, speed, &e) == 0)
+    increment_add (im, model.disk);
+  else {
+    if (!increment_refused (im, &e))
+      check_full (im->b.name, &e);
+    increments_check_marks (NULL);
+  }
+}
+
+void
+step_checkpoint (void)
+{
+  const uint64_t dice = unit_random (&steps.seed);
+  struct checkpoint *c;
+  uint64_t held_ns;
+  struct error e;
+
+  if (points.nr == NR_CHECKPOINTS || (points.nr > 0 && dice % 5 < 2)) {
+    c = &points.list[dice / 5 % points.nr];
+    REQUIRE (control_drop (&model.patient, c->name, 0, 0, &e) == 0,
+             "dropping %s: %s", c->name, e.msg);
+    checkpoint_remove (c);
+    return;
+  }
+  c = checkpoint_new ();
+  REQUIRE (control_checkpoint (&model.patient, c->name, 0, &held_ns, &e) == 0,
+           "%s", e.msg);
+  checkpoint_add (c, model.disk);
+}
+
+/* A moment from which a delta may begin, and the name of its point. */
+static const struct moment *
+random_moment (const char **name)
+{
+  const struct image_model *im = &increments.list[below (NR_IMAGES)];
+  const uint64_t kind = below (5), dice = unit_random (&steps.seed);
+  struct point p;
+
+  if (kind < 2 && points.nr > 0) {
+    *name = points.list[dice % points.nr].name;
+    return &points.list[dice % points.nr].at;
+  }
+  if (kind == 2 && moment_point (&im->base, &p) &&
+      point_find (map (), im->base_name, &p) && p.id == im->base.id) {
+    *name = im->base_name;
+    return &im->base;
+  }
+  if (model.nr_snaps == 0)
+    return NULL;
+  *name = model.snaps[dice % model.nr_snaps].name;
+  return &model.snaps[dice % model.nr_snaps].at;
+}
+
+void
+step_delta (void)
+{
+  const char *name;
+  const struct moment *a = random_moment (&name);
+
+  if (a == NULL)
+    return;
+  if (model.nr_snaps == 0 || below (3) == 0)
+    delta_compare_now (a);
+  else
+    delta_compare (a, name, &model.snaps[below (model.nr_snaps)]);
 }

@@ -30,6 +30,14 @@ extern struct change random_change (uint64_t from, uint64_t to);
 extern void check_refused (const char *name, bool again, const char *target,
                            const struct error *e);
 
+/* The table was full, or an increment has found no room: the first half of
+ * that.
+ */
+extern void check_full (const char *name, const struct error *e);
+
+/* Is it one of those below? */
+extern bool is_dying (const char *name);
+
 /* Owned snapshots whose owner has gone must be gone too after a while; a
  * filter that was away gets that time anew.
  */
@@ -46,5 +54,16 @@ extern void step_drop (void);
 
 /* A backup is begun, controlled, cancelled, or its image removed. */
 extern void step_backup (void);
+
+/* The same of an image that is brought up to date. */
+extern void step_increment (void);
+
+/* A checkpoint is made or dropped. */
+extern void step_checkpoint (void);
+
+/* A delta is read: from a checkpoint, a snapshot or an image's point, up to a
+ * snapshot or until now.
+ */
+extern void step_delta (void);
 
 #endif /* CBW_MODEL_STEPS_H */

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
-# The filter is killed at every step of making and dropping snapshots, and
-# nothing is half made or half dropped when it is back.
+# The filter is killed at every step of making and dropping snapshots and
+# checkpoints, and of making backups and increments, and nothing is half made
+# or half dropped when it is back.
 
 . ./functions.sh
 . "$top_srcdir/tests/live.sh"

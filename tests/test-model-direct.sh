@@ -12,7 +12,7 @@ size=1500777
 truncate -s $size "$tmp/disk.img"
 head -c 700000 /dev/urandom | dd of="$tmp/disk.img" conv=notrunc status=none
 run_file disk --filter="$filter" file "$tmp/disk.img" cbw-shm="$shm" \
-         cbw-cluster-size=4k
+         cbw-cluster-size=4k cbw-commands=on
 export CBW_DIRECT_HOLD=$tmp/hold
 echo delay >"$tmp/hold"
 preload=$top_builddir/tests/.libs/direct-preload.so

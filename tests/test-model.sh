@@ -11,6 +11,6 @@ size=1500777
 truncate -s $size "$tmp/disk.img"
 head -c 700000 /dev/urandom | dd of="$tmp/disk.img" conv=notrunc status=none
 run_file disk --filter="$filter" file "$tmp/disk.img" cbw-shm="$shm" \
-         cbw-cluster-size=4k
+         cbw-cluster-size=4k cbw-commands=on
 run_file snap "$plugin" "$shm" timeout=60
 live model-driver size=$size steps=${CBW_STEPS:-5000}
