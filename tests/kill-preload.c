@@ -5,9 +5,10 @@
  * before and after each of the calls below; the server dies when it
  * arrives at 0.  While it is 0, or there is no such file, nothing happens.
  *
- * If the second is not 0, it counts down before each mutex is locked or
- * unlocked, too: between two of these the server only changes memory, and most
- * of that is the segment.
+ * If the second is 1, it counts down before each mutex is locked or unlocked,
+ * too: between two of these the server only changes memory, and most of that
+ * is the segment.  If it is larger, the server waits there instead, now and
+ * then, for so many microseconds, and other threads go first.
  *
  * No system header may declare what is wrapped here.
  */
@@ -22,6 +23,7 @@
 static _Atomic (int) *countdown;
 
 extern int getpid (void);
+extern int usleep (unsigned us);
 
 __attribute__ ((constructor)) static void
 start (void)
@@ -94,6 +96,22 @@ WRAP (int, fsetxattr, (int fd, const char *name, const void *value,
       fd, name, value, size, flags)
 WRAP (int, fremovexattr, (int fd, const char *name), fd, name)
 
+/* A thread is about to lock or unlock a mutex. */
+static void
+mutex_point (void)
+{
+  static __thread unsigned dice;
+  const int how = countdown ? atomic_load (countdown + 1) : 0;
+
+  if (how == 1)
+    point ();
+  if (how <= 1)
+    return;
+  dice = dice * 1103515245 + 12345;
+  if ((dice >> 16) % 8 == 0)
+    usleep ((unsigned) how);
+}
+
 #define WRAP_MUTEX(name)                                                \
   extern int name (void *mutex);                                        \
   int                                                                   \
@@ -103,8 +121,7 @@ WRAP (int, fremovexattr, (int fd, const char *name), fd, name)
                                                                         \
     if (real == NULL)                                                   \
       real = (int (*) (void *)) dlsym (RTLD_NEXT, #name);               \
-    if (countdown && atomic_load (countdown + 1))                       \
-      point ();                                                         \
+    mutex_point ();                                                     \
     return real (mutex);                                                \
   }
 

@@ -18,8 +18,9 @@ struct burst {
   struct ask ask;
 };
 
+/* Up to "pause" microseconds between each two. */
 static void
-burst_submit (struct burst *b)
+burst_submit (struct burst *b, uint64_t pause)
 {
   const uint64_t region = model.size / NR_REGIONS;
   struct change *c;
@@ -36,6 +37,8 @@ burst_submit (struct burst *b)
       nbd_aio_pwrite (model.guest, c->data, c->count, c->offset,
                       NBD_NULL_COMPLETION, 0);
     REQUIRE (c->cookie != -1, "%s", nbd_get_error ());
+    if (pause > 0)
+      live_sleep_us (below (pause));
   }
 }
 
@@ -105,9 +108,10 @@ void
 step_burst (bool end_filter)
 {
   static unsigned char *before;
-  const bool by_force = below (4) > 0;
+  const bool by_force = below (4) > 0, spread = below (2);
   struct burst b;
   pthread_t thread;
+  struct point point;
   unsigned i;
   bool asked;
 
@@ -118,8 +122,13 @@ step_burst (bool end_filter)
   ask_choose (&b.ask, end_filter);
   asked = b.ask.kind != ASK_NOTHING;
 
-  burst_submit (&b);
-  if (asked)
+  /* The moment of what is made comes later than most changes, unless these
+   * take their time.
+   */
+  if (asked && spread)
+    CHECK (pthread_create (&thread, NULL, ask_run, &b.ask) == 0);
+  burst_submit (&b, spread ? 300 : 0);
+  if (asked && !spread)
     CHECK (pthread_create (&thread, NULL, ask_run, &b.ask) == 0);
   if (end_filter) {
     burst_run (&b, 1 + (UINT64_C (1) << below (13)));
@@ -144,6 +153,8 @@ step_burst (bool end_filter)
   steps.changes += NR_REGIONS;
   if (asked)
     ask_passed (&b.ask);
+  if (b.ask.moment && moment_point (b.ask.moment, &point))
+    delta_compare_now (b.ask.moment);
   if (end_filter) {
     live_check_targets (map (), model.dir);
     points_check (is_dying);

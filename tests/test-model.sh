@@ -14,3 +14,11 @@ run_file disk --filter="$filter" file "$tmp/disk.img" cbw-shm="$shm" \
          cbw-cluster-size=4k cbw-commands=on
 run_file snap "$plugin" "$shm" timeout=60
 live model-driver size=$size steps=${CBW_STEPS:-5000}
+
+# The same, with a server whose threads overtake each other.
+rm "$shm"
+preload=$PWD/.libs/kill-preload.so
+printf '\0\0\0\0\310\0\0\0' >"$tmp/fault"
+run_file disk --filter="$filter" file "$tmp/disk.img" cbw-shm="$shm" \
+         cbw-cluster-size=4k cbw-commands=on
+live model-driver size=$size steps=$(( ${CBW_STEPS:-5000} / 5 ))
