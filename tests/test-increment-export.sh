@@ -41,7 +41,7 @@ not_taken d d
 not_taken c c
 # What changes again does not tell one from the other, and is copied.
 guest <<<"h.pwrite (b'y' * 5000, 77 * 65536)"
-cbwctl backup "$shm" e --since=auto --to="$image" --json >"$tmp/json"
+cbwctl backup "$shm" e --since=d --to="$image" --json >"$tmp/json"
 json 'j["since"] == "d" and j["copied-bytes"] == 65536' <"$tmp/json"
 is_whole
 stop_server disk
@@ -78,7 +78,7 @@ cbwctl checkpoint "$shm" c1
 cbwctl checkpoint "$shm" c2
 put c 9
 replicate --since=auto
-json 'j["mode"] == "incremental" and j["since"] == "replica"' <"$tmp/json"
+json 'j["mode"] == "full" and j["copied-bytes"] <= 3 * 65536' <"$tmp/json"
 stop_server replica
 cmp "$tmp/disk" "$tmp/replica.raw"
 # Something else, and the user is sure that it may go.
@@ -89,6 +89,21 @@ if replicate --since=auto 2>"$tmp/err"; then
 fi
 expect_in "$tmp/err" "does not hold the image of"
 replicate --since=auto --force
-json 'j["mode"] == "full" and "none of the points" in j["reason"]' <"$tmp/json"
+json 'j["mode"] == "full" and "what differs is written" in j["reason"]' <"$tmp/json"
+stop_server replica
+cmp "$tmp/disk" "$tmp/replica.raw"
+
+# ---- No point is valid, or it is another disk: what differs is found ----
+start_server replica qemu-nbd -t -f raw -k "$tmp/replica.sock" "$tmp/replica.raw"
+stop_server disk
+printf XYZ | dd of="$tmp/disk" bs=1 seek=1200000 conv=notrunc status=none
+start_disk file "$tmp/disk" cbw-shm="$shm" cbw-commands=on
+cbwctl_fails 1 "with --force what differs is overwritten" \
+             backup "$shm" again --since=auto \
+             --to="nbd+unix:///?socket=$tmp/replica.sock"
+cbwctl backup "$shm" other --to="$tmp/other" >/dev/null
+cbwctl backup "$shm" again --since=auto --force --json \
+       --to="nbd+unix:///?socket=$tmp/replica.sock" >"$tmp/json"
+json 'j["copied-bytes"] == 65536' <"$tmp/json"
 stop_server replica
 cmp "$tmp/disk" "$tmp/replica.raw"

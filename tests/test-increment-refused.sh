@@ -45,7 +45,7 @@ cp --preserve=all "$tmp/image" "$tmp/copy"
 printf x | dd of="$tmp/copy" conv=notrunc bs=1 status=none
 not_taken "or was changed since" --since=a --to="$tmp/copy"
 # With auto that means a full one, which overwrites nothing that is not ours.
-not_taken "exists and is not empty" --since=auto --to="$tmp/copy"
+not_taken "with --force a full backup replaces it" --since=auto --to="$tmp/copy"
 cbwctl backup "$shm" c --since=auto --force --to="$tmp/copy" --json >"$tmp/json"
 json 'j["mode"] == "full" and "is not marked" in j["reason"]' <"$tmp/json"
 cmp "$tmp/disk" "$tmp/copy"

@@ -127,6 +127,10 @@ struct cbw_job {
 };
 static_assert (sizeof (struct cbw_job) == 128, "cbw_job");
 
+#define CBW_INCREMENT_CHOSEN 1u /* the server chose the point */
+#define CBW_INCREMENT_COMPARE 2u /* a full one, which writes only what differs
+                                  * from what the target holds */
+
 /* Of a backup: the older image that its target held, if it did.  All is fixed
  * before "begun" is 1.
  */
@@ -134,7 +138,7 @@ struct cbw_increment {
   uint64_t since;               /* id of the point; 0: it is a full one */
   _Atomic (uint64_t) changed_bytes; /* the size of the delta; before "begun" */
   _Atomic (uint32_t) begun;     /* 1: what had not changed is settled */
-  uint32_t chosen;              /* 1: by the server, CBW_SINCE_AUTO */
+  uint32_t flags;               /* CBW_INCREMENT_* */
   uint8_t uuid[16];             /* of the point */
   char name[CBW_NAME_MAX];      /* of the point, NUL-terminated */
   char reason[160];             /* why it is a full one, though the user let the

@@ -182,7 +182,8 @@ static void
 settle_piece (struct fill *f, struct fill_job *job)
 {
   struct fill_stretch x = job_take (job);
-  const bool probe = x.end > job->data_until;
+  /* What is compared is read in pieces, holes too. */
+  const bool probe = x.end > job->data_until && !settle_compares (job->snap);
   struct settle s = {
     .chain = f->chain, .copier = f->copier, .source = f->source,
     .snap = job->snap,

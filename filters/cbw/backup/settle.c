@@ -8,6 +8,7 @@
 
 #include <assert.h>
 
+#include "backup/compared.h"
 #include "backup/settle.h"
 #include "copy/transfer.h"
 #include "image/image.h"
@@ -152,6 +153,54 @@ copy_run (struct settle *s, const struct holder_run *run,
   return r;
 }
 
+/* The end of the first clusters of [start, end) that are all equal in both, or
+ * all different.
+ */
+static uint64_t
+same_until (const struct compared *b, uint64_t start, uint64_t end, bool *same)
+{
+  uint64_t c;
+
+  *same = compared_is_same (b, start);
+  for (c = start + 1; c < end && compared_is_same (b, c) == *same; ++c)
+    ;
+  return c;
+}
+
+/* Write only what the target does not hold. */
+static enum transfer_result
+compare_run (struct settle *s, const struct holder_run *run,
+             const struct claim *mine, struct error *e)
+{
+  __attribute__ ((cleanup (compared_free))) struct compared b = { 0 };
+  enum transfer_result r = TRANSFER_DONE;
+  struct transfer t = { .snap = s->snap };
+  struct holder_run part = *run;
+  bool same;
+
+  s->error_offset = offset_of (run);
+  t.start = run->start;
+  t.end = run->end;
+  if (compared_are_zeroes (s->snap, run->image, run->start, run->end)) {
+    set_settled (s, run, &t, mine);
+    return TRANSFER_DONE;
+  }
+  r = compared_read (&b, s->snap, run->image, run->start, run->end, e);
+  if (r != TRANSFER_DONE)
+    return r;
+  s->bytes += length_of (run);
+  for (; part.start < run->end && r == TRANSFER_DONE; part.start = part.end) {
+    part.end = same_until (&b, part.start, run->end, &same);
+    t.start = part.start;
+    t.end = part.end;
+    if (same)
+      set_settled (s, &part, &t, mine);
+    else
+      r = copy_run (s, &part, mine, false, e);
+  }
+  return r;
+}
+
 /* Settle what is claimed.  The claim comes first, then the look at the
  * chain: whoever held it for a snapshot taken meanwhile is in the chain by
  * now, and has its done bits set.
@@ -180,7 +229,8 @@ settle_claimed (struct settle *s, const struct chain *chain,
         break;
       run.end = run.start + n;
     }
-    r = copy_run (s, &run, mine, holes, e);
+    r = settle_compares (s->snap) ?
+      compare_run (s, &run, mine, e) : copy_run (s, &run, mine, holes, e);
   }
   return r;
 }

@@ -40,6 +40,13 @@ struct settle {
   uint64_t error_offset;        /* bytes */
 };
 
+/* Is what the target holds compared, and only what differs written? */
+static inline bool
+settle_compares (const struct snapshot *snap)
+{
+  return snap->fixed.increment.flags & CBW_INCREMENT_COMPARE;
+}
+
 /* Where does the run of clusters from "start" on end which are holes for
  * whoever holds them (*hole), or may be data?  A hint: it is asked without
  * a claim.  start < result <= end.

@@ -101,7 +101,7 @@ prepare (struct engine *engine, struct snapshot *snap,
   /* What can fail for another reason comes before the target. */
   if (set_access (snap, p->access, e) == -1)
     return -1;
-  if (increment_target (engine, p, snap, created, e) == -1)
+  if (increment_target (p, snap, created, e) == -1)
     return -1;
   snapshot_write_fixed (snap);
   return writeback_set_store (&engine->writeback, snap, false, e);

@@ -26,6 +26,7 @@
 struct comparison {
   struct engine *engine;
   const struct snapshot *snap;
+  const struct points_entry *point;
   const struct bitmap *changed; /* up to the backup */
   unsigned char *disk, *image;  /* a cluster each */
 };
@@ -78,7 +79,7 @@ compare_cluster (const struct comparison *c, uint64_t cluster, unsigned *same,
                     "offset %" PRIu64 " it differs from the disk, which has "
                     "not changed there; make a full backup into an empty one, "
                     "or if you are sure, use --force", c->snap->fixed.target,
-                    c->snap->fixed.increment.name, offset);
+                    c->point->name, offset);
 }
 
 /* Where the disk's data begins from the cluster on; a hint. */
@@ -167,7 +168,7 @@ static int
 compare_recent (const struct comparison *c, struct error *e)
 {
   struct points_entry before;
-  uint64_t id = c->snap->fixed.increment.since;
+  uint64_t id = c->point->id;
   unsigned same = 0;
 
   while (same == 0 &&
@@ -181,15 +182,15 @@ compare_recent (const struct comparison *c, struct error *e)
 
 int
 increment_compare (struct engine *engine, const struct snapshot *snap,
+                   const struct points_entry *point,
                    const struct bitmap *changed, struct error *e)
 {
   CLEANUP_FREE unsigned char *disk = malloc (snap->view.cluster_size);
   CLEANUP_FREE unsigned char *image = malloc (snap->view.cluster_size);
   const struct comparison c = {
-    .engine = engine, .snap = snap, .changed = changed, .disk = disk,
-    .image = image,
+    .engine = engine, .snap = snap, .point = point, .changed = changed,
+    .disk = disk, .image = image,
   };
-
   unsigned same;
 
   if (disk == NULL || image == NULL)

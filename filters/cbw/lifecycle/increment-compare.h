@@ -8,13 +8,15 @@
 #include "guest/engine.h"
 #include "utils/error.h"
 
-/* Compare the target of a live backup, in some clusters that have not changed,
- * with the disk: those that tell the image from that of an older point come
- * first.  "changed" has those which have.  0, or -1 with the error set: EINVAL
- * if one differs.  It proves nothing; it finds what was mixed up.
+/* Compare the target of a live backup with the disk, in some clusters that have
+ * not changed since the point whose image it is said to hold: those that tell
+ * the image from that of an older point come first.  "changed" has those which
+ * have.  0, or -1 with the error set: EINVAL if one differs.  It proves
+ * nothing; it finds what was mixed up.
  */
 extern int increment_compare (struct engine *engine,
                               const struct snapshot *snap,
+                              const struct points_entry *point,
                               const struct bitmap *changed, struct error *e);
 
 #endif /* CBW_INCREMENT_COMPARE_H */

@@ -80,8 +80,8 @@ choose_for_file (struct engine *engine, const struct create_params *p,
   if (access (p->target, F_OK) == -1 && errno == ENOENT) {
     set_full (i, "there is no older image");
     return is_auto (p) ? 0 :
-      error_set_errno (e, ENOENT, "%s: cannot be brought up to date",
-                       p->target);
+      error_set_errno (e, ENOENT, "%s: cannot be brought up to date (--since=auto "
+                       "makes a full backup then)", p->target);
   }
   if (image_raw_read_mark (p->target, &mark, e) == -1)
     return -1;
@@ -112,15 +112,11 @@ choose_for_export (struct engine *engine, const struct create_params *p,
 {
   struct points_entry point;
 
-  if (!is_auto (p)) {
-    if (choose_named (engine, p->since, &point, e) == -1)
-      return -1;
-    set_since (i, &point);
-  }
-  else if (points_find_older (&engine->points, UINT64_MAX, &point))
-    set_since (i, &point);
-  else
-    set_full (i, "there is no snapshot or checkpoint to count changes from");
+  if (is_auto (p))
+    return 0;
+  if (choose_named (engine, p->since, &point, e) == -1)
+    return -1;
+  set_since (i, &point);
   return 0;
 }
 
@@ -130,7 +126,8 @@ increment_choose (struct engine *engine, const struct create_params *p,
 {
   if (!(p->flags & CBW_CREATE_SINCE))
     return 0;
-  fixed->increment.chosen = is_auto (p);
+  if (is_auto (p))
+    fixed->increment.flags = CBW_INCREMENT_CHOSEN;
   if ((fixed->target_kind == CBW_TARGET_NBD ?
        choose_for_export (engine, p, &fixed->increment, e) :
        choose_for_file (engine, p, &fixed->increment, e)) == -1)
@@ -138,38 +135,6 @@ increment_choose (struct engine *engine, const struct create_params *p,
   if (fixed->increment.since != 0)
     fixed->target_created = 0;
   return 0;
-}
-
-/* A file that an earlier backup of ours has made may be replaced. */
-static bool
-may_replace (const struct create_params *p)
-{
-  struct image_mark mark;
-  struct error ignored;
-
-  return (p->flags & CBW_CREATE_FORCE) ||
-    ((p->flags & CBW_CREATE_SINCE) && p->target[0] == '/' &&
-     image_raw_read_mark (p->target, &mark, &ignored) == 0 &&
-     mark.kind != IMAGE_MARK_NONE);
-}
-
-/* If the export is empty there is no older image, and it has to be a full one.
- * Returns whether that is so.
- */
-static bool
-make_if_empty (const struct create_params *p, struct snapshot *snap,
-               bool *created)
-{
-  struct error ignored;
-
-  if (snap->fixed.target_kind != CBW_TARGET_NBD || !is_auto (p))
-    return false;
-  snap->target = target_make (&snap->fixed, snap->entry->target_words,
-                              snap->view.cluster_size, false, created,
-                              &ignored);
-  if (snap->target)
-    set_full (&snap->fixed.increment, "the export is empty");
-  return snap->target != NULL;
 }
 
 /* For others, and for the next server. */
@@ -180,21 +145,74 @@ publish (struct snapshot *snap)
           sizeof snap->fixed.increment);
 }
 
-int
-increment_target (struct engine *engine, const struct create_params *p,
-                  struct snapshot *snap, bool *created, struct error *e)
+static struct image *
+make_update (struct snapshot *snap, struct error *e)
+{
+  return target_make_update (&snap->fixed, snap->entry->target_words,
+                             snap->view.cluster_size,
+                             snap->fixed.increment.uuid, e);
+}
+
+/* A full one.  A file that an earlier backup of ours has made may be replaced
+ * if the server was to choose.
+ */
+static struct image *
+make_full (const struct create_params *p, struct snapshot *snap,
+           bool *created, struct error *e)
 {
   struct cbw_increment *i = &snap->fixed.increment;
+  bool force = p->flags & CBW_CREATE_FORCE;
+  struct image_mark mark;
+  struct image *image;
+  struct error ignored;
 
-  (void) engine;
-  if (i->since == 0)
-    snap->target = target_make (&snap->fixed, snap->entry->target_words,
-                                snap->view.cluster_size, may_replace (p),
-                                created, e);
-  else if (!make_if_empty (p, snap, created))
-    snap->target = target_make_update (&snap->fixed,
-                                       snap->entry->target_words,
-                                       snap->view.cluster_size, i->uuid, e);
+  if (i->flags & CBW_INCREMENT_CHOSEN && p->target[0] == '/' &&
+      image_raw_read_mark (p->target, &mark, &ignored) == 0 &&
+      mark.kind != IMAGE_MARK_NONE)
+    force = true;
+  image = target_make (&snap->fixed, snap->entry->target_words,
+                       snap->view.cluster_size, force, created, e);
+  if (image == NULL && e->num == EEXIST && i->reason[0])
+    error_set (e, EEXIST, "%s: %s, and it is not empty; with --force a full "
+               "backup replaces it", p->target, i->reason);
+  return image;
+}
+
+/* An export says nothing of what it holds.  If that is nothing it is to be a
+ * full backup, else all of it is compared.
+ */
+static struct image *
+make_for_export (struct snapshot *snap, bool *created, struct error *e)
+{
+  struct cbw_increment *i = &snap->fixed.increment;
+  struct image *image;
+
+  image = target_make (&snap->fixed, snap->entry->target_words,
+                       snap->view.cluster_size, false, created, e);
+  if (image)
+    set_full (i, "the export is empty");
+  else if (e->num == EEXIST) {
+    i->flags |= CBW_INCREMENT_COMPARE;
+    set_full (i, "an export does not say which image it holds, so all of it is "
+              "compared, and what differs is written");
+    image = make_update (snap, e);
+  }
+  return image;
+}
+
+int
+increment_target (const struct create_params *p, struct snapshot *snap,
+                  bool *created, struct error *e)
+{
+  const struct cbw_increment *i = &snap->fixed.increment;
+
+  if (i->since != 0)
+    snap->target = make_update (snap, e);
+  else if (i->flags & CBW_INCREMENT_CHOSEN &&
+           snap->fixed.target_kind == CBW_TARGET_NBD)
+    snap->target = make_for_export (snap, created, e);
+  else
+    snap->target = make_full (p, snap, created, e);
   publish (snap);
   return snap->target ? 0 : -1;
 }
@@ -274,42 +292,46 @@ begin (struct engine *engine, struct snapshot *snap,
   return 0;
 }
 
-/* The export does not hold the image of that point: try the one before it, or
- * if there is none, and the user is sure, make a full one.  False if there is
- * nothing to try.
- */
-static bool
-choose_next (struct engine *engine, struct snapshot *snap, bool force)
-{
-  struct cbw_increment *i = &snap->fixed.increment;
-  struct points_entry point;
-
-  if (!i->chosen)
-    return false;
-  if (points_find_older (&engine->points, i->since, &point))
-    set_since (i, &point);
-  else if (force)
-    set_full (i, "the export holds the image of none of the points");
-  else
-    return false;
-  publish (snap);
-  return true;
-}
-
-/* One try. */
+/* Of a named point. */
 static int
-try_point (struct engine *engine, struct snapshot *snap, bool verify,
-           struct error *e)
+begin_since (struct engine *engine, struct snapshot *snap, bool verify,
+             struct error *e)
 {
+  const uint64_t since = snap->fixed.increment.since;
   struct bitmap changed = { .words = NULL };
+  struct points_entry point;
   int r;
 
-  r = find_changes (engine, snap, snap->fixed.increment.since, &changed, e);
-  if (r == 0 && verify && snap->fixed.target_kind == CBW_TARGET_NBD)
-    r = increment_compare (engine, snap, &changed, e);
+  r = find_changes (engine, snap, since, &changed, e);
+  if (r == 0 && verify && snap->fixed.target_kind == CBW_TARGET_NBD &&
+      points_find (&engine->points, since, &point))
+    r = increment_compare (engine, snap, &point, &changed, e);
   if (r == 0)
     r = begin (engine, snap, &changed, e);
   free ((void *) changed.words);
+  return r;
+}
+
+/* May the export be overwritten with what differs?  It must look like the image
+ * of one of the points, the newest first.
+ */
+static int
+check_export (struct engine *engine, struct snapshot *snap, struct error *e)
+{
+  struct bitmap changed = { .words = NULL };
+  struct points_entry point = { .id = snap->view.id };
+  int r = -1;
+
+  error_set (e, EINVAL, "%s: the export holds data, and there is no snapshot or "
+             "checkpoint that it could be the image of; with --force what "
+             "differs is overwritten", snap->fixed.target);
+  while (r == -1 && e->num == EINVAL &&
+         points_find_older (&engine->points, point.id, &point)) {
+    r = find_changes (engine, snap, point.id, &changed, e);
+    if (r == 0)
+      r = increment_compare (engine, snap, &point, &changed, e);
+    free ((void *) changed.words);
+  }
   return r;
 }
 
@@ -318,14 +340,16 @@ increment_begin (struct engine *engine, struct snapshot *snap, bool force,
                  struct error *e)
 {
   const struct cbw_increment *i = &snap->fixed.increment;
-  int r = 0;
 
-  while (i->since != 0 &&
-         atomic_load (&snap->entry->increment.begun) == 0 &&
-         (r = try_point (engine, snap, i->chosen || !force, e)) == -1 &&
-         e->num == EINVAL && choose_next (engine, snap, force))
-    r = 0;
-  return r;
+  if (atomic_load (&snap->entry->increment.begun) == 1)
+    return 0;
+  if (i->flags & CBW_INCREMENT_COMPARE) {
+    if (!force && check_export (engine, snap, e) == -1)
+      return -1;
+    atomic_store (&snap->entry->increment.begun, 1);
+    return 0;
+  }
+  return i->since == 0 ? 0 : begin_since (engine, snap, !force, e);
 }
 
 void

@@ -24,17 +24,15 @@ extern int increment_choose (struct engine *engine,
 /* Make the backup's target, or open the one that is to be brought up to date;
  * as target_make.
  */
-extern int increment_target (struct engine *engine,
-                             const struct create_params *p,
+extern int increment_target (const struct create_params *p,
                              struct snapshot *snap, bool *created,
                              struct error *e);
 
 /* Y3: the backup is live.  What has not changed is in its image already.  Of an
- * export some of that is compared first, unless the user has named the point and
- * is sure ("force").  If the server was to choose the point, the newest counts
- * that the image may be of; if there is none it is a full one, with "force".
- * 0, or -1 with the error set: then the backup is of no use.  Success if it is a
- * full one, or this was done before.
+ * export some of that is compared first, unless the user is sure ("force").  If
+ * the server was to choose nothing is taken as it is: the fill compares all of
+ * it.  0, or -1 with the error set: then the backup is of no use.  Success if
+ * it is a full one, or this was done before.
  */
 extern int increment_begin (struct engine *engine, struct snapshot *snap,
                             bool force, struct error *e);
