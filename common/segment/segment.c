@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <linux/magic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -99,13 +100,30 @@ segment_mapping (const struct cbw_geometry *g, uint64_t file_size)
     layout_hot_size (g);
 }
 
+static bool
+is_memory (const struct statfs *fs)
+{
+  return fs->f_type == TMPFS_MAGIC || fs->f_type == RAMFS_MAGIC;
+}
+
 bool
 segment_is_volatile (const struct segment *s)
 {
   struct statfs fs;
 
-  return fstatfs (s->fd, &fs) == 0 &&
-    (fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC);
+  return fstatfs (s->fd, &fs) == 0 && is_memory (&fs);
+}
+
+bool
+segment_path_is_volatile (const char *path)
+{
+  CLEANUP_FREE char *dir = strdup (path);
+  struct statfs fs;
+
+  if (dir == NULL || strrchr (dir, '/') == NULL)
+    return false;
+  strrchr (dir, '/')[1] = '\0';
+  return statfs (dir, &fs) == 0 && is_memory (&fs);
 }
 
 /* Open a segment that was made before, of *size bytes, and check its header.

@@ -55,6 +55,9 @@ extern size_t segment_mapping (const struct cbw_geometry *g,
 /* Is the segment on a file system that forgets everything at reboot? */
 extern bool segment_is_volatile (const struct segment *s);
 
+/* Would it be, at this path? */
+extern bool segment_path_is_volatile (const char *path);
+
 /* Attach as a client: read-only but for the shared window.  Errors:
  * EAGAIN when no server has published it yet (even if there is no file),
  * EPERM if another user owns the segment or may open it, and others.  All

@@ -69,12 +69,22 @@ probe_target (const struct params *p, struct error *e)
   return 0;
 }
 
+static int
+refuse_memory (const struct params *p, struct error *e)
+{
+  return error_set (e, EINVAL, "%s: is in memory, which the host forgets when "
+                    "it goes down; with cbw-durable=on give cbw-shm= a file on "
+                    "a disk", p->shm);
+}
+
 int
 server_probe (const struct params *p)
 {
   struct error e;
 
   if (segment_probe (p->shm, &e) == -1 ||
+      (p->durable && segment_path_is_volatile (p->shm) &&
+       refuse_memory (p, &e) == -1) ||
       (p->target && probe_target (p, &e) == -1) ||
       (p->access && access_check (p->access, &e) == -1)) {
     nbdkit_error ("cbw: %s", e.msg);
@@ -246,9 +256,7 @@ serve_segment (struct server *s, const struct params *p,
     return -1;
   if (!p->durable || !segment_is_volatile (&s->segment))
     return 0;
-  error_set (e, EINVAL, "%s: is in memory, which the host forgets when it goes "
-             "down; with cbw-durable=on give cbw-shm= a file on a disk",
-             p->shm);
+  refuse_memory (p, e);
   segment_close (&s->segment, s->segment.fresh);
   return -1;
 }

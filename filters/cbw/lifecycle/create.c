@@ -159,8 +159,6 @@ create_snapshot (struct engine *engine, struct segment *segment,
                       "and cannot fail with it; use on-error=break-snapshot",
                       segment->path);
   describe (&fixed, p, size);
-  if (increment_choose (engine, p, &fixed, e) == -1)
-    return -1;
   /* Their names may be used again, and their targets. */
   release_complete (engine, p->hold_ns);
   table_wait_target (&engine->table, p->target, END_WAIT);
@@ -168,6 +166,11 @@ create_snapshot (struct engine *engine, struct segment *segment,
   case TABLE_EXISTS: return 0;
   case TABLE_ERROR: return -1;
   case TABLE_RESERVED: break;
+  }
+  /* Only now: if the request is made again, the image is this backup's. */
+  if (increment_choose (engine, p, &fixed, e) == -1) {
+    table_free (&engine->table, i);
+    return -1;
   }
 
   reserve (engine, map_snapshot (&segment->map, i), &fixed, p);

@@ -39,6 +39,7 @@ describe (struct table_entry *entry, const struct cbw_snapshot *fixed)
 {
   entry->id = fixed->id;
   entry->target_kind = fixed->target_kind;
+  entry->backup = fixed->options.backup;
   memcpy (entry->uuid, fixed->uuid, sizeof entry->uuid);
   memcpy (entry->name, fixed->name, sizeof entry->name);
   memcpy (entry->target, fixed->target, sizeof entry->target);
@@ -130,8 +131,13 @@ check_beside (const char *path, const struct table_entry *entry,
     return TABLE_RESERVED;
   if (entry->use == TABLE_KEPT)
     return TABLE_RESERVED;      /* forgotten when the new one is live */
-  error_set (e, EEXIST, "%s: there is a snapshot \"%s\" already; drop "
-             "it, or choose another name", path, fixed->name);
+  if (entry->backup && fixed->options.backup)
+    error_set (e, EEXIST, "%s: backup \"%s\" is under way, or has failed and was "
+               "not dropped: cbwctl backup %s %s waits for it", path,
+               fixed->name, path, fixed->name);
+  else
+    error_set (e, EEXIST, "%s: there is a snapshot \"%s\" already; drop it, or "
+               "choose another name", path, fixed->name);
   return TABLE_ERROR;
 }
 

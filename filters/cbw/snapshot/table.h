@@ -42,6 +42,7 @@ struct table_entry {
   uint64_t id;                  /* once it is live */
   uint8_t uuid[16];
   uint32_t target_kind;
+  bool backup;
   char name[CBW_NAME_MAX];
   char target[CBW_TARGET_MAX];
 };
