@@ -333,7 +333,8 @@ increment_drop_base (const struct image_model *im)
 bool
 increment_refused (const struct image_model *im, const struct error *e)
 {
-  if (!im->refused)
+  /* That there is no room is found out first. */
+  if (!im->refused || e->num == ENOSPC)
     return false;
   REQUIRE (e->num == EINVAL || e->num == ENOENT, "increment %s: %s",
            im->b.name, e->msg);

@@ -132,8 +132,8 @@ check_beside (const char *path, const struct table_entry *entry,
   if (entry->use == TABLE_KEPT)
     return TABLE_RESERVED;      /* forgotten when the new one is live */
   if (entry->backup && fixed->options.backup)
-    error_set (e, EEXIST, "%s: backup \"%s\" is under way, or has failed and was "
-               "not dropped: cbwctl backup %s %s waits for it", path,
+    error_set (e, EEXIST, "%s: backup \"%s\" is under way already, or has failed "
+               "and was not dropped: cbwctl backup %s %s waits for it", path,
                fixed->name, path, fixed->name);
   else
     error_set (e, EEXIST, "%s: there is a snapshot \"%s\" already; drop it, or "
