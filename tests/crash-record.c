@@ -121,7 +121,7 @@ end_record (struct crash_record *r)
 int
 crash_file_of (int fd)
 {
-  struct stat st;
+  struct stat st, there;
   int i;
 
   if (crash_log == NULL || fstat (fd, &st) == -1)
@@ -129,8 +129,8 @@ crash_file_of (int fd)
   for (i = 1; i < nr_files; ++i)
     if (st.st_dev == files[i].st_dev && st.st_ino == files[i].st_ino)
       return i;
-  return segment && stat (segment, &files[0]) == 0 &&
-    st.st_dev == files[0].st_dev && st.st_ino == files[0].st_ino ?
+  return segment && stat (segment, &there) == 0 &&
+    st.st_dev == there.st_dev && st.st_ino == there.st_ino ?
     CRASH_SEGMENT : CRASH_NO_FILE;
 }
 
