@@ -15,4 +15,5 @@ run_file disk --filter="$filter" file "$tmp/disk.img" cbw-shm="$shm" \
          cbw-cluster-size=4k
 preload=
 run_file snap "$plugin" "$shm" timeout=60
-live faults-driver size=$size
+# Sanitizers make each of a thousand starts slow.
+live faults-driver size=$size every="$([ -n "$SANITIZERS" ] && echo 5 || echo 1)"

@@ -5,6 +5,7 @@
 . ./functions.sh
 set -e
 
-export CBW_WRITEBACK=1M CBW_STEPS=2000
+[ -n "$SANITIZERS" ] && steps=700 || steps=2000
+export CBW_WRITEBACK=1M CBW_STEPS=$steps
 bash "$top_srcdir/tests/test-model.sh"
 bash "$top_srcdir/tests/test-faults.sh"

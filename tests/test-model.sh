@@ -8,12 +8,14 @@
 set -e
 
 size=1500777
+[ -n "$SANITIZERS" ] && steps=1500 || steps=5000
+steps=${CBW_STEPS:-$steps}
 truncate -s $size "$tmp/disk.img"
 head -c 700000 /dev/urandom | dd of="$tmp/disk.img" conv=notrunc status=none
 run_file disk --filter="$filter" file "$tmp/disk.img" cbw-shm="$shm" \
          cbw-cluster-size=4k cbw-commands=on
 run_file snap "$plugin" "$shm" timeout=60
-live model-driver size=$size steps=${CBW_STEPS:-5000}
+live model-driver size=$size steps="$steps"
 
 # The same, with a server whose threads overtake each other.
 rm "$shm"
@@ -21,4 +23,4 @@ preload=$PWD/.libs/kill-preload.so
 printf '\0\0\0\0\310\0\0\0' >"$tmp/fault"
 run_file disk --filter="$filter" file "$tmp/disk.img" cbw-shm="$shm" \
          cbw-cluster-size=4k cbw-commands=on
-live model-driver size=$size steps=$(( ${CBW_STEPS:-5000} / 5 ))
+live model-driver size=$size steps=$(( steps / 5 ))
