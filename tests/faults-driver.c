@@ -213,7 +213,7 @@ trials (const char *name, enum what what, unsigned which, bool patient)
   nr_kills += killed;
   fflush (stdout);
   printf ("%s, %s: %d points\n", name, patient ? "answered" : "lost", killed);
-  REQUIRE (killed > 0, "it was never killed");
+  REQUIRE (killed > 0 || every > 1, "it was never killed");
 }
 
 int
