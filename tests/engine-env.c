@@ -462,6 +462,15 @@ env_prepare (struct env *env, uint64_t size, enum cbw_snapshot_state state)
   return i;
 }
 
+void
+env_vanish (struct engine *e, struct segment *segment)
+{
+  engine_stop (e);
+  CHECK (engine_join (e, now_monotonic_ns () + 30 * NS_PER_SEC));
+  engine_free (e);
+  segment_close (segment, false);
+}
+
 int
 env_cut (struct engine *e, struct snapshot *snap, uint64_t *held_ns,
          struct error *error)

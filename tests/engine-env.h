@@ -112,6 +112,11 @@ extern void env_drain (struct env *env);
 /* How many clusters are in it. */
 extern uint64_t env_buffered (struct env *env);
 
+/* The filter is gone, and nothing was said: of an engine with a segment of its
+ * own, where the next one finds what it has left.
+ */
+extern void env_vanish (struct engine *e, struct segment *segment);
+
 /* engine_cut and engine_commit of a snapshot alone. */
 extern int env_cut (struct engine *e, struct snapshot *snap,
                     uint64_t *held_ns, struct error *error);

@@ -104,6 +104,15 @@ PY
 END
 }
 
+# chain_of_days: a disk, and the recipe's images of it, monday to wednesday.
+chain_of_days ()
+{
+    random_file "$tmp/disk.img" 8M
+    serve_disk
+    change_between
+    run_recipe "Back up each day what has changed, as a chain of qcow2 images"
+}
+
 # image_is QCOW2 DAY: a sound image, with its backing files, of what
 # $tmp/is/DAY is.
 image_is ()
@@ -112,6 +121,20 @@ image_is ()
         { cat "$tmp/check" >&2; fail "$1"; }
     qemu-img convert -O raw "$tmp/$1" "$tmp/$1.raw"
     same "$tmp/is/$2" "$tmp/$1.raw"
+}
+
+# other_host FILE: its server, which writes the file, with the key of guest1.
+other_host ()
+{
+    psktool -u guest1 -p "$tmp/vm1.psk" >/dev/null 2>&1
+    start_server target "$NBDKIT" -f -U "$tmp/target.sock" --tls=require \
+                 --tls-psk="$tmp/vm1.psk" file "$1"
+}
+
+requires_tls ()
+{
+    requires psktool
+    "$NBDKIT" --dump-config | grep -q '^tls=yes' || skip "this nbdkit has no TLS"
 }
 
 # run_at_other_host TITLE: run a recipe, where $tmp/target.sock is the other

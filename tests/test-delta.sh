@@ -118,8 +118,8 @@ $((9 * 65536 + 1000)) bytes of $((32 * 65536 + 1000)) (28.2 %)"
     not_in "$dir/map" "hole$"
 }
 
-# A connection keeps its delta, whatever becomes of A; the next day's goes on
-# top of tue's, or on top of mon's.
+# A connection keeps its delta, whatever becomes of A.  An overlay of the next
+# day is based on tue's image, or on mon's.
 check_chain ()
 {
     cat >"$dir/stay.py" <<PY

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
 # docs/recipes.md: full backups with nbdcopy and qemu-img, and a few named
-# snapshots, each while a guest goes on writing.
+# snapshots, each while a guest writes.
 
 . ./functions.sh
 set -e

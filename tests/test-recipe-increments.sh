@@ -1,17 +1,14 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
 # docs/recipes.md: daily increments as a chain of qcow2 images.  Each image has
-# the disk as it was at its snapshot, while a guest goes on writing.
+# the disk as it was at its snapshot, while a guest writes.
 
 . ./functions.sh
 set -e
 . "$top_srcdir/tests/recipe.sh"
 requires qemu-img nbdinfo
 
-random_file "$tmp/disk.img" 8M
-serve_disk
-change_between
-run_recipe "Back up each day what has changed, as a chain of qcow2 images"
+chain_of_days
 expect_in "$tmp/recipe.out" " hole"
 for day in monday tuesday wednesday; do
     image_is $day.qcow2 $day

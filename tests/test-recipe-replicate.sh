@@ -6,16 +6,11 @@
 . ./functions.sh
 set -e
 . "$top_srcdir/tests/recipe.sh"
-requires psktool
-if ! "$NBDKIT" --dump-config | grep -q '^tls=yes'; then
-    skip "this nbdkit has no TLS"
-fi
+requires_tls
 
-psktool -u guest1 -p "$tmp/vm1.psk" >/dev/null 2>&1
 random_file "$tmp/disk.img" 8M
 truncate -s 8M "$tmp/copy"
-start_server target "$NBDKIT" -f -U "$tmp/target.sock" --tls=require \
-             --tls-psk="$tmp/vm1.psk" file "$tmp/copy"
+other_host "$tmp/copy"
 serve_disk
 change_between
 run_at_other_host "Keep an image on another host up to date, over TLS"

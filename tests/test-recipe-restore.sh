@@ -8,10 +8,7 @@ set -e
 . "$top_srcdir/tests/recipe.sh"
 requires qemu-img nbdinfo
 
-random_file "$tmp/disk.img" 8M
-serve_disk
-change_between
-run_recipe "Back up each day what has changed, as a chain of qcow2 images"
+chain_of_days
 run_recipe "Restore a day from a chain"
 same "$tmp/is/tuesday" "$tmp/restored.img"
 same "$tmp/is/tuesday" "$tmp/disk.img"

@@ -6,18 +6,13 @@
 . ./functions.sh
 set -e
 . "$top_srcdir/tests/recipe.sh"
-requires psktool
-if ! "$NBDKIT" --dump-config | grep -q '^tls=yes'; then
-    skip "this nbdkit has no TLS"
-fi
+requires_tls
 
-psktool -u guest1 -p "$tmp/vm1.psk" >/dev/null 2>&1
 random_file "$tmp/disk.img" 4M
 truncate -s 20M "$tmp/disk.img"
 cp "$tmp/disk.img" "$tmp/old"
 truncate -s 20M "$tmp/copy"
-start_server target "$NBDKIT" -f -U "$tmp/target.sock" --tls=require \
-             --tls-psk="$tmp/vm1.psk" file "$tmp/copy"
+other_host "$tmp/copy"
 serve_disk
 
 run_at_other_host "Push a backup to another host, over TLS"

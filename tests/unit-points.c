@@ -51,10 +51,7 @@ serve (void)
 static void
 vanish (void)
 {
-  engine_stop (&engine);
-  CHECK (engine_join (&engine, now_monotonic_ns () + 30 * NS_PER_SEC));
-  engine_free (&engine);
-  segment_close (&segment, false);
+  env_vanish (&engine, &segment);
 }
 
 static void

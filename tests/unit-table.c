@@ -143,8 +143,8 @@ end_after_a_while (void *entry)
   return NULL;
 }
 
-/* A target can be used again when it is closed; who wants it waits for that,
- * but not for another, nor for ever.
+/* A target can be used again when it is closed.  table_wait_target waits for
+ * that, but for no other target, and not for ever.
  */
 static void
 test_wait_target (void)

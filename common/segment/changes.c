@@ -18,12 +18,10 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "segment/changes.h"
-#include "segment/directory.h"
 #include "segment/liveness.h"
 #include "utils/bitmap.h"
 #include "utils/cleanup.h"
@@ -163,24 +161,16 @@ count (struct scan *scan, uint64_t until_ns, struct error *e)
   return 0;
 }
 
-/* Where the bitmaps are, by a checked copy of the directory. */
 static int
 find_bitmaps (struct scan *scan, struct error *e)
 {
-  CLEANUP_FREE struct directory *dir = malloc (sizeof *dir);
-  CLEANUP_FREE struct cbw_map *m = malloc (sizeof *m);
+  uint64_t places[CBW_NR_POINTS];
   struct counted *p;
-  struct stat st;
 
-  if (dir == NULL || m == NULL)
-    return error_set_errno (e, ENOMEM, "%s", scan->s->path);
-  if (fstat (scan->s->fd, &st) == -1)
-    return error_set_errno (e, errno, "%s: fstat", scan->s->path);
-  *m = scan->s->map;
-  directory_copy (m, dir);
-  directory_find (dir, (uint64_t) st.st_size, m);
+  if (segment_find_changed (scan->s, places, e) == -1)
+    return -1;
   for (p = scan->points; p < scan->points + scan->nr; ++p) {
-    p->place = m->changed[p->point.index];
+    p->place = places[p->point.index];
     if (p->place == 0)
       return error_set (e, EBADMSG, "%s: is corrupt: there is no changed "
                         "bitmap of point \"%s\"; cbwctl check says more",

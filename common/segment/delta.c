@@ -10,12 +10,10 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "segment/delta.h"
-#include "segment/directory.h"
 #include "segment/liveness.h"
 #include "utils/cleanup.h"
 #include "utils/clock.h"
@@ -64,23 +62,6 @@ add_bitmap (const struct segment *s, uint64_t offset, uint64_t nbits,
   return 0;
 }
 
-/* Where the changed bitmaps are, by a checked copy of the directory. */
-static int
-find_bitmaps (const struct segment *s, struct cbw_map *m, struct error *e)
-{
-  CLEANUP_FREE struct directory *dir = malloc (sizeof *dir);
-  struct stat st;
-
-  if (dir == NULL)
-    return error_set_errno (e, ENOMEM, "%s", s->path);
-  if (fstat (s->fd, &st) == -1)
-    return error_set_errno (e, errno, "%s: fstat", s->path);
-  *m = s->map;
-  directory_copy (m, dir);
-  directory_find (dir, (uint64_t) st.st_size, m);
-  return 0;
-}
-
 /* Copy the points from d->from up to the one before "until" into list[].
  * A damaged record may be one of them, so without it nothing can be told.
  */
@@ -112,21 +93,18 @@ static int
 add_points (const struct segment *s, const struct point *list, size_t nr,
             struct delta *d, struct error *e)
 {
-  CLEANUP_FREE struct cbw_map *m = malloc (sizeof *m);
   const struct cbw_geometry *g = &s->map.geometry;
-  uint64_t size = d->from.size;
+  uint64_t places[CBW_NR_POINTS], size = d->from.size;
   size_t i;
 
-  if (m == NULL)
-    return error_set_errno (e, ENOMEM, "%s", s->path);
-  if (find_bitmaps (s, m, e) == -1)
+  if (segment_find_changed (s, places, e) == -1)
     return -1;
   for (i = 0; i < nr; ++i) {
-    if (m->changed[list[i].index] == 0)
+    if (places[list[i].index] == 0)
       return error_set (e, EBADMSG, "%s: is corrupt: there is no changed "
                         "bitmap of point \"%s\"; make a full copy", s->path,
                         list[i].name);
-    if (add_bitmap (s, m->changed[list[i].index],                   /* L3 */
+    if (add_bitmap (s, places[list[i].index],                       /* L3 */
                     min_u64 (layout_clusters (g, list[i].size), d->bits.nbits),
                     d, e) == -1)
       return -1;

@@ -87,13 +87,13 @@ place_in_map (uint32_t owner_kind, uint32_t owner, uint32_t kind,
   }
 }
 
-/* How large such a one is, and what a bit of it stands for. */
-static uint64_t
-size_of (uint32_t kind, const struct cbw_geometry *g)
+uint64_t
+directory_bitmap_size (enum cbw_bitmap_kind kind, const struct cbw_geometry *g)
 {
   return kind == CBW_BITMAP_HOT ? layout_hot_size (g) : g->bitmap_size;
 }
 
+/* What a bit of it stands for. */
 static uint64_t
 granularity_of (uint32_t kind, const struct cbw_geometry *g)
 {
@@ -108,7 +108,7 @@ has_form (const struct cbw_bitmap_record *r, const struct cbw_geometry *g)
 
   return place_in_map (r->owner_kind, r->owner, r->kind, &any) == NULL ||
     (r->granularity == granularity_of (r->kind, g) &&
-     r->size == size_of (r->kind, g));
+     r->size == directory_bitmap_size (r->kind, g));
 }
 
 static bool
@@ -218,7 +218,7 @@ directory_place (const struct directory *d, const struct cbw_geometry *g,
                  enum cbw_bitmap_kind kind, unsigned *i, uint64_t *offset)
 {
   struct cbw_bitmap_record place = {
-    .offset = g->bitmaps_offset, .size = size_of (kind, g)
+    .offset = g->bitmaps_offset, .size = directory_bitmap_size (kind, g)
   };
   const struct cbw_bitmap_record *r;
 
@@ -247,7 +247,7 @@ directory_add (struct directory *d, struct cbw_map *m, unsigned i,
     .owner = owner,
     .granularity = granularity_of (kind, &m->geometry),
     .offset = offset,
-    .size = size_of (kind, &m->geometry),
+    .size = directory_bitmap_size (kind, &m->geometry),
   };
   r->sum = sum_of (r);
   memcpy ((char *) shared + start, (const char *) r + start,

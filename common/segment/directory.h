@@ -41,6 +41,10 @@ extern bool directory_problem (const struct directory *d, unsigned i,
 extern void directory_find (const struct directory *d, uint64_t file_size,
                             struct cbw_map *m);
 
+/* How many bytes a bitmap of a kind that this program uses takes: whole pages. */
+extern uint64_t directory_bitmap_size (enum cbw_bitmap_kind kind,
+                                       const struct cbw_geometry *g);
+
 /* A bitmap of that kind is to be added: find a record for it, *i, and the first
  * place where nothing lies, *offset.  "d" is good as a whole.  Returns false if
  * no record is free.

@@ -79,8 +79,7 @@ have_bitmap (struct segment *s, enum cbw_bitmap_owner owner_kind,
              struct error *e)
 {
   const struct cbw_geometry *g = &s->map.geometry;
-  const uint64_t size = kind == CBW_BITMAP_HOT ? layout_hot_size (g) :
-    g->bitmap_size;
+  const uint64_t size = directory_bitmap_size (kind, g);
   uint64_t offset = known;
   unsigned record;
 

@@ -92,6 +92,25 @@ segment_find_bitmaps (struct segment *s, unsigned i, unsigned nr)
   return segment_has_bitmaps (s, i, nr);
 }
 
+int
+segment_find_changed (const struct segment *s, uint64_t places[CBW_NR_POINTS],
+                      struct error *e)
+{
+  CLEANUP_FREE struct directory *d = malloc (sizeof *d);
+  CLEANUP_FREE struct cbw_map *m = malloc (sizeof *m);
+  struct stat st;
+
+  if (d == NULL || m == NULL)
+    return error_set_errno (e, ENOMEM, "%s", s->path);
+  if (fstat (s->fd, &st) == -1)
+    return error_set_errno (e, errno, "%s: fstat", s->path);
+  *m = s->map;
+  directory_copy (m, d);
+  directory_find (d, (uint64_t) st.st_size, m);
+  memcpy (places, m->changed, sizeof m->changed);
+  return 0;
+}
+
 size_t
 segment_mapping (const struct cbw_geometry *g, uint64_t file_size)
 {

@@ -46,6 +46,14 @@ extern bool segment_has_bitmaps (const struct segment *s, unsigned i,
  */
 extern bool segment_find_bitmaps (struct segment *s, unsigned i, unsigned nr);
 
+/* Where the changed bitmaps of points are, in bytes from the start of the file;
+ * 0: there is none.  For those who read the file and map no bitmaps.  0, or -1
+ * with the error set.
+ */
+extern int segment_find_changed (const struct segment *s,
+                                 uint64_t places[CBW_NR_POINTS],
+                                 struct error *e);
+
 /* How much to map of a file of file_size bytes: all of it, and the bitmaps
  * that a server may add.
  */

@@ -37,6 +37,13 @@ extern bool compared_are_zeroes (const struct snapshot *snap,
                                  struct image *from, uint64_t start,
                                  uint64_t end);
 
+/* The data of a cluster of those, and what follows it, as the disk has it. */
+static inline const unsigned char *
+compared_data (const struct compared *b, uint64_t cluster)
+{
+  return b->disk + (cluster - b->start) * b->snap->view.cluster_size;
+}
+
 /* Is a cluster of those the same in both? */
 static inline bool
 compared_is_same (const struct compared *b, uint64_t cluster)

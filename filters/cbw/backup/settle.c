@@ -134,6 +134,21 @@ set_settled (const struct settle *s, const struct holder_run *run,
     bitmap_set (&snap->settled, t->start, t->end);
 }
 
+/* Transfer a run, or a part of one. */
+static enum transfer_result
+settle_transfer (struct settle *s, const struct holder_run *run,
+                 struct transfer *t, const struct claim *mine,
+                 struct error *e)
+{
+  const enum transfer_result r = transfer_run (&s->copier->buffers, t, e);
+
+  if (r == TRANSFER_DONE)
+    set_settled (s, run, t, mine);
+  else
+    s->error_offset = transfer_offset (t);
+  return r;
+}
+
 static enum transfer_result
 copy_run (struct settle *s, const struct holder_run *run,
           const struct claim *mine, bool hole, struct error *e)
@@ -142,14 +157,10 @@ copy_run (struct settle *s, const struct holder_run *run,
     .snap = s->snap, .start = run->start, .end = run->end,
     .from = run->image, .to = s->snap->target, .hole = hole,
   };
-  const enum transfer_result r = transfer_run (&s->copier->buffers, &t, e);
+  const enum transfer_result r = settle_transfer (s, run, &t, mine, e);
 
   if (!hole && (r == TRANSFER_DONE || r == TRANSFER_WRITE_FAILED))
     s->bytes += length_of (run);
-  if (r == TRANSFER_DONE)
-    set_settled (s, run, &t, mine);
-  else
-    s->error_offset = offset_of (run);
   return r;
 }
 
@@ -173,30 +184,30 @@ compare_run (struct settle *s, const struct holder_run *run,
              const struct claim *mine, struct error *e)
 {
   __attribute__ ((cleanup (compared_free))) struct compared b = { 0 };
-  enum transfer_result r = TRANSFER_DONE;
-  struct transfer t = { .snap = s->snap };
-  struct holder_run part = *run;
+  struct transfer t = {
+    .snap = s->snap, .start = run->start, .end = run->end,
+    .to = s->snap->target,
+  };
+  enum transfer_result r;
   bool same;
 
-  s->error_offset = offset_of (run);
-  t.start = run->start;
-  t.end = run->end;
   if (compared_are_zeroes (s->snap, run->image, run->start, run->end)) {
     set_settled (s, run, &t, mine);
     return TRANSFER_DONE;
   }
+  s->error_offset = offset_of (run);
   r = compared_read (&b, s->snap, run->image, run->start, run->end, e);
   if (r != TRANSFER_DONE)
     return r;
   s->bytes += length_of (run);
-  for (; part.start < run->end && r == TRANSFER_DONE; part.start = part.end) {
-    part.end = same_until (&b, part.start, run->end, &same);
-    t.start = part.start;
-    t.end = part.end;
+  for (; t.start < run->end && r == TRANSFER_DONE; t.start = t.end) {
+    t.end = same_until (&b, t.start, run->end, &same);
+    t.known = compared_data (&b, t.start);
+    t.held = 0;
     if (same)
-      set_settled (s, &part, &t, mine);
+      set_settled (s, run, &t, mine);
     else
-      r = copy_run (s, &part, mine, false, e);
+      r = settle_transfer (s, run, &t, mine, e);
   }
   return r;
 }

@@ -59,8 +59,8 @@ extern bool gate_close (struct gate *g, uint64_t timeout_ns,
                         uint64_t lease_ns);
 extern void gate_open (struct gate *g);
 
-/* Wait until each who is inside now has left, while others enter and leave, but
- * no longer than timeout_ns.  Returns whether they have.
+/* Wait until all threads that are inside now have left; others enter and leave
+ * meanwhile.  Waits no longer than timeout_ns, and returns whether they have.
  */
 extern bool gate_quiesce (struct gate *g, uint64_t timeout_ns);
 

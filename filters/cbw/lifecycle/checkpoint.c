@@ -34,7 +34,7 @@ drop_replaced_point (struct engine *engine, uint64_t id)
     drop_point (engine, old, 0, &ignored); /* not the newest: nothing fails */
 }
 
-/* Who needs points. */
+/* Which points a new one must not displace, for is_wanted. */
 struct wants {
   const struct engine *engine;
   uint64_t since;               /* the point from which changes are counted */

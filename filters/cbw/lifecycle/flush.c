@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 
-/* Flushing all targets, and the disk, at the end: a thread for each, as one that hangs must
- * not keep the others from being flushed.  See flush.h.
+/* Flushing all targets, and the disk, at the end: a thread for each, as one
+ * that hangs must not keep the others from being flushed.  See flush.h.
  */
 
 #include <config.h>

@@ -13,8 +13,9 @@
 struct flush;
 
 /* Begin to bring what the targets of the current chain have been given to
- * stable storage, all at once; and "disk", if it is not NULL.  NULL (after log_error) if there is no memory;
- * the functions below take that for a flush of which nothing is known.
+ * stable storage, all at once; and "disk", if it is not NULL.  NULL (after
+ * log_error) if there is no memory; the functions below take that for a flush
+ * of which nothing is known.
  */
 extern struct flush *flush_start (struct chain_head *head,
                                   struct image *disk);

@@ -31,27 +31,22 @@ struct comparison {
   unsigned char *disk, *image;  /* a cluster each */
 };
 
-/* Has the cluster changed since the backup's moment, for all that is known?  It
- * is marked before the change.
- */
-static int
-has_changed (const struct comparison *c, uint64_t cluster, bool *yes,
-             struct error *e)
+int
+increment_changes (struct engine *engine, const struct snapshot *snap,
+                   const struct points_entry *from, uint64_t to,
+                   uint64_t size, struct bitmap *bits, struct error *e)
 {
-  struct bitmap bits = { .nbits = c->changed->nbits };
   int r;
 
-  bits.words = calloc (1, bitmap_bytes (bits.nbits) + 8);
-  if (bits.words == NULL)
-    return error_set_errno (e, ENOMEM, "comparing an export");
-  {
-    LOCK_FOR_SCOPE (&c->engine->control);
-    r = points_changes (&c->engine->points, c->snap->view.id, UINT64_MAX,
-                        c->snap->view.size, &bits);
-  }
-  *yes = r != 0 || bitmap_test (&bits, cluster);
-  free ((void *) bits.words);
-  return 0;
+  bits->nbits = snapshot_clusters (snap);
+  bits->words = calloc (1, bitmap_bytes (bits->nbits) + 8);
+  if (bits->words == NULL)
+    return error_set_errno (e, ENOMEM, "backup \"%s\"", snap->fixed.name);
+  LOCK_FOR_SCOPE (&engine->control);
+  r = points_changes (&engine->points, from->id, to, size, bits);
+  return r == 0 ? 0 :
+    error_set (e, r, "\"%s\", from which changes are counted, was dropped just "
+               "now; make a full backup", from->name);
 }
 
 /* Counts it in *same if it says something. */
@@ -62,7 +57,6 @@ compare_cluster (const struct comparison *c, uint64_t cluster, unsigned *same,
   struct image *disk = &c->engine->source.image, *image = c->snap->target;
   const uint64_t offset = cluster * c->snap->view.cluster_size;
   const uint64_t n = snapshot_bytes (c->snap, cluster, cluster + 1);
-  bool yes = false;
 
   if (disk->ops->pread (disk, c->disk, n, offset, e) == -1 ||
       image->ops->pread (image, c->image, n, offset, e) == -1)
@@ -71,9 +65,7 @@ compare_cluster (const struct comparison *c, uint64_t cluster, unsigned *same,
     ++*same;
     return 0;
   }
-  if (has_changed (c, cluster, &yes, e) == -1)
-    return -1;
-  if (yes)
+  if (points_has_changed (&c->engine->points, c->snap->view.id, cluster))
     return 0;
   return error_set (e, EINVAL, "%s: does not hold the image of \"%s\": at "
                     "offset %" PRIu64 " it differs from the disk, which has "
@@ -145,17 +137,15 @@ static int
 compare_between (const struct comparison *c, const struct points_entry *from,
                  uint64_t to, unsigned *same, struct error *e)
 {
-  struct bitmap bits = { .nbits = c->changed->nbits };
-  int r;
+  struct bitmap bits;
+  int r = increment_changes (c->engine, c->snap, from, to, from->size, &bits,
+                             e);
 
-  bits.words = calloc (1, bitmap_bytes (bits.nbits) + 8);
-  if (bits.words == NULL)
-    return error_set_errno (e, ENOMEM, "comparing an export");
-  {
-    LOCK_FOR_SCOPE (&c->engine->control);
-    points_changes (&c->engine->points, from->id, to, from->size, &bits);
-  }
-  r = compare_some (c, &bits, COMPARE_RECENT, same, e);
+  *same = 0;
+  if (r == 0)
+    r = compare_some (c, &bits, COMPARE_RECENT, same, e);
+  else if (e->num == ENOENT)
+    r = 0;                      /* it was dropped, and says nothing */
   free ((void *) bits.words);
   return r;
 }

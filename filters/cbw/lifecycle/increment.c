@@ -217,25 +217,6 @@ increment_target (const struct create_params *p, struct snapshot *snap,
   return snap->target ? 0 : -1;
 }
 
-/* What has changed since the point: a bitmap of the caller's, to be freed. */
-static int
-find_changes (struct engine *engine, const struct snapshot *snap,
-              uint64_t since, struct bitmap *bits, struct error *e)
-{
-  int r;
-
-  bits->nbits = snapshot_clusters (snap);
-  bits->words = calloc (1, bitmap_bytes (bits->nbits) + 8);
-  if (bits->words == NULL)
-    return error_set_errno (e, ENOMEM, "backup \"%s\"", snap->fixed.name);
-  LOCK_FOR_SCOPE (&engine->control);
-  r = points_changes (&engine->points, since, snap->view.id, snap->view.size,
-                      bits);
-  return r == 0 ? 0 :
-    error_set (e, r, "\"%s\", from which changes are counted, was dropped just "
-               "now; make a full backup", snap->fixed.increment.name);
-}
-
 /* All else is in the image.  engine->control is held. */
 static void
 settle_rest (struct engine *engine, struct snapshot *snap,
@@ -297,14 +278,14 @@ static int
 begin_since (struct engine *engine, struct snapshot *snap, bool verify,
              struct error *e)
 {
-  const uint64_t since = snap->fixed.increment.since;
-  struct bitmap changed = { .words = NULL };
-  struct points_entry point;
+  struct points_entry point = { .id = snap->fixed.increment.since };
+  struct bitmap changed;
   int r;
 
-  r = find_changes (engine, snap, since, &changed, e);
-  if (r == 0 && verify && snap->fixed.target_kind == CBW_TARGET_NBD &&
-      points_find (&engine->points, since, &point))
+  memcpy (point.name, snap->fixed.increment.name, sizeof point.name);
+  r = increment_changes (engine, snap, &point, snap->view.id, snap->view.size,
+                         &changed, e);
+  if (r == 0 && verify && snap->fixed.target_kind == CBW_TARGET_NBD)
     r = increment_compare (engine, snap, &point, &changed, e);
   if (r == 0)
     r = begin (engine, snap, &changed, e);
@@ -318,8 +299,8 @@ begin_since (struct engine *engine, struct snapshot *snap, bool verify,
 static int
 check_export (struct engine *engine, struct snapshot *snap, struct error *e)
 {
-  struct bitmap changed = { .words = NULL };
   struct points_entry point = { .id = snap->view.id };
+  struct bitmap changed;
   int r = -1;
 
   error_set (e, EINVAL, "%s: the export holds data, and there is no snapshot or "
@@ -327,7 +308,8 @@ check_export (struct engine *engine, struct snapshot *snap, struct error *e)
              "differs is overwritten", snap->fixed.target);
   while (r == -1 && e->num == EINVAL &&
          points_find_older (&engine->points, point.id, &point)) {
-    r = find_changes (engine, snap, point.id, &changed, e);
+    r = increment_changes (engine, snap, &point, snap->view.id,
+                           snap->view.size, &changed, e);
     if (r == 0)
       r = increment_compare (engine, snap, &point, &changed, e);
     free ((void *) changed.words);

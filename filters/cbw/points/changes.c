@@ -106,6 +106,24 @@ points_changes (struct points *p, uint64_t from, uint64_t to, uint64_t size,
   return 0;
 }
 
+bool
+points_has_changed (struct points *p, uint64_t from, uint64_t cluster)
+{
+  const struct points_entry *entry;
+  struct bitmap changed;
+
+  LOCK_FOR_SCOPE (&p->lock);
+  if (points_get (p, from) == NULL)
+    return true;
+  for (entry = p->entries; entry < p->entries + CBW_NR_POINTS; ++entry)
+    if (points_is_made (entry) && entry->id >= from) {
+      changed = points_bits (p, entry);
+      if (cluster < changed.nbits && bitmap_test (&changed, cluster))
+        return true;
+    }
+  return false;
+}
+
 void
 points_mark_from (struct points *p, uint64_t id, uint64_t offset,
                   uint64_t count)

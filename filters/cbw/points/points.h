@@ -127,6 +127,12 @@ extern bool points_find_older (struct points *p, uint64_t id,
 extern int points_changes (struct points *p, uint64_t from, uint64_t to,
                            uint64_t size, const struct bitmap *bits);
 
+/* Has a cluster changed since point "from", for all that is known?  Yes if there
+ * is no such point.  It is marked before the change.
+ */
+extern bool points_has_changed (struct points *p, uint64_t from,
+                                uint64_t cluster);
+
 /* Is it the newest?  Then points_leave needs the gate closed. */
 extern bool points_is_newest (struct points *p, uint64_t id);
 
